@@ -20,7 +20,7 @@ import (
 var (
 	paho5  = []string{"github.com/eclipse/paho.golang", "github.com/gorilla/websocket", "golang.org/x/net", "golang.org/x/sync"}
 	pahos  = append([]string{"github.com/eclipse/paho.mqtt.golang"}, paho5...)
-	curves = []string{"filippo.io/nistec", "filippo.io/bigmod", "github.com/cloudflare/circl", "github.com/bwesterb/go-ristretto", "golang.org/x/crypto", "golang.org/x/sys"}
+	curves = []string{"filippo.io/nistec", "filippo.io/bigmod", "github.com/cloudflare/circl", "github.com/bwesterb/go-ristretto", "golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/text"}
 	crypto = []string{"golang.org/x/crypto", "golang.org/x/sys"}
 	cpu    = []string{"golang.org/x/sys"}
 	cbor   = []string{"github.com/fxamacker/cbor/v2", "github.com/x448/float16"}
