@@ -1,0 +1,150 @@
+package present
+
+import (
+	"crypto/cipher"
+	"crypto/subtle"
+	"encoding/binary"
+	"errors"
+)
+
+const (
+	// KeySize is the size of an AEAD key in bytes.
+	KeySize = 16
+	// NonceSize is the size of an AEAD nonce in bytes.
+	NonceSize = 6
+	// Overhead is how many bytes longer a sealed message is: the tag.
+	Overhead = 8
+	// MaxPlaintext is the largest plaintext of one message in bytes.
+	MaxPlaintext = 256 << 10
+	// MaxAD is the most additional data of one message in bytes.
+	MaxAD = 64 << 10
+)
+
+var (
+	// ErrOpen is returned by Open when a message is not what was sealed with
+	// this key, nonce and additional data. It says no more on purpose.
+	ErrOpen = errors.New("present: message authentication failed")
+	// ErrPlaintextSize is about a message of more than [MaxPlaintext] bytes.
+	ErrPlaintextSize = errors.New("present: plaintext longer than 256 KiB")
+	// ErrADSize is about more than [MaxAD] bytes of additional data.
+	ErrADSize = errors.New("present: additional data longer than 64 KiB")
+)
+
+// aead is PRESENT-CTR with LightMAC. The vector paths work from the round keys
+// as they stand; lanes is nil there.
+type aead struct {
+	enc, mac, fin roundKeys // under Ke, K1, K2
+	lanes         *aeadLanes
+}
+
+// aeadLanes are the three keys in the layout of the portable path.
+type aeadLanes struct{ enc, mac, fin laneKeys }
+
+// NewAEAD returns authenticated encryption with PRESENT-128: counter mode for
+// secrecy, then LightMAC over nonce, additional data and ciphertext, with
+// three keys derived from key. It never returns an error today; the result has
+// NonceSize 6 and Overhead 8, does not allocate when dst has room, and may be
+// used by several goroutines at once.
+//
+// Never seal two different messages with the same key and nonce: that reveals
+// both plaintexts. A message has at most [MaxPlaintext] bytes of plaintext and
+// [MaxAD] of additional data. Seal panics with [ErrPlaintextSize] or
+// [ErrADSize] beyond these, as cipher.AEAD leaves it no other way, and Open
+// returns the same errors; callers that do not control lengths check them
+// first. Both panic on a nonce of the wrong size or on buffers that overlap
+// otherwise than in place. Open returns [ErrOpen] for a message that is not
+// authentic and has then not written to dst.
+//
+// The 8-byte tag gives a forger one chance in 2^64 an attempt. With a 64-bit
+// block the cipher calls under one key, one for each 8 bytes of plaintext and
+// one for each 6 of everything authenticated, are to be kept well below 2^32:
+// 2^16 keeps every collision term below 2^-31. Lengths are not hidden.
+//
+// Definition, all integers big-endian, u64(i) the key derivation's block:
+//
+//	D_i = E_key(u64(i)), i = 1..6;  Ke = D_1‖D_2,  K1 = D_3‖D_4,  K2 = D_5‖D_6
+//	C   = plaintext XOR E_Ke(nonce ‖ u16(0)) ‖ E_Ke(nonce ‖ u16(1)) ‖ …
+//	tag = LightMAC_{K1,K2}(nonce ‖ u64(len(AD)) ‖ AD ‖ C), 16-bit counter
+func NewAEAD(key [KeySize]byte) (cipher.AEAD, error) {
+	a := new(aead)
+	a.setKey(&key)
+	return a, nil
+}
+
+func (a *aead) NonceSize() int { return NonceSize }
+
+func (a *aead) Overhead() int { return Overhead }
+
+func (a *aead) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
+	iv := counterIV(nonce)
+	if len(plaintext) > MaxPlaintext {
+		panic(ErrPlaintextSize)
+	}
+	if len(additionalData) > MaxAD {
+		panic(ErrADSize)
+	}
+	ret, out := grow(dst, len(plaintext)+Overhead)
+	if inexactOverlap(out, plaintext) || anyOverlap(out, additionalData) {
+		panic("present: invalid buffer overlap")
+	}
+	c, tag := out[:len(plaintext)], out[len(plaintext):]
+	a.ctr(c, plaintext, iv)
+	binary.BigEndian.PutUint64(tag, a.tag(iv, c, additionalData))
+	return ret
+}
+
+func (a *aead) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, error) {
+	iv := counterIV(nonce)
+	if len(ciphertext) < Overhead {
+		return nil, ErrOpen
+	}
+	c, tag := ciphertext[:len(ciphertext)-Overhead], ciphertext[len(ciphertext)-Overhead:]
+	if len(c) > MaxPlaintext {
+		return nil, ErrPlaintextSize
+	}
+	if len(additionalData) > MaxAD {
+		return nil, ErrADSize
+	}
+	ret, out := grow(dst, len(c))
+	if inexactOverlap(out, ciphertext) || anyOverlap(out, additionalData) {
+		panic("present: invalid buffer overlap")
+	}
+	var want [Overhead]byte
+	binary.BigEndian.PutUint64(want[:], a.tag(iv, c, additionalData))
+	if subtle.ConstantTimeCompare(want[:], tag) != 1 {
+		return nil, ErrOpen
+	}
+	a.ctr(out, c, iv)
+	return ret, nil
+}
+
+// counterIV is nonce ‖ u16(0).
+func counterIV(nonce []byte) uint64 {
+	if len(nonce) != NonceSize {
+		panic("present: incorrect nonce length given to AEAD")
+	}
+	return uint64(binary.BigEndian.Uint32(nonce))<<32 | uint64(binary.BigEndian.Uint16(nonce[4:]))<<16
+}
+
+// tag is LightMAC over nonce ‖ u64(len(ad)) ‖ ad ‖ c.
+func (a *aead) tag(iv uint64, c, ad []byte) uint64 {
+	m := lightMAC{keys: a, next: 1}
+	m.n = macPiece + 8
+	binary.BigEndian.PutUint64(m.buf[:], iv)
+	binary.BigEndian.PutUint64(m.buf[macPiece:], uint64(len(ad)))
+	m.write(ad)
+	m.write(c)
+	return m.tag()
+}
+
+// grow appends n bytes to in, in its capacity if it can.
+func grow(in []byte, n int) (whole, tail []byte) {
+	total := len(in) + n
+	if cap(in) >= total {
+		whole = in[:total]
+	} else {
+		whole = make([]byte, total)
+		copy(whole, in)
+	}
+	return whole, whole[len(in):]
+}

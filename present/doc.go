@@ -1,0 +1,21 @@
+// Package present is the lightweight block cipher PRESENT and authenticated
+// encryption made of it, in constant time on every processor.
+//
+// [NewAEAD] seals and opens messages; it is what most callers want.
+// [NewCipher] is the bare block cipher, for protocols that define their own
+// mode.
+//
+// Choose PRESENT when a peer has it in hardware or firmware, or when the host
+// has no AES instructions. Where AES instructions exist AES-GCM is faster and
+// its 128-bit block allows far more data under a key. PRESENT's 64-bit block
+// makes outputs of one key distinguishable from random near 2^32 blocks, so
+// keys must be changed early; see [NewAEAD] for the limits.
+//
+// No memory access and no branch depends on a key or on a message's content:
+// the cipher is computed bit-sliced, without tables. On amd64 it uses AVX-512
+// with GFNI, or AVX2, when the processor has them; the build tag purego keeps
+// to portable Go.
+//
+// Sources: A. Bogdanov et al., "PRESENT: An Ultra-Lightweight Block Cipher",
+// CHES 2007; ISO/IEC 29192-2 (PRESENT) and 29192-6 (LightMAC).
+package present
