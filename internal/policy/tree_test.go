@@ -28,8 +28,6 @@ type file struct {
 	text []byte
 }
 
-func (f file) isGo() bool { return strings.HasSuffix(f.name, ".go") }
-
 func (f file) isTest() bool { return strings.HasSuffix(f.name, "_test.go") }
 
 // generated reports whether a program wrote the Go file.
