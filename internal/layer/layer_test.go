@@ -1,0 +1,548 @@
+package layer
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/wire"
+)
+
+// script is a filter made of functions; a nil one lets everything pass.
+type script struct {
+	out, in func(c *Conn, p wire.Packet) (wire.Packet, error)
+	closed  func()
+}
+
+func (s script) Outgoing(c *Conn, p wire.Packet) (wire.Packet, error) {
+	if s.out == nil {
+		return p, nil
+	}
+	return s.out(c, p)
+}
+
+func (s script) Incoming(c *Conn, p wire.Packet) (wire.Packet, error) {
+	if s.in == nil {
+		return p, nil
+	}
+	return s.in(c, p)
+}
+
+func (s script) Closed() {
+	if s.closed != nil {
+		s.closed()
+	}
+}
+
+var (
+	connectV5  = wire.Packet{0x10, 0x0f, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 60, 0, 0, 2, 'c', '1'}
+	askingV5   = wire.Packet{0x10, 0x13, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 60, 4, 0x15, 0, 1, 'x', 0, 2, 'c', '1'}
+	connectV3  = wire.Packet{0x10, 0x0e, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 2, 'c', '1'}
+	connackV5  = wire.Packet{0x20, 3, 0, 0, 0}
+	connackV3  = wire.Packet{0x20, 2, 0, 0}
+	publish0V5 = wire.Packet{0x30, 6, 0, 1, 't', 0, 'h', 'i'}
+	publish1V5 = wire.Packet{0x32, 8, 0, 1, 't', 0, 7, 0, 'h', 'i'}
+	pingreq    = wire.Packet{0xC0, 0}
+)
+
+// tcpPair returns the two ends of a TCP connection.
+func tcpPair(t *testing.T) (a, b net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	a, err = net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	b, err = ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
+}
+
+func read(t *testing.T, r io.Reader, n int) []byte {
+	t.Helper()
+	b := make([]byte, n)
+	_, err := io.ReadFull(r, b)
+	require.NoError(t, err)
+	return b
+}
+
+func write(t *testing.T, w io.Writer, ps ...wire.Packet) {
+	t.Helper()
+	for _, p := range ps {
+		n, err := w.Write(p)
+		require.NoError(t, err)
+		require.Equal(t, len(p), n)
+	}
+}
+
+// table lists the packets that mochi's own tests encode and decode, with the version each belongs to.
+func table() (streams map[wire.Version][]wire.Packet) {
+	streams = map[wire.Version][]wire.Packet{}
+	for _, cases := range packets.TPacketData {
+		for _, c := range cases {
+			n, err := wire.Scan(c.RawBytes, wire.MaxPacket)
+			if err != nil || n != len(c.RawBytes) {
+				continue
+			}
+			v := wire.V311
+			if c.Packet != nil && c.Packet.ProtocolVersion != 0 {
+				v = wire.Version(c.Packet.ProtocolVersion)
+			}
+			streams[v] = append(streams[v], c.RawBytes)
+		}
+	}
+	return streams
+}
+
+// TestIdentityPassesEveryPacket sends mochi's table through a layer that edits nothing, in whole packets, in single bytes and all at
+// once, to a layer on the other side that is read in single bytes.
+func TestIdentityPassesEveryPacket(t *testing.T) {
+	first := map[wire.Version]wire.Packet{wire.V31: {0x10, 0x10, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 60, 0, 2, 'c', '1'}, wire.V311: connectV3, wire.V5: connectV5}
+	chop := map[string]func(stream []byte, ps []wire.Packet) [][]byte{
+		"packets": func(_ []byte, ps []wire.Packet) (pieces [][]byte) {
+			for _, p := range ps {
+				pieces = append(pieces, p)
+			}
+			return pieces
+		},
+		"bytes": func(s []byte, _ []wire.Packet) (pieces [][]byte) {
+			for i := range s {
+				pieces = append(pieces, s[i:i+1])
+			}
+			return pieces
+		},
+		"odd pieces": func(s []byte, _ []wire.Packet) (pieces [][]byte) {
+			for i := 0; i < len(s); i += 7 {
+				pieces = append(pieces, s[i:min(i+7, len(s))])
+			}
+			return pieces
+		},
+		"one piece": func(s []byte, _ []wire.Packet) [][]byte { return [][]byte{s} },
+	}
+	total := 0
+	for v, all := range table() {
+		ps := []wire.Packet{first[v]}
+		for _, p := range all {
+			if t := p.Type(); t != wire.Connect && t != wire.Connack {
+				ps = append(ps, p)
+			}
+		}
+		total += len(ps) - 1
+		stream := bytes.Join(func() (b [][]byte) {
+			for _, p := range ps {
+				b = append(b, p)
+			}
+			return b
+		}(), nil)
+		for name, pieces := range chop {
+			t.Run(name, func(t *testing.T) {
+				a, b := tcpPair(t)
+				client, server := New(a, script{}), New(b, script{})
+				go func() {
+					for _, piece := range pieces(stream, ps) {
+						client.Write(piece)
+					}
+					client.Close()
+				}()
+				got, err := io.ReadAll(iotest.OneByteReader(server))
+				require.NoError(t, err)
+				require.Equal(t, stream, got)
+			})
+		}
+	}
+	require.Greater(t, total, 100, "mochi's table")
+}
+
+// TestIdentityPassesConnectAndConnack sends each CONNECT of the table on a connection of its own, and each CONNACK back on one.
+func TestIdentityPassesConnectAndConnack(t *testing.T) {
+	connects, connacks := 0, 0
+	for v, all := range table() {
+		for _, p := range all {
+			a, b := tcpPair(t)
+			client, server := New(a, script{}), New(b, script{})
+			switch p.Type() {
+			case wire.Connect:
+				if _, err := wire.ParseConnect(p); err != nil {
+					_, err := client.Write(p)
+					require.Error(t, err)
+					break
+				}
+				connects++
+				write(t, client, p)
+				require.Equal(t, []byte(p), read(t, server, len(p)))
+			case wire.Connack:
+				connect := connectV3
+				if v == wire.V5 {
+					connect = connectV5
+				}
+				m, err := wire.ParseConnack(p, v)
+				if err != nil || v != wire.V5 && m.Code > 5 {
+					break
+				}
+				if _, ok := m.Properties.Bytes(wire.AuthenticationMethod); ok {
+					connect = askingV5
+				}
+				connacks++
+				write(t, client, connect)
+				read(t, server, len(connect))
+				write(t, server, p)
+				require.Equal(t, []byte(p), read(t, client, len(p)))
+			}
+			client.Close()
+			server.Close()
+		}
+	}
+	require.Greater(t, connects, 8)
+	require.Greater(t, connacks, 8)
+}
+
+// TestOneWriteForEachPacket counts the writes that reach the connection below.
+func TestOneWriteForEachPacket(t *testing.T) {
+	var writes [][]byte
+	c := New(&fakeConn{write: func(b []byte) (int, error) { writes = append(writes, bytes.Clone(b)); return len(b), nil }}, script{})
+	for _, piece := range [][]byte{connectV5[:1], connectV5[1:4], connectV5[4:], append(bytes.Clone(publish0V5), publish1V5[:1]...), publish1V5[1:]} {
+		write(t, c, piece)
+	}
+	require.Equal(t, [][]byte{connectV5, publish0V5, publish1V5}, writes)
+}
+
+// fakeConn is a connection made of functions.
+type fakeConn struct {
+	net.Conn
+	write func([]byte) (int, error)
+	read  func([]byte) (int, error)
+}
+
+func (f *fakeConn) Write(b []byte) (int, error)      { return f.write(b) }
+func (f *fakeConn) Read(b []byte) (int, error)       { return f.read(b) }
+func (f *fakeConn) Close() error                     { return nil }
+func (f *fakeConn) SetReadDeadline(time.Time) error  { return nil }
+func (f *fakeConn) SetWriteDeadline(time.Time) error { return nil }
+
+func TestFilterEditsAndWithholds(t *testing.T) {
+	edited := wire.Packet{0x30, 7, 0, 1, 't', 0, 'h', 'i', '!'}
+	edit := func(c *Conn, p wire.Packet) (wire.Packet, error) {
+		switch {
+		case p.Type() != wire.Publish:
+			return p, nil
+		case p.Flags()&6 != 0:
+			return nil, nil
+		}
+		require.Equal(t, wire.V5, c.Version())
+		return edited, nil
+	}
+	a, b := tcpPair(t)
+	client := New(a, script{out: edit, in: edit})
+	original := bytes.Clone(publish0V5)
+	write(t, client, connectV5, publish1V5, publish0V5)
+	require.Equal(t, append(bytes.Clone(connectV5), edited...), read(t, b, len(connectV5)+len(edited)))
+	require.Equal(t, wire.Packet(original), publish0V5, "the caller's memory")
+	require.True(t, client.IsClient())
+	write(t, b, connackV5, publish1V5, publish0V5)
+	require.Equal(t, append(bytes.Clone(connackV5), edited...), read(t, client, len(connackV5)+len(edited)))
+}
+
+func TestFilterErrorEndsTheConnection(t *testing.T) {
+	broken := errors.New("broken")
+	fail := func(c *Conn, p wire.Packet) (wire.Packet, error) {
+		if p.Type() == wire.Publish {
+			return nil, broken
+		}
+		return p, nil
+	}
+	a, b := tcpPair(t)
+	client := New(a, script{out: fail, in: fail})
+	write(t, client, connectV5)
+	for range 2 {
+		_, err := client.Write(publish0V5)
+		require.ErrorIs(t, err, broken)
+	}
+	_, err := client.Write(pingreq)
+	require.ErrorIs(t, err, broken, "a failed write is sticky")
+	write(t, b, connackV5, publish0V5, connackV5)
+	read(t, client, len(connackV5))
+	for range 2 {
+		_, err = client.Read(make([]byte, 8))
+		require.ErrorIs(t, err, broken)
+	}
+}
+
+// TestInjectWakesABlockedRead injects a packet from Outgoing while the local side waits in Read, below which is TCP, TLS, a pump, or
+// another layer.
+func TestInjectWakesABlockedRead(t *testing.T) {
+	below := map[string]func(t *testing.T) (net.Conn, net.Conn){
+		"tcp":   tcpPair,
+		"tls":   tlsPair,
+		"pump":  func(*testing.T) (net.Conn, net.Conn) { return net.Pipe() },
+		"layer": func(t *testing.T) (net.Conn, net.Conn) { a, b := tcpPair(t); return New(a, script{}), b },
+	}
+	puback := wire.Packet{0x40, 3, 0, 7, 0x95}
+	for name, pair := range below {
+		t.Run(name, func(t *testing.T) {
+			a, b := pair(t)
+			defer b.Close()
+			client := New(a, script{out: func(c *Conn, p wire.Packet) (wire.Packet, error) {
+				if p.Type() == wire.Publish {
+					return nil, c.Inject(puback)
+				}
+				return p, nil
+			}})
+			defer client.Close()
+			go func() { io.ReadFull(b, make([]byte, len(connectV5))); b.Write(connackV5) }()
+			write(t, client, connectV5)
+			require.Equal(t, []byte(connackV5), read(t, client, len(connackV5)))
+			for range 3 {
+				got := make(chan []byte)
+				go func() {
+					b := make([]byte, len(puback))
+					io.ReadFull(client, b)
+					got <- b
+				}()
+				runtime.Gosched()
+				write(t, client, publish1V5)
+				require.Equal(t, []byte(puback), <-got)
+			}
+			go b.Write(publish0V5)
+			require.Equal(t, []byte(publish0V5), read(t, client, len(publish0V5)), "the connection lives on")
+
+			require.NoError(t, client.SetReadDeadline(time.Now().Add(-time.Second)))
+			_, err := client.Read(make([]byte, 1))
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the local side's own deadline")
+			require.NoError(t, client.SetReadDeadline(time.Time{}))
+			go b.Write(publish0V5)
+			require.Equal(t, []byte(publish0V5), read(t, client, len(publish0V5)), "after the local side's own timeout")
+		})
+	}
+}
+
+// TestInjectBetweenPackets sees that an injected packet never lands inside another.
+func TestInjectBetweenPackets(t *testing.T) {
+	a, b := tcpPair(t)
+	client := New(a, script{})
+	write(t, client, connectV5)
+	write(t, b, connackV5, publish0V5)
+	require.Equal(t, []byte(connackV5[:2]), read(t, client, 2))
+	require.NoError(t, client.Inject(pingreq))
+	require.Equal(t, []byte(connackV5[2:]), read(t, client, 3))
+	require.Equal(t, []byte(pingreq), read(t, client, 2))
+	require.Equal(t, []byte(publish0V5), read(t, client, len(publish0V5)))
+}
+
+// TestSendWhilePacketIsSplit sees that an answer never lands inside a packet that the local side writes in pieces.
+func TestSendWhilePacketIsSplit(t *testing.T) {
+	a, b := tcpPair(t)
+	client := New(a, script{})
+	write(t, client, connectV5, publish0V5[:3])
+	require.NoError(t, client.Send(pingreq))
+	require.Equal(t, append(bytes.Clone(connectV5), pingreq...), read(t, b, len(connectV5)+2))
+	write(t, client, publish0V5[3:])
+	require.Equal(t, []byte(publish0V5), read(t, b, len(publish0V5)))
+}
+
+// TestFlood sees that answers nobody reads are bounded, in both directions.
+func TestFlood(t *testing.T) {
+	stuck := make(chan struct{})
+	c := New(&fakeConn{write: func(b []byte) (int, error) { <-stuck; return 0, io.ErrClosedPipe }}, script{})
+	var err error
+	for range 2 * maxAnswers / len(pingreq) {
+		if err = c.Send(pingreq); err != nil {
+			break
+		}
+	}
+	require.ErrorIs(t, err, ErrFlood)
+	close(stuck)
+	for range 2 * maxInject / len(pingreq) {
+		if err = c.Inject(pingreq); err != nil {
+			break
+		}
+	}
+	require.ErrorIs(t, err, ErrFlood)
+}
+
+func TestPacketsOutOfPlace(t *testing.T) {
+	cases := map[string]struct{ out, in []wire.Packet }{
+		"publish first":          {out: []wire.Packet{publish0V5}},
+		"publish first received": {in: []wire.Packet{publish0V5}},
+		"second connect":         {out: []wire.Packet{connectV5, connectV5}},
+		"connect both ways":      {out: []wire.Packet{connectV5}, in: []wire.Packet{connectV5}},
+		"connack from client":    {out: []wire.Packet{connectV5, connackV5}},
+		"connack to server":      {in: []wire.Packet{connectV5, connackV5}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			a, b := tcpPair(t)
+			c := New(a, script{})
+			var err error
+			for _, p := range tc.out {
+				_, err = c.Write(p)
+			}
+			if tc.in != nil {
+				require.NoError(t, err)
+				write(t, b, tc.in...)
+				b.Close()
+				_, err = io.ReadAll(c)
+			}
+			require.ErrorIs(t, err, ErrProtocol)
+		})
+	}
+}
+
+func TestMalformedIsAnError(t *testing.T) {
+	for _, p := range []wire.Packet{{0x00, 0}, {0x36, 0}, {0x30, 0xff, 0xff, 0xff, 0xff, 1}, {0x10, 2, 0, 0}} {
+		a, b := tcpPair(t)
+		c := New(a, script{})
+		_, err := c.Write(p)
+		require.ErrorIs(t, err, wire.ErrMalformed)
+		write(t, b, p)
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, wire.ErrMalformed)
+	}
+}
+
+// TestTruncation tells an end between packets from one inside.
+func TestTruncation(t *testing.T) {
+	for cut := range len(publish0V5) {
+		a, b := tcpPair(t)
+		c := New(a, script{})
+		write(t, b, connectV5, publish0V5[:cut])
+		b.Close()
+		_, err := io.ReadAll(c)
+		if cut == 0 {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		}
+	}
+}
+
+// TestClaimedLengthReservesNothing receives the header of a packet of 256 MB, and a megabyte of it, and looks at the heap.
+func TestClaimedLengthReservesNothing(t *testing.T) {
+	a, b := tcpPair(t)
+	c := New(a, script{})
+	write(t, b, connectV5)
+	read(t, c, len(connectV5))
+	const sent = 1 << 20
+	go func() {
+		b.Write([]byte{0x30, 0xff, 0xff, 0xff, 0x7f})
+		b.Write(make([]byte, sent))
+		b.Close()
+	}()
+	_, err := io.ReadAll(c)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.LessOrEqual(t, len(c.in.data), 2*sent+keep)
+}
+
+// TestMaximumPacketSize holds the peer to what the local side granted it.
+func TestMaximumPacketSize(t *testing.T) {
+	m, err := wire.ParseConnect(connectV5)
+	require.NoError(t, err)
+	m.Properties = m.Properties.AppendUint(wire.MaximumPacketSize, 64)
+	connect, err := m.Append(nil)
+	require.NoError(t, err)
+	a, b := tcpPair(t)
+	c := New(a, script{})
+	write(t, c, connect)
+	write(t, b, append(wire.Packet{0x30, 63}, make([]byte, 63)...))
+	_, err = c.Read(make([]byte, 1))
+	require.ErrorIs(t, err, wire.ErrTooLarge)
+}
+
+// TestBuffersShrink sends a large packet both ways and looks at what is kept.
+func TestBuffersShrink(t *testing.T) {
+	big, err := (&wire.PublishPacket{Topic: []byte("t"), Payload: make([]byte, 1<<20)}).Append(nil, wire.V5)
+	require.NoError(t, err)
+	a, b := tcpPair(t)
+	client, server := New(a, script{}), New(b, script{})
+	go func() {
+		client.Write(connectV5)
+		client.Write(big[:1000])
+		client.Write(big[1000:])
+		client.Write(pingreq)
+	}()
+	read(t, server, len(connectV5)+len(big)+2)
+	go client.Write(pingreq)
+	read(t, server, 2)
+	require.LessOrEqual(t, len(server.in.data), keep)
+	client.writing.Lock()
+	defer client.writing.Unlock()
+	require.LessOrEqual(t, cap(client.partial), keep)
+}
+
+func TestConnackIsTamed(t *testing.T) {
+	withMethod, err := (&wire.ConnackPacket{Properties: wire.Properties(nil).AppendBytes(wire.AuthenticationMethod, []byte("x")).
+		AppendUint(wire.ServerKeepAlive, 9).AppendBytes(wire.AuthenticationData, []byte("y"))}).Append(nil, wire.V5)
+	require.NoError(t, err)
+	without, err := (&wire.ConnackPacket{Properties: wire.Properties(nil).AppendUint(wire.ServerKeepAlive, 9)}).Append(nil, wire.V5)
+	require.NoError(t, err)
+	cases := map[string]struct{ connect, connack, want wire.Packet }{
+		"method nobody asked for": {connectV5, withMethod, without},
+		"method asked for":        {askingV5, withMethod, withMethod},
+		"reserved code":           {connectV3, wire.Packet{0x20, 2, 0, 0x87}, wire.Packet{0x20, 2, 0, 5}},
+		"known code":              {connectV3, wire.Packet{0x20, 2, 0, 4}, wire.Packet{0x20, 2, 0, 4}},
+		"success":                 {connectV3, connackV3, connackV3},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			a, b := tcpPair(t)
+			c := New(a, script{})
+			write(t, c, tc.connect)
+			write(t, b, tc.connack)
+			require.Equal(t, []byte(tc.want), read(t, c, len(tc.want)))
+		})
+	}
+}
+
+// TestLockerKeepsSplitPacketsApart writes packets in pieces from many goroutines as paho.golang does.
+func TestLockerKeepsSplitPacketsApart(t *testing.T) {
+	const writers, each = 8, 200
+	a, b := tcpPair(t)
+	c := New(a, script{})
+	write(t, c, connectV5)
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range each {
+				c.Lock()
+				for i := range publish0V5 {
+					c.Write(publish0V5[i : i+1])
+				}
+				c.Unlock()
+			}
+		})
+	}
+	got := read(t, b, len(connectV5)+writers*each*len(publish0V5))
+	wg.Wait()
+	require.Equal(t, bytes.Repeat(publish0V5, writers*each), got[len(connectV5):])
+}
+
+func TestCloseEndsReadsAndTellsTheFilterOnce(t *testing.T) {
+	for name, pair := range map[string]func(*testing.T) (net.Conn, net.Conn){"tcp": tcpPair, "pump": func(*testing.T) (net.Conn, net.Conn) { return net.Pipe() }} {
+		t.Run(name, func(t *testing.T) {
+			a, b := pair(t)
+			defer b.Close()
+			closed := 0
+			c := New(a, script{closed: func() { closed++ }})
+			done := make(chan error)
+			go func() {
+				_, err := c.Read(make([]byte, 1))
+				done <- err
+			}()
+			c.Close()
+			require.Error(t, <-done)
+			c.Close()
+			require.Equal(t, 1, closed)
+			require.Same(t, a, c.NetConn())
+		})
+	}
+}
