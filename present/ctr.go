@@ -10,8 +10,13 @@ import (
 
 // ctrGeneric is dst = src XOR key stream, from block 0 on. A message has at
 // most 2^15 blocks, so the 16-bit counter does not wrap.
-func ctrGeneric(lk *laneKeys, dst, src []byte, iv uint64) {
-	for len(src) >= 64 {
+func ctrGeneric(rk *roundKeys, lk *laneKeys, dst, src []byte, iv uint64) {
+	for len(src) >= planesMin*BlockSize {
+		n := min(len(src), 64*BlockSize)
+		ctrPlanes(rk, dst[:n], src[:n], iv)
+		dst, src, iv = dst[n:], src[n:], iv+64
+	}
+	for len(src) >= 8*BlockSize {
 		x, y := lk.encrypt2(counters(iv), counters(iv+4))
 		xorGroup(dst, src, x)
 		xorGroup(dst[32:], src[32:], y)
@@ -20,13 +25,30 @@ func ctrGeneric(lk *laneKeys, dst, src []byte, iv uint64) {
 	if len(src) == 0 {
 		return
 	}
-	var ks [64]byte
-	x := lk.encrypt(counters(iv))
-	storeGroup(&ks, 0, x)
-	if len(src) > 32 {
-		storeGroup(&ks, 32, lk.encrypt(counters(iv+4)))
+	var ks [8 * BlockSize]byte
+	xorGroup(ks[:], ks[:], lk.encrypt(counters(iv)))
+	if len(src) > 4*BlockSize {
+		xorGroup(ks[32:], ks[32:], lk.encrypt(counters(iv+4)))
 	}
 	subtle.XORBytes(dst, src, ks[:len(src)])
+}
+
+// ctrPlanes is the key stream of up to 64 blocks.
+func ctrPlanes(rk *roundKeys, dst, src []byte, iv uint64) {
+	var a planes
+	a.counters(iv)
+	a.encrypt(rk)
+	a.transpose()
+	i := 0
+	for ; len(src) >= BlockSize; i++ {
+		binary.BigEndian.PutUint64(dst, binary.BigEndian.Uint64(src)^a[i&63])
+		dst, src = dst[BlockSize:], src[BlockSize:]
+	}
+	if len(src) > 0 {
+		var ks [BlockSize]byte
+		binary.BigEndian.PutUint64(ks[:], a[i&63])
+		subtle.XORBytes(dst, src, ks[:len(src)])
+	}
 }
 
 // counters is the group of iv to iv+3 in the turned layout; iv's two lowest
@@ -46,13 +68,4 @@ func xorGroup(dst, src []byte, x group) {
 	be.PutUint64(dst[8:], be.Uint64(src[8:])^x.r1)
 	be.PutUint64(dst[16:], be.Uint64(src[16:])^x.r2)
 	be.PutUint64(dst[24:], be.Uint64(src[24:])^x.r3)
-}
-
-func storeGroup(ks *[64]byte, at int, x group) {
-	x = x.exchangeC()
-	be := binary.BigEndian
-	be.PutUint64(ks[at:], x.r0)
-	be.PutUint64(ks[at+8:], x.r1)
-	be.PutUint64(ks[at+16:], x.r2)
-	be.PutUint64(ks[at+24:], x.r3)
 }

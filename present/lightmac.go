@@ -58,7 +58,12 @@ func (m *lightMAC) tag() uint64 {
 }
 
 // macGeneric is the XOR of the pieces of p, numbered from next, encrypted.
-func macGeneric(lk *laneKeys, p []byte, next uint64) uint64 {
+func macGeneric(rk *roundKeys, lk *laneKeys, p []byte, next uint64) (sum uint64) {
+	for len(p) >= planesMin*macPiece {
+		n := min(len(p), 64*macPiece)
+		sum ^= macPlanes(rk, p[:n], next)
+		p, next = p[n:], next+64
+	}
 	var acc group
 	for len(p) >= 8*macPiece {
 		x, y := lk.encrypt2(pieces(p, next), pieces(p[4*macPiece:], next+4))
@@ -66,13 +71,13 @@ func macGeneric(lk *laneKeys, p []byte, next uint64) uint64 {
 		acc = acc.xor(&y)
 		p, next = p[8*macPiece:], next+8
 	}
-	for len(p) >= 4*macPiece {
+	if len(p) >= 4*macPiece {
 		x := lk.encrypt(pieces(p, next))
 		acc = acc.xor(&x)
 		p, next = p[4*macPiece:], next+4
 	}
 	acc = acc.exchangeC()
-	sum := acc.r0 ^ acc.r1 ^ acc.r2 ^ acc.r3
+	sum ^= acc.r0 ^ acc.r1 ^ acc.r2 ^ acc.r3
 	if len(p) == 0 {
 		return sum
 	}
@@ -85,6 +90,22 @@ func macGeneric(lk *laneKeys, p []byte, next uint64) uint64 {
 	}
 	if n > 2 {
 		sum ^= x.r2
+	}
+	return sum
+}
+
+// macPlanes is macGeneric for up to 64 pieces.
+func macPlanes(rk *roundKeys, p []byte, next uint64) (sum uint64) {
+	var a planes
+	n := len(p) / macPiece
+	for i := range n {
+		a[i&63] = piece(p[i*macPiece:], next+uint64(i))
+	}
+	a.transpose()
+	a.encrypt(rk)
+	a.transpose()
+	for _, w := range a[:n] {
+		sum ^= w
 	}
 	return sum
 }

@@ -1,0 +1,98 @@
+package present
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"os"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestGoals prints the ratios P1 to P7 on this machine. It asserts nothing:
+// it measures, and only when asked to by PRESENT_GOALS=1.
+func TestGoals(t *testing.T) {
+	if os.Getenv("PRESENT_GOALS") == "" {
+		t.Skip("set PRESENT_GOALS=1 to measure")
+	}
+	for _, g := range goals() {
+		r, a, b := ratio(g.a, g.b)
+		t.Logf("%-28s %.4f <= %.4f %-5s (%v / %v)", g.name, r, g.goal, verdict(r <= g.goal), a, b)
+	}
+}
+
+func verdict(ok bool) string {
+	if ok {
+		return "ok"
+	}
+	return "short"
+}
+
+// ratio runs a and b by turns and compares the medians.
+func ratio(a, b func()) (r float64, ta, tb time.Duration) {
+	const turns = 41
+	na, nb := calls(a), calls(b)
+	var as, bs []float64
+	for range turns {
+		as = append(as, timed(a, na))
+		bs = append(bs, timed(b, nb))
+	}
+	slices.Sort(as)
+	slices.Sort(bs)
+	ma, mb := as[turns/2], bs[turns/2]
+	return ma / mb, time.Duration(ma * 10), time.Duration(mb * 10)
+}
+
+// calls is how many calls of f take about a millisecond.
+func calls(f func()) int {
+	n := 1
+	for timed(f, n)*float64(n) < 1e5 {
+		n *= 2
+	}
+	return n
+}
+
+// timed is the time of one call in tens of nanoseconds.
+func timed(f func(), n int) float64 {
+	start := time.Now()
+	for range n {
+		f()
+	}
+	return float64(time.Since(start)) / float64(n) / 10
+}
+
+type goal struct {
+	name string
+	goal float64
+	a, b func()
+}
+
+func goals() []goal {
+	gcmBlock, _ := aes.NewCipher(make([]byte, 16))
+	gcm, _ := cipher.NewGCM(gcmBlock)
+	tab := newTable(new(roundKeys))
+	a := new(aead)
+	a.setKey(new([KeySize]byte))
+	blk, _ := NewCipher(make([]byte, 16))
+	buf := make([]byte, 1024)
+	dst := make([]byte, 0, 1100)
+	nonce := make([]byte, 12)
+	var serial [8]byte
+	w := uint64(1)
+
+	tableCTR := func() { tab.ctr(buf, buf, 0) }
+	tableOne := func() { w = tab.encrypt(w) }
+	gcm64 := func() { gcm.Seal(dst, nonce, buf[:64], nil) }
+	gcm1k := func() { gcm.Seal(dst, nonce, buf, nil) }
+	return []goal{
+		{"P1-P3 CTR 1 KiB/table", 0.15, func() { a.ctr(buf, buf, 0) }, tableCTR},
+		{"P4 CTR 64 B/AES-GCM", 3.3, func() { a.ctr(buf[:64], buf[:64], 0) }, gcm64},
+		{"P5 block/table", 1.6, func() { blk.Encrypt(serial[:], serial[:]) }, tableOne},
+		{"P6 AEAD 64 B/AES-GCM", 5, func() { a.Seal(dst, nonce[:6], buf[:64], nil) }, gcm64},
+		{"P6 AEAD 1 KiB/AES-GCM", 8, func() { a.Seal(dst, nonce[:6], buf, nil) }, gcm1k},
+		{"P7 set-up/AES-GCM", 1, func() { NewAEAD([KeySize]byte{}) }, func() {
+			c, _ := aes.NewCipher(buf[:16])
+			cipher.NewGCM(c)
+		}},
+	}
+}
