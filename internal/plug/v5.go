@@ -1,0 +1,151 @@
+package plug
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/eclipse/paho.golang/autopaho"
+	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/log"
+
+	"github.com/mqttsec/mqttsec/internal/wire"
+)
+
+// defaultConnectTimeout is autopaho's own default.
+const defaultConnectTimeout = 10 * time.Second
+
+// V5 returns a copy of cfg whose connections s secures. cfg and what it points to
+// are not changed.
+//
+// In the copy, AttemptConnection opens a connection as cfg would have (with
+// cfg.AttemptConnection if that is set) and then calls s.Conn. cfg.ConnectTimeout
+// bounds both together, because autopaho gives AttemptConnection a context without a
+// time limit: 10 seconds if it is 0, and not the life of the connection. Dialing
+// itself, V5 knows the URL schemes mqtt and tcp (or none), mqtts, tls, ssl, mqtt+ssl
+// and tcps, ws, wss, and unix, which autopaho lacks: unix:///path/of/socket.
+//
+// ConnectPacketBuilder also asks the server for problem information, after a builder
+// of the application has run. The zero value of paho.ConnectProperties declines it,
+// and a server then strips User Properties, which schemes need, from what it sends
+// (MQTT5 3.1.2.11.7).
+//
+// If s is also AtRest, messages in cfg.Queue and cfg.Session are stored frozen. Where
+// these are nil autopaho keeps messages in memory, and nothing is done. A stored
+// message that does not thaw is given up: it goes to the queue's quarantine, or ends
+// in the session as if the server had refused it with reason 0x80, since both would
+// otherwise be tried again for ever; cfg.Errors is told. So is one whose topic only a
+// Topic Alias names: an alias ends with its connection (MQTT5 3.3.2.3.4), the message
+// could not be sent again, and without its topic it cannot be frozen either.
+func V5(cfg autopaho.ClientConfig, s Scheme) autopaho.ClientConfig {
+	cfg.ServerUrls = slices.Clone(cfg.ServerUrls)
+	cfg.BrokerUrls = slices.Clone(cfg.BrokerUrls)
+	cfg.OnPublishReceived = slices.Clone(cfg.OnPublishReceived)
+
+	a := &attemptV5{scheme: s, below: cfg.AttemptConnection}
+	cfg.AttemptConnection = a.connect
+	cfg.ConnectPacketBuilder = askForProblems(cfg.ConnectPacketBuilder)
+
+	rest, ok := s.(AtRest)
+	if !ok {
+		return cfg
+	}
+	f := frost{scheme: rest, session: cfg.ClientID, version: wire.V5}
+	if cfg.Queue != nil {
+		cfg.Queue = frozenQueue{Queue: cfg.Queue, frost: f}
+	}
+	if cfg.Session != nil {
+		errs := cfg.Errors
+		if errs == nil {
+			errs = log.NOOPLogger{}
+		}
+		cfg.Session = &frozenSession{SessionManager: cfg.Session, frost: f, errs: errs}
+	}
+	return cfg
+}
+
+// connectFunc is the type of autopaho's AttemptConnection.
+type connectFunc = func(context.Context, autopaho.ClientConfig, *url.URL) (net.Conn, error)
+
+// attemptV5 opens the connections of one wrapped configuration, which any number of
+// connection managers may use.
+type attemptV5 struct {
+	scheme  Scheme
+	below   connectFunc // nil to dial
+	windows windows
+}
+
+// connect is an AttemptConnection. It takes everything from the cfg it is called
+// with, which is the one that the connection manager works with.
+func (a *attemptV5) connect(ctx context.Context, cfg autopaho.ClientConfig, u *url.URL) (net.Conn, error) {
+	timeout := cfg.ConnectTimeout
+	if timeout == 0 {
+		timeout = defaultConnectTimeout
+	}
+	until := time.Now().Add(timeout)
+	bounded, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+
+	var conn net.Conn
+	var err error
+	if a.below == nil {
+		conn, err = dialV5(bounded, &cfg, u)
+	} else {
+		w := a.windows.open(ctx, until)
+		conn, err = a.below(w, cfg, u)
+		a.windows.settle(w, err == nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	conn, err = secure(bounded, a.scheme, conn)
+	if err != nil {
+		return nil, err
+	}
+	return lockable(conn), nil
+}
+
+// lockable returns conn if paho can write packets to it from several goroutines:
+// paho writes one in pieces and keeps them together with the connection's own lock.
+// The kernel's connections take all pieces in one system call.
+func lockable(conn net.Conn) net.Conn {
+	switch conn.(type) {
+	case sync.Locker, *net.TCPConn, *net.UnixConn:
+		return conn
+	}
+	return &lockedConn{Conn: conn}
+}
+
+// lockedConn adds to a connection the lock that paho looks for.
+type lockedConn struct {
+	net.Conn
+	sync.Mutex
+}
+
+// NetConn returns the connection below, for those who look for one that they know.
+func (c *lockedConn) NetConn() net.Conn { return c.Conn }
+
+// askForProblems returns a ConnectPacketBuilder that runs below, if there is one, and
+// then makes sure that CONNECT does not decline problem information. Without
+// properties it does not: the property's absence means 1.
+func askForProblems(below func(*paho.Connect, *url.URL) (*paho.Connect, error)) func(*paho.Connect, *url.URL) (*paho.Connect, error) {
+	return func(cp *paho.Connect, u *url.URL) (*paho.Connect, error) {
+		if below != nil {
+			var err error
+			if cp, err = below(cp, u); err != nil {
+				return nil, err
+			}
+		}
+		if cp == nil || cp.Properties == nil || cp.Properties.RequestProblemInfo {
+			return cp, nil
+		}
+		// The builder may return the same struct each time, from several goroutines.
+		edited, properties := *cp, *cp.Properties
+		properties.RequestProblemInfo = true
+		edited.Properties = &properties
+		return &edited, nil
+	}
+}
