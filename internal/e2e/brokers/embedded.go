@@ -1,0 +1,199 @@
+package brokers
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/auth"
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// Embedded is mochi-mqtt in this process. It implements [Broker].
+type Embedded struct {
+	// Server is the broker itself, for tests that look inside or add hooks.
+	Server *mochi.Server
+
+	authority *authority
+	dir       string
+	urls      map[string]*url.URL
+
+	mu        sync.Mutex
+	listeners []net.Listener
+	conns     map[net.Conn]struct{} // nil while stopped
+	running   sync.WaitGroup
+}
+
+// StartEmbedded starts a broker in this process that listens on free ports of 127.0.0.1 and a Unix socket.
+func StartEmbedded(cfg Config) (*Embedded, error) {
+	authority, err := newAuthority()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "mochi")
+	if err != nil {
+		return nil, err
+	}
+	capabilities := mochi.NewDefaultServerCapabilities()
+	capabilities.MaximumPacketSize = cfg.MaximumPacketSize
+	server := mochi.New(&mochi.Options{Capabilities: capabilities, Logger: slog.New(slog.DiscardHandler)})
+	b := &Embedded{Server: server, authority: authority, dir: dir, urls: map[string]*url.URL{
+		TCP:  {Scheme: TCP, Host: "127.0.0.1:0"},
+		TLS:  {Scheme: TLS, Host: "127.0.0.1:0"},
+		WS:   {Scheme: WS, Host: "127.0.0.1:0", Path: "/mqtt"},
+		WSS:  {Scheme: WSS, Host: "127.0.0.1:0", Path: "/mqtt"},
+		Unix: {Scheme: Unix, Path: filepath.Join(dir, "sock")},
+	}}
+	err = errors.Join(
+		server.AddHook(new(auth.AllowHook), nil),
+		server.AddHook(&announceLimit{limit: cfg.MaximumPacketSize}, nil),
+	)
+	if err == nil {
+		err = server.Serve()
+	}
+	if err == nil {
+		err = b.Start(context.Background())
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// Name returns "mochi".
+func (b *Embedded) Name() string { return "mochi" }
+
+// URL is the address of the listener for a transport, nil for an unknown one.
+func (b *Embedded) URL(transport string) *url.URL { return b.urls[transport] }
+
+// RootCAs verifies the certificate that the tls and wss listeners present.
+func (b *Embedded) RootCAs() *x509.CertPool { return b.authority.pool() }
+
+// InFlight is the number of QoS 1 and 2 exchanges that the broker has not finished with a client, of both directions,
+// whether the client is connected or not.
+func (b *Embedded) InFlight(clientID string) int {
+	client, ok := b.Server.Clients.Get(clientID)
+	if !ok {
+		return 0
+	}
+	return client.State.Inflight.Len()
+}
+
+// Start listens again after Stop, on the same addresses.
+func (b *Embedded) Start(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.conns = make(map[net.Conn]struct{})
+	for transport, u := range b.urls {
+		listener, err := b.listen(ctx, u)
+		if err != nil {
+			return err
+		}
+		b.listeners = append(b.listeners, listener)
+		serve := serveStream
+		if transport == WS || transport == WSS {
+			serve = serveWebsocket
+		}
+		b.running.Go(func() { serve(listener, b.serveConn) })
+	}
+	return nil
+}
+
+// listen opens the listener that u describes, and writes the port that the system chose into u.
+func (b *Embedded) listen(ctx context.Context, u *url.URL) (net.Listener, error) {
+	var config net.ListenConfig
+	if u.Scheme == Unix {
+		return config.Listen(ctx, "unix", u.Path)
+	}
+	listener, err := config.Listen(ctx, "tcp", u.Host)
+	if err != nil {
+		return nil, err
+	}
+	u.Host = listener.Addr().String()
+	if u.Scheme == TLS || u.Scheme == WSS {
+		listener = tls.NewListener(listener, b.authority.serverConfig())
+	}
+	return listener, nil
+}
+
+// serveStream hands every connection that arrives on listener to serve, and returns when the listener is closed.
+func serveStream(listener net.Listener, serve func(net.Conn)) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go serve(conn)
+	}
+}
+
+// serveConn runs the broker's side of one connection until it ends.
+func (b *Embedded) serveConn(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	b.mu.Lock()
+	if b.conns == nil {
+		b.mu.Unlock()
+		return
+	}
+	b.conns[conn] = struct{}{}
+	b.running.Add(1)
+	b.mu.Unlock()
+	defer b.running.Done()
+
+	_ = b.Server.EstablishConnection("net", conn) // how the connection ended is the client's business
+
+	b.mu.Lock()
+	delete(b.conns, conn)
+	b.mu.Unlock()
+}
+
+// Stop disconnects every client, without a DISCONNECT, and closes the listeners.
+func (b *Embedded) Stop() error {
+	b.mu.Lock()
+	var errs []error
+	for _, listener := range b.listeners {
+		errs = append(errs, listener.Close())
+	}
+	for conn := range b.conns {
+		_ = conn.Close() // may be closed already: then there is nothing to do
+	}
+	b.listeners, b.conns = nil, nil
+	b.mu.Unlock()
+	b.running.Wait()
+	return errors.Join(errs...)
+}
+
+// Close stops the broker for good.
+func (b *Embedded) Close() error {
+	return errors.Join(b.Stop(), b.Server.Close(), os.RemoveAll(b.dir))
+}
+
+// announceLimit puts the Maximum Packet Size into CONNACK, which mochi-mqtt enforces without telling its clients.
+type announceLimit struct {
+	mochi.HookBase
+	limit uint32
+}
+
+// ID names the hook.
+func (h *announceLimit) ID() string { return "announce-limit" }
+
+// Provides lists the events that the hook wants.
+func (h *announceLimit) Provides(event byte) bool {
+	return event == mochi.OnPacketEncode && h.limit > 0
+}
+
+// OnPacketEncode edits CONNACK on its way out.
+func (h *announceLimit) OnPacketEncode(_ *mochi.Client, p packets.Packet) packets.Packet {
+	if p.FixedHeader.Type == packets.Connack && p.ProtocolVersion == 5 {
+		p.Properties.MaximumPacketSize = h.limit
+	}
+	return p
+}

@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/stretchr/testify/require"
+)
+
+// marker is in every payload that the application wants to keep secret.
+const marker = "secret"
+
+// place is where a test takes place: one library, one broker, one transport, one scheme.
+type place struct {
+	suite     suite
+	driver    driver
+	broker    brokers.Broker
+	transport string
+}
+
+// cell is one test at one place, with topics, clients and a key of its own, and an eavesdropper.
+type cell struct {
+	place
+	t            testing.TB
+	ctx          context.Context
+	root         string // the topics of this test are below it
+	end          string // a topic that no key covers
+	eavesdropper client
+}
+
+func newCell(t testing.TB, p place) *cell {
+	t.Helper()
+	id := unique("cell")
+	c := &cell{place: p, t: t, ctx: patient(t), root: "e2e/" + id, end: "end/" + id}
+	c.eavesdropper = c.connectPlain("eavesdropper")
+	require.NoError(t, c.eavesdropper.subscribe(c.ctx, c.root+"/#", 2))
+	require.NoError(t, c.eavesdropper.subscribe(c.ctx, c.end, 2))
+	return c
+}
+
+func (c *cell) topic(name string) string { return c.root + "/" + name }
+
+// sealing is the configuration that all clients of the cell share.
+func (c *cell) sealing() sealing {
+	return sealing{keys: []key{{filter: "e2e/#", secret: sha256.Sum256([]byte(c.root))}}}
+}
+
+// connect makes a protected client, and sees to its end.
+func (c *cell) connect(o options) client {
+	c.t.Helper()
+	cli, err := c.tryConnect(o)
+	require.NoError(c.t, err)
+	return cli
+}
+
+func (c *cell) tryConnect(o options) (client, error) {
+	return c.connectWith(c.driver, c.suite.new(c.t, c.sealing()), o)
+}
+
+// connectPlain makes an unprotected client of MQTT v5, which shows most of what the broker has.
+func (c *cell) connectPlain(name string) client {
+	c.t.Helper()
+	cli, err := c.connectWith(drivers()[0], plain{}, options{id: unique(name), url: c.broker.URL(brokers.TCP)})
+	require.NoError(c.t, err)
+	return cli
+}
+
+func (c *cell) connectWith(d driver, s scheme, o options) (client, error) {
+	if o.id == "" {
+		o.id = unique("client")
+	}
+	if o.url == nil {
+		o.url = c.broker.URL(c.transport)
+	}
+	o.roots = c.broker.RootCAs()
+	cli, err := d.connect(c.ctx, s, o)
+	if err == nil {
+		c.t.Cleanup(func() { _ = cli.disconnect(c.ctx) }) // the test may have done it
+	}
+	return cli, err
+}
+
+// overheard returns everything that the eavesdropper has heard by now below the root.
+func (c *cell) overheard() []message {
+	c.t.Helper()
+	// The broker has taken in what the application published, or the application would still wait; so what is
+	// published now comes behind it.
+	end := c.connectPlain("end")
+	last := unique("end")
+	require.NoError(c.t, end.publish(c.ctx, message{topic: c.end, payload: []byte(last), qos: 2}))
+	heard, err := c.eavesdropper.inbox().awaitPayload(c.ctx, last)
+	require.NoError(c.t, err)
+	var below []message
+	for _, m := range heard {
+		if strings.HasPrefix(m.topic, c.root+"/") {
+			below = append(below, m)
+		}
+	}
+	return below
+}
+
+// requireSecrecy proves that only sealed frames have passed the broker, at least one of them: they look like frames,
+// they hold nothing that the application wrote, and whoever has the key can open them. Without a scheme it proves
+// that the eavesdropper is a good one.
+func (c *cell) requireSecrecy() {
+	c.t.Helper()
+	heard := c.overheard()
+	require.NotEmpty(c.t, heard, "the eavesdropper heard nothing")
+	opener, seen := c.suite.new(c.t, c.sealing()), make(map[string]bool)
+	for _, m := range heard {
+		if len(m.payload) == 0 {
+			continue // clears a retained message, and tells nothing
+		}
+		if !c.suite.sealed {
+			require.Contains(c.t, string(m.payload), marker)
+			continue
+		}
+		require.EqualValues(c.t, 0xFC, m.payload[0], "not a sealed frame: %.40q", m.payload)
+		require.NotContains(c.t, string(m.payload), marker)
+		if m.properties != nil {
+			require.NotContains(c.t, m.properties.ContentType, marker)
+			for _, p := range m.properties.User {
+				require.NotContains(c.t, p.Key+p.Value, marker)
+			}
+		}
+		if seen[string(m.payload)] {
+			continue // the same frame once more
+		}
+		seen[string(m.payload)] = true
+		opened, err := opener.(sealer).Open(m.topic, m.payload)
+		require.NoError(c.t, err)
+		require.Contains(c.t, string(opened), marker)
+	}
+}
+
+// requireNothingReadable proves that no file below dir holds what the application wrote, although there are files;
+// without a scheme, that they do hold it.
+func (c *cell) requireNothingReadable(dir string) {
+	c.t.Helper()
+	var everything []byte
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		everything = append(everything, text...)
+		return err
+	})
+	require.NoError(c.t, err)
+	require.NotEmpty(c.t, everything, "nothing was stored")
+	require.Equal(c.t, !c.suite.sealed, bytes.Contains(everything, []byte(marker)), "plaintext in %s", dir)
+}
