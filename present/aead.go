@@ -35,6 +35,7 @@ var (
 type aead struct {
 	enc, mac, fin roundKeys // under Ke, K1, K2
 	lanes         *aeadLanes
+	path          path
 }
 
 // aeadLanes are the three keys in the layout of the portable path.
@@ -67,7 +68,7 @@ type aeadLanes struct{ enc, mac, fin laneKeys }
 //	tag = LightMAC_{K1,K2}(nonce ‖ u64(len(AD)) ‖ AD ‖ C), 16-bit counter
 func NewAEAD(key [KeySize]byte) (cipher.AEAD, error) {
 	a := new(aead)
-	a.setKey(&key)
+	a.setKey(&key, fastest)
 	return a, nil
 }
 

@@ -2,34 +2,42 @@ package present
 
 import "encoding/binary"
 
-// setKey derives Ke, K1 and K2 from key and expands them.
-func (a *aead) setKey(key *[KeySize]byte) {
+// A path is one way to compute the same thing.
+type path uint8
+
+const (
+	portable path = iota // Go alone
+	avx2
+	avx512 // with GFNI, VBMI and BITALG
+)
+
+func (p path) String() string { return [...]string{"portable", "avx2", "avx512"}[p] }
+
+// setKey derives Ke, K1 and K2 from key and expands them for the path p.
+func (a *aead) setKey(key *[KeySize]byte, p path) {
+	a.path = p
 	var rk roundKeys
-	var lk laneKeys
 	rk.expand128(key)
-	lk.expand(&rk)
-	x, y := lk.encrypt2(derivationBlocks(0), derivationBlocks(4))
-	x, y = x.exchangeC(), y.exchangeC()
-	a.lanes = new(aeadLanes)
-	a.lanes.enc.expandPair(&a.enc, x.r1, x.r2)
-	a.lanes.mac.expandPair(&a.mac, x.r3, y.r0)
-	a.lanes.fin.expandPair(&a.fin, y.r1, y.r2)
+	d := a.derive(&rk)
+	for i, k := range []*roundKeys{&a.enc, &a.mac, &a.fin} {
+		var sub [KeySize]byte
+		binary.BigEndian.PutUint64(sub[:8], d[2*i])
+		binary.BigEndian.PutUint64(sub[8:], d[2*i+1])
+		k.expand128(&sub)
+	}
+	if p == portable {
+		a.lanes = new(aeadLanes)
+		a.lanes.enc.expand(&a.enc)
+		a.lanes.mac.expand(&a.mac)
+		a.lanes.fin.expand(&a.fin)
+	}
 }
 
-func derivationBlocks(i uint64) group { return counters(i) }
-
-func (lk *laneKeys) expandPair(rk *roundKeys, hi, lo uint64) {
-	var key [KeySize]byte
-	binary.BigEndian.PutUint64(key[:8], hi)
-	binary.BigEndian.PutUint64(key[8:], lo)
-	rk.expand128(&key)
+// derive is the blocks 1 to 6 encrypted.
+func (a *aead) derive(rk *roundKeys) (d [6]uint64) {
+	var lk laneKeys
 	lk.expand(rk)
+	x, y := lk.encrypt2(counters(0), counters(4))
+	x, y = x.exchangeC(), y.exchangeC()
+	return [6]uint64{x.r1, x.r2, x.r3, y.r0, y.r1, y.r2}
 }
-
-func (a *aead) ctr(dst, src []byte, iv uint64) { ctrGeneric(&a.enc, &a.lanes.enc, dst, src, iv) }
-
-func (a *aead) macPieces(p []byte, next uint64) uint64 {
-	return macGeneric(&a.mac, &a.lanes.mac, p, next)
-}
-
-func (a *aead) macFinal(v uint64) uint64 { return a.lanes.fin.encryptBlock(v) }

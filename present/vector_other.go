@@ -1,0 +1,13 @@
+//go:build !amd64 || purego
+
+package present
+
+const fastest = portable
+
+func (a *aead) ctr(dst, src []byte, iv uint64) { ctrGeneric(&a.enc, &a.lanes.enc, dst, src, iv) }
+
+func (a *aead) macPieces(p []byte, next uint64) uint64 {
+	return macGeneric(&a.mac, &a.lanes.mac, p, next)
+}
+
+func (a *aead) macFinal(v uint64) uint64 { return a.lanes.fin.encryptBlock(v) }
