@@ -1,0 +1,136 @@
+package seal
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"fmt"
+	"strings"
+
+	"github.com/mqttsec/mqttsec/internal/topic"
+)
+
+// SecretSize is the length of a key's secret in bytes.
+const SecretSize = 32
+
+// Key is the secret of a tree of topics: those that its filter matches. The zero
+// Key is not usable. A Key is a small value that is copied freely.
+//
+// Each topic has a secret of its own, which is derived from the key level by
+// level. Whoever holds a key can therefore hand out a sub-key ([Key.Sub]) that
+// opens one branch of the tree and nothing else.
+//
+// Nothing that prints values shows the secret: not fmt with any verb, not slog.
+// [Key.MarshalText] does, and with it encoding/json and its like, for that is
+// how a key is stored.
+type Key struct {
+	filter string
+	// Behind a pointer, for fmt calls no method on a Key in an unexported field
+	// of another struct: it would print an array, and prints a pointer's address.
+	secret *[SecretSize]byte
+}
+
+// NewKey returns the key with this secret for the topics that filter matches.
+// The secret is 32 bytes from a cryptographic random generator, never a
+// password; it is copied. A shared subscription ("$share/group/filter") stands
+// for the filter in it. All errors are ErrInvalidKey.
+func NewKey(filter string, secret []byte) (Key, error) {
+	filter, err := keyFilter(filter)
+	if err != nil {
+		return Key{}, err
+	}
+	if len(secret) != SecretSize {
+		return Key{}, fmt.Errorf("%w: the secret has %d bytes, not %d", ErrInvalidKey, len(secret), SecretSize)
+	}
+	k := Key{filter: filter, secret: (*[SecretSize]byte)(append([]byte(nil), secret...))}
+	if k.weak() {
+		return Key{}, fmt.Errorf("%w: the secret is one byte repeated", ErrInvalidKey)
+	}
+	return k, nil
+}
+
+// GenerateKey returns a new random key for the topics that filter matches. The
+// error, if any, is ErrInvalidKey and about the filter.
+func GenerateKey(filter string) (Key, error) {
+	filter, err := keyFilter(filter)
+	if err != nil {
+		return Key{}, err
+	}
+	k := Key{filter: filter, secret: new([SecretSize]byte)}
+	rand.Read(k.secret[:]) // never fails
+	return k, nil
+}
+
+func keyFilter(filter string) (string, error) {
+	if !topic.ValidFilter(filter) {
+		return "", fmt.Errorf("%w: %q is not a topic filter", ErrInvalidKey, filter)
+	}
+	return topic.Unshare(filter), nil
+}
+
+// weak reports a secret that was never filled, or filled with a constant.
+func (k Key) weak() bool {
+	var differ byte
+	for _, b := range k.secret {
+		differ |= b ^ k.secret[0]
+	}
+	return subtle.ConstantTimeByteEq(differ, 0) == 1
+}
+
+// Filter returns the topic filter whose topics the key is for.
+func (k Key) Filter() string { return k.filter }
+
+// Equal reports whether both keys are for the same filter and have the same
+// secret. It takes constant time in the secrets.
+func (k Key) Equal(other Key) bool {
+	if k.secret == nil || other.secret == nil {
+		return k.secret == other.secret
+	}
+	return k.filter == other.filter &&
+		subtle.ConstantTimeCompare(k.secret[:], other.secret[:]) == 1
+}
+
+// Sub returns the key of a branch: what the branch's topics are sealed with is
+// the same under both, so a holder of k need not hear of it, while a holder of
+// the sub-key opens nothing beside the branch. Key{site/#}.Sub("site/7/#") is
+// for site/7 and all below it.
+//
+// The branch is named by the levels before a filter's first wildcard, so filter
+// must have more of those than the key's own. One that narrows by a wildcard
+// alone ("site/+" under "site/#") would come with the undiminished secret and is
+// an error, as is a filter that the key's own does not contain; both are
+// ErrInvalidKey. For the same reason a sub-key for "site/7/+" says that it is
+// used for one level, and can open all of "site/7/#".
+func (k Key) Sub(filter string) (Key, error) {
+	if k.secret == nil {
+		return Key{}, fmt.Errorf("%w: the zero Key", ErrInvalidKey)
+	}
+	filter, err := keyFilter(filter)
+	if err != nil {
+		return Key{}, err
+	}
+	if !topic.Contains(k.filter, filter) {
+		return Key{}, fmt.Errorf("%w: %q reaches beyond %q", ErrInvalidKey, filter, k.filter)
+	}
+	from, _ := topic.Prefix(k.filter)
+	to, prefix := topic.Prefix(filter)
+	if to <= from {
+		return Key{}, fmt.Errorf("%w: %q names no branch of %q", ErrInvalidKey, filter, k.filter)
+	}
+	node := walk(*k.secret, prefix, from)
+	return Key{filter: filter, secret: &node}, nil
+}
+
+// walk goes down the tree from node by the levels of name, less the first skip.
+// A name of no more levels than that stays at the node.
+func walk(node [32]byte, name string, skip int) [32]byte {
+	for more := true; more; {
+		var level string
+		level, name, more = strings.Cut(name, "/")
+		if skip > 0 {
+			skip--
+			continue
+		}
+		mac(&node, &node, level)
+	}
+	return node
+}

@@ -1,0 +1,246 @@
+package seal
+
+import (
+	"crypto/ed25519"
+	"crypto/subtle"
+	"slices"
+)
+
+// kind says how a message arrived, and so how its freshness is judged.
+type kind byte
+
+const (
+	// liveAtMostOnce came with RETAIN=0 and QoS 0: delivered once, and done.
+	liveAtMostOnce kind = iota
+	// liveAtLeastOnce came with RETAIN=0 and QoS 1 or 2: its Entry stays pending
+	// until replay.done or replay.release.
+	liveAtLeastOnce
+	// retained came with RETAIN=1, at any QoS.
+	retained
+	// atRest came from the client's own store: it is not judged at all.
+	atRest
+)
+
+// opened is a message that passed.
+type opened struct {
+	// Properties (nil if none) and Payload alias the plaintext appended to dst.
+	Properties, Payload []byte
+	// Publisher is who signed; nil without Config.Publishers.
+	Publisher ed25519.PublicKey
+	// Entry is for replay.done and replay.release; zero unless the message came
+	// as liveAtLeastOnce.
+	Entry entry
+}
+
+// seal appends m, sealed under the next session, time and sequence number, to
+// dst, which must not overlap m. What it adds is sealedSize long. On an error dst
+// is as it was.
+func (s *Sealer) seal(dst []byte, m *Message) ([]byte, error) {
+	l := s.topics.findBytes(m.Topic)
+	if l == nil {
+		var err error
+		if l, err = s.learn(string(m.Topic)); err != nil {
+			return dst, err
+		}
+	}
+	out, err := s.sealNew(dst, l, m.flags(), m.Properties, m.Payload)
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}
+
+// sealNew seals under a new header and the first key.
+func (s *Sealer) sealNew(dst []byte, l *leaves, flags byte, properties, payload []byte) ([]byte, error) {
+	plaintext := s.contentLen(len(properties), len(payload))
+	if plaintext > s.suite.MaxPlaintext || len(adLabel)+headerLen+len(l.topic) > s.suite.MaxAD {
+		return nil, ErrTooLarge
+	}
+	if len(properties) > 0 {
+		flags |= flagProperties
+	}
+	if s.signer != nil {
+		flags |= flagSigned
+	}
+	k := &l.keys[0]
+	ses, seq, alone := s.next(l, plaintext, flags&flagWill != 0)
+	b, err := s.sealingBox(k, ses, alone)
+	if err != nil {
+		return nil, err
+	}
+	sc := s.scratches.Get().(*scratch)
+	defer s.release(sc)
+	putHeader(sc.header(), s.suite.ID, flags, &k.id, &ses.id, unixTime(s.clock.unix()), seq)
+	return s.encrypt(dst, sc, b, l.topic, properties, payload)
+}
+
+// encrypt appends the frame whose header stands in sc.
+func (s *Sealer) encrypt(dst []byte, sc *scratch, b *box, topic string, properties, payload []byte) ([]byte, error) {
+	nonce := sc.finish(&s.suite, topic)
+	header := sc.header()[:]
+	dst = slices.Grow(dst, headerLen+s.contentLen(len(properties), len(payload))+s.suite.TagSize)
+	dst = append(dst, header...)
+	if header[flagsAt]&(flagProperties|flagSigned) == 0 {
+		return b.aead.Seal(dst, nonce, payload, sc.ad), nil
+	}
+
+	// The plaintext is put together where its ciphertext will be.
+	start := len(dst)
+	plain := dst
+	if header[flagsAt]&flagSigned != 0 {
+		plain = plain[:start+signatureLen]
+	}
+	rest := len(plain)
+	if len(properties) > 0 {
+		plain = appendVarint(plain, len(properties))
+		plain = append(plain, properties...)
+	}
+	plain = append(plain, payload...)
+	if header[flagsAt]&flagSigned != 0 {
+		if err := s.signer.sign(plain[start:rest], header, topic, plain[rest:]); err != nil {
+			clear(plain[start:])
+			return nil, err
+		}
+	}
+	return b.aead.Seal(dst, nonce, plain[start:], sc.ad), nil
+}
+
+// reseal seals m once more under a stamp, and appends the frame to dst if it is
+// the very frame that the stamp was taken from. If m is another message than the
+// one sealed then (or the signer does not sign alike twice), the result is false
+// and the frame is wiped: no nonce ever shows two plaintexts. On false and on an
+// error dst is as it was. It must not overlap m.
+func (s *Sealer) reseal(dst []byte, m *Message, st stamp) ([]byte, bool, error) {
+	l := s.topics.findBytes(m.Topic)
+	if l == nil {
+		var err error
+		if l, err = s.learn(string(m.Topic)); err != nil {
+			return dst, false, err
+		}
+	}
+	if st.header[flagsAt] != s.suite.ID<<4|s.allFlags(m) {
+		return dst, false, nil
+	}
+	k := l.find([4]byte(st.header[idAt:]))
+	if k == nil {
+		return dst, false, nil // another topic
+	}
+	if s.contentLen(len(m.Properties), len(m.Payload)) > s.suite.MaxPlaintext {
+		return dst, false, ErrTooLarge
+	}
+	b := k.sealing.Load()
+	if session := [12]byte(st.header[sessionAt:]); b == nil || b.session != session {
+		var err error
+		if b, err = s.newBox(k, &session); err != nil {
+			return dst, false, err
+		}
+	}
+	sc := s.scratches.Get().(*scratch)
+	defer s.release(sc)
+	*sc.header() = st.header
+	out, err := s.encrypt(dst, sc, b, l.topic, m.Properties, m.Payload)
+	if err != nil {
+		return dst, false, err
+	}
+	if subtle.ConstantTimeCompare(out[len(out)-s.suite.TagSize:], st.tag[:s.suite.TagSize]) != 1 {
+		clear(out[len(dst):])
+		return dst, false, nil
+	}
+	return out, true, nil
+}
+
+// allFlags are the flags that m is sealed with.
+func (s *Sealer) allFlags(m *Message) byte {
+	f := m.flags()
+	if len(m.Properties) > 0 {
+		f |= flagProperties
+	}
+	if s.signer != nil {
+		f |= flagSigned
+	}
+	return f
+}
+
+// open opens the frame in m.Payload and judges it by k and r; r may be nil at
+// rest. The plaintext is appended to dst. That must not overlap the frame, unless
+// it is frame[:26] with its capacity cut or not, which decrypts in place: then
+// the plaintext replaces the ciphertext, and zeros do if the message is refused.
+// Of m only Topic and Payload are read.
+//
+// The caller, who alone knows how the message came, must still check that the
+// properties are well formed and of a kind that moves inside.
+func (s *Sealer) open(dst []byte, m *Message, k kind, r *replay) (opened, error) {
+	if err := s.inspect(m.Payload); err != nil {
+		return opened{}, err
+	}
+	l := s.topics.findBytes(m.Topic)
+	if l == nil {
+		var err error
+		if l, err = s.derive(string(m.Topic)); err != nil {
+			return opened{}, err
+		}
+	}
+	_, o, err := s.openFrame(dst, l, m.Payload, k, r)
+	return o, err
+}
+
+// openFrame opens an inspected frame. Nothing is remembered of it, neither here
+// nor in r, before it has proved authentic.
+func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, k kind, r *replay) ([]byte, opened, error) {
+	key := l.find([4]byte(frame[idAt:]))
+	if key == nil {
+		return nil, opened{}, ErrUnknownKey
+	}
+	if len(adLabel)+headerLen+len(l.topic) > s.suite.MaxAD {
+		return nil, opened{}, ErrTooLarge
+	}
+	sc := s.scratches.Get().(*scratch)
+	defer s.release(sc)
+	header := sc.header()[:]
+	copy(header, frame) // decryption in place may overwrite nothing that is needed later
+	if k != atRest {
+		if err := r.check(header, l, k); err != nil {
+			return nil, opened{}, err
+		}
+	}
+	b, fresh, err := s.openingBox(key, header)
+	if err != nil {
+		return nil, opened{}, err
+	}
+	nonce := sc.finish(&s.suite, l.topic)
+	header = sc.header()[:] // a long topic has moved it
+	out, err := b.aead.Open(dst, nonce, frame[headerLen:], sc.ad)
+	if err != nil {
+		return nil, opened{}, ErrAuthentication
+	}
+	plain := out[len(dst):]
+	o, err := s.contents(header, l, plain)
+	if err == nil && k != atRest {
+		o.Entry, err = r.commit(header, l, k)
+	}
+	if err != nil {
+		clear(plain)
+		return nil, opened{}, err
+	}
+	if fresh {
+		s.topics.keep(l)
+		s.boxes.put(b.hash, b)
+	}
+	return out, o, nil
+}
+
+// contents parts an authentic plaintext and checks its signature.
+func (s *Sealer) contents(header []byte, l *leaves, plain []byte) (o opened, err error) {
+	o.Publisher, err = s.publishers.verify(header, l.topic, plain)
+	if err != nil {
+		return opened{}, err
+	}
+	if header[flagsAt]&flagSigned != 0 {
+		plain = plain[signatureLen:]
+	}
+	o.Properties, o.Payload, err = split(plain, header[flagsAt])
+	if err != nil {
+		return opened{}, err
+	}
+	return o, nil
+}

@@ -1,0 +1,261 @@
+package seal
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+)
+
+// maxLate bounds the unacknowledged numbers that windows have moved past. An MQTT
+// session cannot have more in flight, for its packet identifiers have 16 bits.
+const maxLate = 65535
+
+// replay is what one MQTT session has been delivered. It is bounded: it knows
+// Config.MaxSessions of the publishers' sessions, as many Wills, and four times as
+// many topics with retained messages. A new one is small; it grows with use. It
+// is safe for concurrent use.
+type replay struct {
+	mu     sync.Mutex
+	limit  int
+	maxAge int64 // seconds, 0 for no limit
+	clock  *clock
+
+	live  history
+	wills history
+	marks marks
+	late  int // in all windows
+}
+
+func (s *Sealer) newReplay() *replay {
+	return &replay{
+		limit:  s.config.MaxSessions,
+		maxAge: int64((s.config.MaxAge + time.Second - 1) / time.Second),
+		clock:  &s.clock,
+	}
+}
+
+// entry names a delivered message whose acknowledgement is awaited. The zero
+// entry is none.
+type entry struct {
+	window *window
+	seq    uint32
+}
+
+// check judges a header that is not authenticated yet, and changes nothing.
+func (r *replay) check(header []byte, l *leaves, k kind) error {
+	if err := r.checkAge(header, k); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k == retained {
+		return r.marks.judge(header, l)
+	}
+	return r.history(header).judge(header)
+}
+
+// commit judges again, for another copy may have been faster, and takes note.
+func (r *replay) commit(header []byte, l *leaves, k kind) (entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k == retained {
+		if err := r.marks.judge(header, l); err != nil {
+			return entry{}, err
+		}
+		r.marks.set(header, l, 4*r.limit)
+		return entry{}, nil
+	}
+	h := r.history(header)
+	if err := h.judge(header); err != nil {
+		return entry{}, err
+	}
+	w := h.window(header, r.limit, &r.late)
+	seq := binary.BigEndian.Uint32(header[seqAt:])
+	r.late += w.deliver(seq, k == liveAtLeastOnce, maxLate-r.late)
+	h.touch(w, binary.BigEndian.Uint32(header[timeAt:]))
+	if header[flagsAt]&flagRetain != 0 && r.marks.judge(header, l) == nil {
+		// A broker cannot offer as retained what this message has replaced.
+		r.marks.set(header, l, 4*r.limit)
+	}
+	if k != liveAtLeastOnce {
+		return entry{}, nil
+	}
+	return entry{w, seq}, nil
+}
+
+// done notes that the client has acknowledged a message (its PUBACK or PUBREC
+// went out): copies of it are errDone from now on.
+func (r *replay) done(e entry) { r.settle(e, true) }
+
+// release notes that the connection ended before the client acknowledged a
+// message, so that the broker's redelivery is delivered. After done it does
+// nothing.
+func (r *replay) release(e entry) { r.settle(e, false) }
+
+func (r *replay) settle(e entry, acknowledged bool) {
+	if e.window == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change := e.window.settle(e.seq, acknowledged)
+	if e.window.publisher != nil { // else evicted meanwhile
+		r.late += change
+	}
+}
+
+// checkAge applies Config.MaxAge. Wills and retained messages are exempt: both
+// lie at the broker for as long as it takes.
+func (r *replay) checkAge(header []byte, k kind) error {
+	if r.maxAge == 0 || k == retained || header[flagsAt]&flagWill != 0 {
+		return nil
+	}
+	t := int64(binary.BigEndian.Uint32(header[timeAt:]))
+	age := r.clock.unix() - t
+	if t == 0 || age > r.maxAge || age < -r.maxAge {
+		return ErrTooOld
+	}
+	return nil
+}
+
+// history is where a message is judged. Wills have one of their own: they are as
+// old as their connection when they come.
+func (r *replay) history(header []byte) *history {
+	if header[flagsAt]&flagWill != 0 {
+		return &r.wills
+	}
+	return &r.live
+}
+
+// history is the windows of a bounded number of sessions, least recently used
+// first out. What is forgotten stays refused, by two marks that only rise:
+//
+//   - A publisher whose window for one key is dropped, while it has windows for
+//     others, keeps the highest number of what was dropped: numbers up to it are
+//     refused. (A session numbers its messages across all topics.)
+//   - When a publisher's last window goes, its time joins the horizon: unknown
+//     publishers must have sealed after that.
+type history struct {
+	windows     map[[16]byte]*window
+	publishers  map[[12]byte]*publisher
+	first, last *window // most and least recently used
+	// horizon is one more than the latest time of a forgotten publisher; 0 if
+	// none has been forgotten.
+	horizon uint64
+}
+
+// publisher is one session, across its key ids.
+type publisher struct {
+	windows int
+	dropped uint32 // highest number of the windows dropped
+	time    uint32 // latest time delivered
+	horizon uint64 // the history's when the publisher became known
+}
+
+// judge says whether a live message would be delivered.
+func (h *history) judge(header []byte) error {
+	seq := binary.BigEndian.Uint32(header[seqAt:])
+	time := uint64(binary.BigEndian.Uint32(header[timeAt:]))
+	if w := h.find(header); w != nil {
+		if time < w.publisher.horizon {
+			return ErrStale
+		}
+		return w.judge(seq)
+	}
+	if p := h.publishers[[12]byte(header[sessionAt:])]; p != nil {
+		if time < p.horizon || seq <= p.dropped {
+			return ErrStale
+		}
+		return nil
+	}
+	if time < h.horizon {
+		return ErrStale
+	}
+	return nil
+}
+
+func (h *history) find(header []byte) *window {
+	key := [16]byte(header[idAt:])
+	if h.first != nil && h.first.key == key {
+		return h.first
+	}
+	return h.windows[key]
+}
+
+// window returns the window of a message that judge let pass.
+func (h *history) window(header []byte, limit int, late *int) *window {
+	if w := h.find(header); w != nil {
+		return w
+	}
+	if len(h.windows) >= limit {
+		h.evict(late)
+	}
+	if h.windows == nil {
+		h.windows = make(map[[16]byte]*window)
+		h.publishers = make(map[[12]byte]*publisher)
+	}
+	session := [12]byte(header[sessionAt:])
+	p := h.publishers[session]
+	if p == nil {
+		p = &publisher{horizon: h.horizon}
+		h.publishers[session] = p
+	}
+	p.windows++
+	w := &window{key: [16]byte(header[idAt:]), publisher: p, floor: p.dropped}
+	h.windows[w.key] = w
+	return w
+}
+
+// touch notes a delivery at time.
+func (h *history) touch(w *window, time uint32) {
+	w.publisher.time = max(w.publisher.time, time)
+	if h.first == w {
+		return
+	}
+	h.unlink(w)
+	w.next = h.first
+	if h.first != nil {
+		h.first.prev = w
+	} else {
+		h.last = w
+	}
+	h.first = w
+}
+
+func (h *history) unlink(w *window) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else if h.first == w {
+		h.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else if h.last == w {
+		h.last = w.prev
+	}
+	w.prev, w.next = nil, nil
+}
+
+// evict forgets the least recently used window; if its client still owes an
+// acknowledgement, one of the next few that has none, since a redelivery to a
+// forgotten window would be refused.
+func (h *history) evict(late *int) {
+	w := h.last
+	for i, c := 0, w; i < 16 && c != nil; i, c = i+1, c.prev {
+		if c.heldCount == 0 {
+			w = c
+			break
+		}
+	}
+	h.unlink(w)
+	delete(h.windows, w.key)
+	*late -= len(w.late)
+	p := w.publisher
+	w.publisher = nil
+	p.dropped = max(p.dropped, w.top)
+	p.windows--
+	if p.windows == 0 {
+		h.horizon = max(h.horizon, p.horizon, uint64(p.time)+1)
+		delete(h.publishers, [12]byte(w.key[4:]))
+	}
+}

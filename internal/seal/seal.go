@@ -1,0 +1,161 @@
+// Package seal turns MQTT payloads into sealed messages and back: the frame,
+// the topic-tree keys, the nonces, the signatures and the replay rules that the
+// payload schemes (aesmsg, present) share. A scheme is a [Suite] and a public
+// face; everything else is here.
+//
+// A sealed message is
+//
+//	0xFC | suite, flags | key id 4 | session 12 | time 4 | sequence 4 | ciphertext | tag
+//
+// with everything before the ciphertext, and the topic, as associated data.
+package seal
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config is what a Sealer is made of. The schemes mirror it field by field and
+// document it there, for that is where applications meet it.
+type Config struct {
+	Keys            []Key
+	Signer          crypto.Signer
+	Publishers      []ed25519.PublicKey
+	MaxAge          time.Duration
+	MaxSessions     int
+	AllowClear      bool
+	PlainProperties bool
+	Rejected        func(Rejection)
+}
+
+// DefaultMaxSessions is the MaxSessions of a Config that leaves it zero.
+const DefaultMaxSessions = 4096
+
+// Sealer seals and opens messages with one suite and one set of keys. It is safe
+// for concurrent use.
+type Sealer struct {
+	suite      Suite
+	config     Config
+	trees      []tree
+	signer     *signer
+	publishers publishers
+
+	topics    *topics
+	boxes     *cache[box]
+	scratches sync.Pool
+	clock     clock
+
+	session  atomic.Pointer[session]
+	rollover sync.Mutex
+
+	own *replay // judges what Open is given
+}
+
+// New returns a Sealer, or an error that names what is wrong with cfg.
+func New(suite Suite, cfg Config) (*Sealer, error) {
+	trees, err := plant(cfg.Keys, suite.ID)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := newSigner(cfg.Signer)
+	if err != nil {
+		return nil, err
+	}
+	pubs, err := newPublishers(cfg.Publishers)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.MaxAge != 0 && cfg.MaxAge < time.Second {
+		return nil, errors.New("mqttsec: MaxAge must be at least one second, or 0 for no limit")
+	}
+	if cfg.MaxAge/time.Second > math.MaxUint32 {
+		return nil, errors.New("mqttsec: MaxAge is longer than the clock of a message")
+	}
+	if cfg.MaxSessions < 0 {
+		return nil, errors.New("mqttsec: MaxSessions is negative")
+	}
+	if cfg.MaxSessions == 0 {
+		cfg.MaxSessions = DefaultMaxSessions
+	}
+	cfg.Keys, cfg.Publishers = nil, nil // copied into trees and publishers
+
+	s := &Sealer{
+		suite:      suite,
+		config:     cfg,
+		trees:      trees,
+		signer:     sig,
+		publishers: pubs,
+		topics:     newTopics(),
+		boxes:      newCache[box](boxRows),
+	}
+	s.scratches.New = func() any { return newScratch() }
+	s.session.Store(newSession())
+	s.own = s.newReplay()
+	// A platform that does not have the cipher says so now, not at the first message.
+	if _, err := suite.New(new([32]byte), new([12]byte)); err != nil {
+		return nil, fmt.Errorf("mqttsec: suite %d: %w", suite.ID, err)
+	}
+	return s, nil
+}
+
+// Seal returns payload sealed for topic.
+func (s *Sealer) Seal(topic string, payload []byte) ([]byte, error) {
+	return s.AppendSeal(nil, topic, payload)
+}
+
+// AppendSeal appends payload, sealed for topic, to dst.
+func (s *Sealer) AppendSeal(dst []byte, topic string, payload []byte) ([]byte, error) {
+	l := s.topics.findString(topic)
+	if l == nil {
+		var err error
+		if l, err = s.learn(topic); err != nil {
+			return nil, err
+		}
+	}
+	return s.sealNew(dst, l, 0, nil, payload)
+}
+
+// Open returns the payload of a message that arrived on topic. It is judged as
+// a live one.
+func (s *Sealer) Open(topic string, message []byte) ([]byte, error) {
+	return s.AppendOpen(nil, topic, message)
+}
+
+// AppendOpen appends the payload of a message that arrived on topic to dst.
+func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, error) {
+	out, o, err := s.openString(dst, topic, message)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(dst); len(out)-n != len(o.Payload) {
+		out = append(out[:n], o.Payload...) // what stood before the payload goes
+	}
+	return out, nil
+}
+
+// OpenSigned is Open, and names who signed: nil if the message is not signed or
+// the Config has no Publishers to check it against.
+func (s *Sealer) OpenSigned(topic string, message []byte) ([]byte, ed25519.PublicKey, error) {
+	_, o, err := s.openString(nil, topic, message)
+	return o.Payload, o.Publisher, err
+}
+
+func (s *Sealer) openString(dst []byte, topic string, message []byte) ([]byte, opened, error) {
+	if err := s.inspect(message); err != nil {
+		return nil, opened{}, err
+	}
+	l := s.topics.findString(topic)
+	if l == nil {
+		var err error
+		if l, err = s.derive(topic); err != nil {
+			return nil, opened{}, err
+		}
+	}
+	return s.openFrame(dst, l, message, liveAtMostOnce, s.own)
+}

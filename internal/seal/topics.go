@@ -1,0 +1,158 @@
+package seal
+
+import (
+	"crypto/sha256"
+	"hash/maphash"
+	"strings"
+	"sync/atomic"
+
+	"github.com/mqttsec/mqttsec/internal/topic"
+)
+
+// How much is remembered: 4096 topics, 4096 AEADs, 512 topics without a key.
+// Longer topics than maxKept work, and are derived anew for each message.
+const (
+	topicRows   = 512
+	boxRows     = 512
+	foreignRows = 64
+	maxKept     = 1024
+)
+
+// leaves are the keys of one topic, in the order of Config.Keys.
+type leaves struct {
+	topic string
+	hash  uint64
+	keys  []leafKey
+	// mark names the topic in the replay state, where a topic name of a peer's
+	// choosing would take 65,535 bytes.
+	mark [16]byte
+}
+
+// leafKey is what one key gives for one topic.
+type leafKey struct {
+	id      [4]byte
+	secret  [32]byte
+	sealing atomic.Pointer[box] // of the session in use
+}
+
+// find returns the key that an id names.
+func (l *leaves) find(id [4]byte) *leafKey {
+	for i := range l.keys {
+		if l.keys[i].id == id {
+			return &l.keys[i]
+		}
+	}
+	return nil
+}
+
+// topics remembers the keys of topics, and topics that have none. What a peer
+// sends gets in only once it has been authenticated, so that nobody without a key
+// can drive out what is in use.
+type topics struct {
+	seed    maphash.Seed
+	known   *cache[leaves]
+	foreign *cache[string]
+}
+
+func newTopics() *topics {
+	return &topics{maphash.MakeSeed(), newCache[leaves](topicRows), newCache[string](foreignRows)}
+}
+
+func (t *topics) findString(name string) *leaves {
+	return findLeaves(t.known, maphash.String(t.seed, name), name)
+}
+
+func (t *topics) findBytes(name []byte) *leaves {
+	return findLeaves(t.known, maphash.Bytes(t.seed, name), name)
+}
+
+func findLeaves[T string | []byte](c *cache[leaves], hash uint64, name T) *leaves {
+	r := c.row(hash)
+	for i := range r.slot {
+		l := r.slot[i].Load()
+		if l == nil {
+			return nil // slots fill up in order and are never emptied
+		}
+		if l.hash == hash && l.topic == string(name) {
+			r.touch(i)
+			return l
+		}
+	}
+	return nil
+}
+
+func (t *topics) keep(l *leaves) {
+	if len(l.topic) <= maxKept {
+		l.topic = strings.Clone(l.topic) // may be part of something large
+		t.known.put(l.hash, l)
+	}
+}
+
+// isForeign reports that name is remembered as a topic without a key.
+func (t *topics) isForeign(name []byte) bool {
+	r := t.foreign.row(maphash.Bytes(t.seed, name))
+	for i := range r.slot {
+		if f := r.slot[i].Load(); f != nil && *f == string(name) {
+			r.touch(i)
+			return true
+		}
+	}
+	return false
+}
+
+func (t *topics) keepForeign(name []byte) {
+	if len(name) <= maxKept {
+		s := string(name)
+		t.foreign.put(maphash.String(t.seed, s), &s)
+	}
+}
+
+// covers reports whether a key's filter matches the topic, so that messages on it
+// must be sealed. It does not ask whether the name is valid: an invalid one is
+// covered too if a filter matches it, and then refused.
+func (s *Sealer) covers(name []byte) bool {
+	if s.topics.findBytes(name) != nil {
+		return true
+	}
+	if s.topics.isForeign(name) {
+		return false
+	}
+	for i := range s.trees {
+		if topic.Match(s.trees[i].filter, name) {
+			return true
+		}
+	}
+	s.topics.keepForeign(name)
+	return false
+}
+
+// derive makes the keys of a topic.
+func (s *Sealer) derive(name string) (*leaves, error) {
+	if !topic.ValidName(name) {
+		return nil, ErrTopicName
+	}
+	l := &leaves{topic: name, hash: maphash.String(s.topics.seed, name)}
+	for i := range s.trees {
+		t := &s.trees[i]
+		if !topic.Match(t.filter, name) {
+			continue
+		}
+		node := t.nodeOf(name)
+		l.keys = append(l.keys, leafKey{id: keyID(&node, s.suite.ID), secret: leaf(&node, s.suite.Label)})
+	}
+	if len(l.keys) == 0 {
+		return nil, ErrNoKey
+	}
+	sum := sha256.Sum256([]byte(name))
+	l.mark = [16]byte(sum[:])
+	return l, nil
+}
+
+// learn is derive for a topic of the application's own choosing.
+func (s *Sealer) learn(name string) (*leaves, error) {
+	l, err := s.derive(name)
+	if err == nil {
+		s.topics.keep(l)
+	}
+	return l, err
+}
