@@ -1,0 +1,105 @@
+// Package bench measures what mqttsec promises about its speed. A [Goal] compares two
+// ways of doing one thing, as a ratio that holds from machine to machine, where a time
+// would not; [Goals] lists all goals of the module, and [Run] measures them and prints
+// a line for each.
+//
+// It measures and does not judge: nothing in it fails because something is slow.
+package bench
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Goal is one figure that the module wants to reach.
+type Goal struct {
+	// ID is the goal's name, "A1". Several goals may have the same, for variants of
+	// one thing, which What tells apart.
+	ID string
+	// What says in a few words what is compared with what: "sealed / plain, v5, mochi".
+	What string
+	// Limit is the figure to reach: the time of Pair.A over that of Pair.B must not be
+	// larger. With AtLeast it is the rate of A over that of B, and must not be smaller.
+	Limit   float64
+	AtLeast bool
+	// Stretch is what we would like to reach besides, 0 for nothing.
+	Stretch float64
+	// Unit is set if A is compared with nothing: the figure is then the time of one
+	// operation of A in Units, and B stays empty.
+	Unit time.Duration
+	// NoAllocs also wants that no operation of A allocates.
+	NoAllocs bool
+	// Batch is how long one side runs before the other gets its turn, 2 ms if 0.
+	Batch time.Duration
+	// Rounds is how often each side gets its turn, [MinRounds] if less.
+	Rounds int
+	// Skip may be nil. It returns why this machine cannot show the goal, or "".
+	Skip func() string
+	// Setup makes what is measured, right before it is. An error that wraps
+	// [ErrSkip] means that the goal cannot be shown here.
+	Setup func(ctx context.Context) (Pair, error)
+}
+
+// Pair is the two sides of a comparison.
+type Pair struct {
+	A, B Side
+	// Close may be nil. It releases what both sides hold.
+	Close func() error
+}
+
+// Side is something to be measured.
+type Side struct {
+	// Prepare may be nil. It makes ready for a Run of n operations, off the clock.
+	Prepare func(n int) error
+	// Run does n operations, on the clock.
+	Run func(n int) error
+}
+
+// Loop is the Side whose operation is one call of f.
+func Loop(f func()) Side {
+	return Side{Run: func(n int) error {
+		for range n {
+			f()
+		}
+		return nil
+	}}
+}
+
+// MinRounds is the least number of rounds whose median is worth something.
+const MinRounds = 21
+
+// ErrSkip is wrapped by the errors of a Setup that lacks something to measure with.
+var ErrSkip = errors.New("not here")
+
+// Result is what came of measuring a Goal.
+type Result struct {
+	Goal Goal
+	// Skipped says why the goal was not measured, or is empty.
+	Skipped string
+	// Err is what went wrong, or nil.
+	Err error
+	// Figure is what is compared with the goal's Limit: the median over all rounds.
+	Figure float64
+	// Low and High are the quartiles of the figure: half of the rounds lie between.
+	Low, High float64
+	// A and B are the median times of one operation.
+	A, B time.Duration
+	// AllocsA and AllocsB are the allocations of one operation, rounded down.
+	AllocsA, AllocsB int
+}
+
+// Reached reports whether the figure is as good as the goal wants it to be.
+func (r Result) Reached() bool {
+	if r.Skipped != "" || r.Err != nil || r.Goal.NoAllocs && r.AllocsA > 0 {
+		return false
+	}
+	return r.Goal.within(r.Figure, r.Goal.Limit)
+}
+
+func (g Goal) within(figure, limit float64) bool {
+	if g.AtLeast {
+		return figure >= limit
+	}
+	return figure <= limit
+}

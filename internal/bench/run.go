@@ -1,0 +1,79 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Run measures goals one after the other and writes the [Result.Line] of each to out
+// as soon as it is known. Bar, which may be nil, shows how far it is. The error is that
+// of ctx, or of writing to out.
+func Run(ctx context.Context, goals []Goal, out io.Writer, bar *Bar) ([]Result, error) {
+	var results []Result
+	defer bar.Clear()
+	for i, g := range goals {
+		r := Measure(ctx, g, func(fraction float64) {
+			bar.Show((float64(i)+fraction)/float64(len(goals)), g.ID+" "+g.What)
+		})
+		if err := ctx.Err(); err != nil {
+			return results, err
+		}
+		results = append(results, r)
+		bar.Clear()
+		if _, err := fmt.Fprintln(out, r.Line()); err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+// Line is the result in one line: "A1 1.43 <= 1.60 ok", "short" for ok if the goal is
+// not reached, or "A1 skipped: why"; and then what was compared.
+func (r Result) Line() string {
+	g := r.Goal
+	switch {
+	case r.Skipped != "":
+		return fmt.Sprintf("%s skipped: %s (%s)", g.ID, r.Skipped, g.What)
+	case r.Err != nil:
+		return fmt.Sprintf("%s failed: %v (%s)", g.ID, r.Err, g.What)
+	}
+	sign, verdict := "<=", "ok"
+	if g.AtLeast {
+		sign = ">="
+	}
+	if !r.Reached() {
+		verdict = "short"
+	}
+	unit := ""
+	if g.Unit != 0 {
+		unit = " " + strings.TrimPrefix(g.Unit.String(), "1")
+	}
+	digits := 2
+	if g.Limit < 0.2 {
+		digits = 3
+	}
+	return fmt.Sprintf("%s %.*f %s %.*f%s %-5s | %s", g.ID, digits, r.Figure, sign, digits, g.Limit, unit, verdict, r.detail(digits))
+}
+
+// detail is what stands behind the verdict, for the reader who wants to know why.
+func (r Result) detail(digits int) string {
+	g := r.Goal
+	parts := []string{g.What}
+	if g.Unit == 0 {
+		parts = append(parts, fmt.Sprintf("%v / %v", r.A, r.B))
+	}
+	parts = append(parts, fmt.Sprintf("half of all rounds %.*f to %.*f", digits, r.Low, digits, r.High))
+	if g.NoAllocs {
+		parts = append(parts, fmt.Sprintf("%d allocs, goal 0", r.AllocsA))
+	}
+	if g.Stretch != 0 {
+		reached := "not reached"
+		if g.within(r.Figure, g.Stretch) {
+			reached = "reached"
+		}
+		parts = append(parts, fmt.Sprintf("stretch %.*f %s", digits, g.Stretch, reached))
+	}
+	return strings.Join(parts, "; ")
+}
