@@ -99,6 +99,9 @@ func (s *frozenSession) ConAckReceived(conn io.Writer, cp *packets.Connect, ca *
 	w := newThawer(conn, s)
 	err := s.SessionManager.ConAckReceived(w, cp, ca)
 	for _, m := range w.takeSkipped() {
+		if m.id == 0 || m.qos == 0 {
+			continue // altered beyond recognition: there is nothing to answer to
+		}
 		if err := s.SessionManager.PacketReceived(refusal(m), nil); err != nil {
 			s.errs.Printf("plug: stored message %d not removed: %s", m.id, err)
 		}
