@@ -152,6 +152,9 @@ func (m *SubackPacket) checkCodes(v Version) error {
 // Append appends the packet to dst. It returns [ErrTooLarge] for a field or a packet
 // that has no encoding and [ErrMalformed] for what ParseSubscribe refuses.
 func (m *SubscribePacket) Append(dst []byte, v Version) ([]byte, error) {
+	if !v.known() {
+		return dst, ErrVersion
+	}
 	if len(m.Subscriptions) == 0 {
 		return dst, errEmptyList
 	}
@@ -163,7 +166,9 @@ func (m *SubscribePacket) Append(dst []byte, v Version) ([]byte, error) {
 		if err := checkOptions(s.Options, v); err != nil {
 			return dst, err
 		}
-		size += 2 + len(s.Filter) + 1
+		if size += 2 + len(s.Filter) + 1; size > maxRemaining {
+			return dst, errRemaining
+		}
 	}
 	dst, err := appendIDAndProperties(dst, Subscribe, v, m.ID, m.Properties, size)
 	if err != nil {
@@ -178,6 +183,9 @@ func (m *SubscribePacket) Append(dst []byte, v Version) ([]byte, error) {
 // Append appends the packet to dst. It returns [ErrTooLarge] for a field or a packet
 // that has no encoding and [ErrMalformed] for what ParseUnsubscribe refuses.
 func (m *UnsubscribePacket) Append(dst []byte, v Version) ([]byte, error) {
+	if !v.known() {
+		return dst, ErrVersion
+	}
 	if len(m.Filters) == 0 {
 		return dst, errEmptyList
 	}
@@ -186,7 +194,9 @@ func (m *UnsubscribePacket) Append(dst []byte, v Version) ([]byte, error) {
 		if err := checkTopic(f); err != nil {
 			return dst, err
 		}
-		size += 2 + len(f)
+		if size += 2 + len(f); size > maxRemaining {
+			return dst, errRemaining
+		}
 	}
 	dst, err := appendIDAndProperties(dst, Unsubscribe, v, m.ID, m.Properties, size)
 	if err != nil {
@@ -201,6 +211,9 @@ func (m *UnsubscribePacket) Append(dst []byte, v Version) ([]byte, error) {
 // Append appends the packet to dst. It returns [ErrTooLarge] for a packet that has no
 // encoding and [ErrMalformed] for what ParseSuback refuses.
 func (m *SubackPacket) Append(dst []byte, v Version) ([]byte, error) {
+	if !v.known() {
+		return dst, ErrVersion
+	}
 	if m.Type != Suback && m.Type != Unsuback {
 		return dst, errType
 	}
@@ -217,9 +230,6 @@ func (m *SubackPacket) Append(dst []byte, v Version) ([]byte, error) {
 // appendIDAndProperties appends what the four packets begin with, for a payload of n
 // bytes.
 func appendIDAndProperties(dst []byte, t Type, v Version, id uint16, ps Properties, n int) ([]byte, error) {
-	if !v.known() {
-		return dst, ErrVersion
-	}
 	if id == 0 {
 		return dst, errPacketID
 	}
