@@ -12,9 +12,9 @@ type kind byte
 const (
 	// liveAtMostOnce came with RETAIN=0 and QoS 0: delivered once, and done.
 	liveAtMostOnce kind = iota
-	// liveAtLeastOnce came with RETAIN=0 and QoS 1 or 2: its Entry stays pending
+	// liveAcknowledged came with RETAIN=0 and QoS 1 or 2: its Entry stays pending
 	// until replay.done or replay.release.
-	liveAtLeastOnce
+	liveAcknowledged
 	// retained came with RETAIN=1, at any QoS.
 	retained
 	// atRest came from the client's own store: it is not judged at all.
@@ -28,7 +28,7 @@ type opened struct {
 	// Publisher is who signed; nil without Config.Publishers.
 	Publisher ed25519.PublicKey
 	// Entry is for replay.done and replay.release; zero unless the message came
-	// as liveAtLeastOnce.
+	// as liveAcknowledged.
 	Entry entry
 }
 
@@ -163,8 +163,8 @@ func (s *Sealer) allFlags(m *Message) byte {
 
 // open opens the frame in m.Payload and judges it by k and r; r may be nil at
 // rest. The plaintext is appended to dst. That must not overlap the frame, unless
-// it is frame[:26] with its capacity cut or not, which decrypts in place: then
-// the plaintext replaces the ciphertext, and zeros do if the message is refused.
+// it is frame[26:26], which decrypts in place: then the plaintext replaces the
+// ciphertext, and zeros do if the message is refused.
 // Of m only Topic and Payload are read.
 //
 // The caller, who alone knows how the message came, must still check that the
@@ -214,7 +214,7 @@ func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, k kind, r *repla
 		return nil, opened{}, ErrAuthentication
 	}
 	plain := out[len(dst):]
-	o, err := s.contents(header, l, plain)
+	o, err := s.contents(header, l, plain, k)
 	if err == nil && k != atRest {
 		o.Entry, err = r.commit(header, l, k)
 	}
@@ -229,11 +229,14 @@ func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, k kind, r *repla
 	return out, o, nil
 }
 
-// contents parts an authentic plaintext and checks its signature.
-func (s *Sealer) contents(header []byte, l *leaves, plain []byte) (o opened, err error) {
-	o.Publisher, err = s.publishers.verify(header, l.topic, plain)
-	if err != nil {
-		return opened{}, err
+// contents parts an authentic plaintext and checks its signature, but for that of the
+// client's own message at rest, whose signer need not be among the Publishers.
+func (s *Sealer) contents(header []byte, l *leaves, plain []byte, k kind) (o opened, err error) {
+	if k != atRest {
+		o.Publisher, err = s.publishers.verify(header, l.topic, plain)
+		if err != nil {
+			return opened{}, err
+		}
 	}
 	if header[flagsAt]&flagSigned != 0 {
 		plain = plain[signatureLen:]

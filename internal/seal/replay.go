@@ -71,13 +71,13 @@ func (r *replay) commit(header []byte, l *leaves, k kind) (entry, error) {
 	}
 	w := h.window(header, r.limit, &r.late)
 	seq := binary.BigEndian.Uint32(header[seqAt:])
-	r.late += w.deliver(seq, k == liveAtLeastOnce, maxLate-r.late)
+	r.late += w.deliver(seq, k == liveAcknowledged, maxLate-r.late)
 	h.touch(w, binary.BigEndian.Uint32(header[timeAt:]))
 	if header[flagsAt]&flagRetain != 0 && r.marks.judge(header, l) == nil {
 		// A broker cannot offer as retained what this message has replaced.
 		r.marks.set(header, l, 4*r.limit)
 	}
-	if k != liveAtLeastOnce {
+	if k != liveAcknowledged {
 		return entry{}, nil
 	}
 	return entry{w, seq}, nil

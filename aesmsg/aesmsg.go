@@ -1,0 +1,148 @@
+// Package aesmsg seals MQTT payloads end to end with AES: what a client publishes
+// is readable and changeable only for holders of the topic's key, whatever lies
+// between (brokers, bridges, queues, disks).
+//
+// Which function for which need:
+//
+//   - An application on paho.golang or paho.mqtt.golang wraps its client options
+//     once, with [Sealer.Wrap] or [Sealer.WrapV3], and stays as it is otherwise.
+//   - Any other MQTT library that takes a net.Conn gets one from [Sealer.Conn].
+//   - A program that has payloads and no connection calls [Sealer.Seal] and
+//     [Sealer.Open].
+//   - Keys come from [GenerateKey] or from configuration ([Key] is an
+//     encoding.TextUnmarshaler), and [Key.Sub] narrows one to a branch of topics.
+//
+// A message is sealed with XAES-256-GCM (https://c2sp.org/XAES-256-GCM) under the
+// key of its topic. The topic, the RETAIN flag, the time and a sequence number are
+// authenticated with it, so a message that is changed, moved to another topic,
+// repeated, or passed off as a retained one or a Will is refused. Sealing adds 42
+// bytes, 68 more if the message is signed.
+//
+// Topics that no key's filter matches are not touched: the filters are the
+// boundary of the protection. On the others an unsealed message is always refused.
+//
+// Not protected: that a message was sent, when, on which topic, how long it is and
+// with which QoS; messages that are dropped on the way; and, after a receiver has
+// restarted, against the repetition of what it received before, unless
+// Config.MaxAge limits that.
+package aesmsg
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"time"
+
+	"github.com/mqttsec/mqttsec/internal/seal"
+)
+
+// Overhead is by how many bytes a sealed message is longer than its payload. A
+// signature adds SignedOverhead to that, and MQTT v5 properties that move inside
+// add up to 4 bytes to their own length.
+const (
+	Overhead       = 42
+	SignedOverhead = 68
+)
+
+// Config says what a Sealer seals with and what it accepts. Keys is all that most
+// applications set.
+type Config struct {
+	// Keys are the keys, at least one. For each topic the first key whose filter
+	// matches it seals; every key that matches may open. To rotate, put the new
+	// key first and keep the old one until nothing sealed with it is under way or
+	// retained any more. Two keys that are the same, or of which one is a sub-key
+	// of the other, are an error.
+	Keys []Key
+
+	// Signer, if set, signs every message, so that its receivers can tell the
+	// holders of the key apart. It must be an Ed25519 key (RFC 8032), such as
+	// ed25519.PrivateKey or one in a security module. Signing takes about 20 µs.
+	Signer crypto.Signer
+
+	// Publishers, if set, are the public keys of those whose messages are
+	// accepted; unsigned messages and those of others are refused. Nil means that
+	// any holder of the key may publish, and that signatures are not looked at.
+	Publishers []ed25519.PublicKey
+
+	// MaxAge, if not 0, refuses live messages that were sealed longer ago than
+	// this, as far in the future, or by a device without a clock. It is counted in
+	// whole seconds, at least one. Retained messages and Wills are exempt, since
+	// they lie at the broker for any time. Set it on receivers that restart and
+	// must not be sent the past again; clocks must then agree.
+	MaxAge time.Duration
+
+	// MaxSessions bounds the memory of what has been received, for each MQTT
+	// client: so many publishers' sessions times topics are kept, 4096 if it is 0,
+	// at about 400 bytes each. A message of a forgotten one is refused unless it is
+	// newer than all that was forgotten.
+	MaxSessions int
+
+	// AllowClear lets anybody, the broker included, clear a retained message.
+	// MQTT does that with an empty payload, which cannot be authentic; without
+	// AllowClear such messages are refused on arrival. Publishing one always works.
+	AllowClear bool
+
+	// PlainProperties leaves the MQTT v5 properties Payload Format Indicator,
+	// Content Type, Response Topic, Correlation Data and User Property outside,
+	// readable and changeable on the way, for brokers that route by them. They are
+	// sealed together with the payload otherwise.
+	PlainProperties bool
+
+	// Rejected, if set, is called for each message that was withheld on a
+	// connection, in either direction. It must not block: the connection waits.
+	Rejected func(Rejection)
+}
+
+// Sealer seals and opens messages. It is safe for concurrent use and may serve
+// any number of clients.
+type Sealer struct {
+	core *seal.Sealer
+}
+
+// New returns a Sealer, or an error that says what is wrong with the Config.
+// Nothing the Config points to but Signer and Rejected is kept.
+func New(cfg Config) (*Sealer, error) {
+	core, err := seal.New(seal.XAES(), seal.Config(cfg))
+	if err != nil {
+		return nil, err
+	}
+	return &Sealer{core}, nil
+}
+
+// Seal returns payload sealed for publication on topic. It fails with ErrNoKey if
+// no key's filter matches the topic, ErrTopicName, ErrTooLarge, or the Signer's
+// error.
+func (s *Sealer) Seal(topic string, payload []byte) ([]byte, error) {
+	return s.core.Seal(topic, payload)
+}
+
+// AppendSeal is Seal, appending to dst. It allocates nothing if dst has room for
+// the payload and the overhead and there is no Signer. The space it fills must not
+// overlap payload.
+func (s *Sealer) AppendSeal(dst []byte, topic string, payload []byte) ([]byte, error) {
+	return s.core.AppendSeal(dst, topic, payload)
+}
+
+// Open returns the payload of a sealed message that arrived on topic. It accepts
+// each message once: all that the Sealer has opened directly is remembered as by
+// one client, apart from what its connections have. A message published as
+// retained is judged like any other, and v5 properties inside are dropped.
+//
+// The errors are ErrNotSealed, ErrMalformed, ErrTooLarge, ErrNoKey, ErrTopicName,
+// ErrUnknownKey, ErrAuthentication, ErrReplay, ErrStale and ErrTooOld.
+func (s *Sealer) Open(topic string, message []byte) ([]byte, error) {
+	return s.core.Open(topic, message)
+}
+
+// AppendOpen is Open, appending to dst. It allocates nothing if dst has room for
+// the message and there are no Publishers. The space it fills must not overlap the
+// message, but for message[26:26] as dst, which decrypts in place. What it has
+// written there is wiped if the message is refused.
+func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, error) {
+	return s.core.AppendOpen(dst, topic, message)
+}
+
+// OpenSigned is Open, and returns whose signature the message bears: one of
+// Config.Publishers, or nil if there are none to check it against.
+func (s *Sealer) OpenSigned(topic string, message []byte) (payload []byte, publisher ed25519.PublicKey, err error) {
+	return s.core.OpenSigned(topic, message)
+}

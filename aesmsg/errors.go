@@ -1,0 +1,37 @@
+package aesmsg
+
+import "github.com/mqttsec/mqttsec/internal/seal"
+
+// Rejection tells Config.Rejected of one message that was withheld: ClientID of
+// the MQTT session, Topic, whether it was Outgoing, and as Err one of the errors
+// below, wrapped or not.
+type Rejection = seal.Rejection
+
+// What can be wrong with a message or a key; find them with errors.Is.
+var (
+	// ErrNotSealed: not a sealed message, though the topic demands one.
+	ErrNotSealed = seal.ErrNotSealed
+	// ErrMalformed: begins like a sealed message and is none, or none of this
+	// cipher suite.
+	ErrMalformed = seal.ErrMalformed
+	// ErrUnknownKey: sealed with a key that the Sealer does not hold.
+	ErrUnknownKey = seal.ErrUnknownKey
+	// ErrAuthentication: changed on the way, moved to another topic, or not signed
+	// by one of Config.Publishers. It does not say which, on purpose.
+	ErrAuthentication = seal.ErrAuthentication
+	// ErrReplay: delivered before, or passed off as a retained message.
+	ErrReplay = seal.ErrReplay
+	// ErrStale: so far behind what was delivered that it cannot be told whether it
+	// was too, or an older retained message than the topic's last.
+	ErrStale = seal.ErrStale
+	// ErrTooOld: outside Config.MaxAge.
+	ErrTooOld = seal.ErrTooOld
+	// ErrTooLarge: more than a message can carry.
+	ErrTooLarge = seal.ErrTooLarge
+	// ErrNoKey: no key's filter matches the topic.
+	ErrNoKey = seal.ErrNoKey
+	// ErrTopicName: not a valid topic to publish on.
+	ErrTopicName = seal.ErrTopicName
+	// ErrInvalidKey: the filter, the secret or the text form of a key is unfit.
+	ErrInvalidKey = seal.ErrInvalidKey
+)
