@@ -1,7 +1,243 @@
 package pake
 
-type Budget struct{}
-type Guess struct{}
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+)
 
-func (g *Guess) Refund() error                     { return nil }
-func (c Config) spend(user string) (*Guess, error) { return nil, nil }
+// Budget limits how many passwords can be tried against a server. It counts
+// attempts, before they are answered, and gives back those that succeed:
+//
+//   - per user and source: some are free, then each must wait twice as long
+//     as the one before, up to MaxBackoff;
+//   - per user over all sources, and per source over all users, in the same
+//     way, but only for attempts from a source that the user has not logged in
+//     from during the last 30 days.
+//
+// So a stranger uses up what strangers share, and his own source, never what
+// a user has at a source that is known to be hers. A user at a source that is
+// new to her waits like a stranger while strangers attack her name; one who
+// shares a source with an attacker (behind one address translator, say) shares
+// the first limit with him.
+//
+// One counted attempt is forgotten for every MaxBackoff without an attempt, so
+// in the long run a user's password is guessed at a few times in each
+// MaxBackoff, and as often from each of her known sources. A Budget is safe for
+// concurrent use.
+type Budget struct {
+	store      GuessStore
+	maxBackoff time.Duration
+	free       [budgetKeys]uint32
+}
+
+// BudgetConfig says how many attempts a Budget allows. The zero value is ready
+// to use.
+type BudgetConfig struct {
+	// Free is how many attempts one source has for one user before it must
+	// wait: 5 if zero. Runs that have not ended count too, so it bounds
+	// how many a device may have open.
+	Free int
+	// FreePerUser is the same for one user and all new sources: 20 if zero.
+	FreePerUser int
+	// FreePerSource is the same for one source and all users it is new to:
+	// 50 if zero. Many devices behind one address that all log in for the
+	// first time at once need more.
+	FreePerSource int
+	// MaxBackoff is the longest wait between two attempts: 15 minutes if
+	// zero. The first wait is one second.
+	MaxBackoff time.Duration
+	// Store keeps the counts: in memory, at most 65536 of them, if nil. A
+	// server that restarts often needs one that lasts, or attackers gain
+	// from each restart.
+	Store GuessStore
+}
+
+// GuessStore keeps what a Budget has counted.
+type GuessStore interface {
+	// Update lets change edit the records of keys, in their order, and
+	// stores the result, as one atomic step; it may call change again to
+	// repeat the step. A record that was never stored is zero, and need not
+	// be stored as long as it is; one may be dropped after its Expires. If
+	// Update fails, nothing was stored and the attempt is refused.
+	Update(keys []GuessKey, change func(records []Guesses)) error
+}
+
+// GuessKey names a record: a digest, so that names of any length take the same
+// room.
+type GuessKey [sha256.Size]byte
+
+// Guesses is one record of a GuessStore. Its fields are to be stored and read
+// back, whatever their meaning.
+type Guesses struct {
+	Count      uint32    // attempts neither given back nor forgotten
+	Last       time.Time // of the attempt counted last
+	NotBefore  time.Time // of the next attempt
+	KnownUntil time.Time // the source has logged in as the user
+	Expires    time.Time // afterwards the record makes no difference
+}
+
+// BackoffError is what Respond returns when an attempt has to wait. It is the
+// same for users who exist and who do not.
+type BackoffError struct {
+	RetryAfter time.Duration // at least this long
+}
+
+func (e *BackoffError) Error() string {
+	return fmt.Sprintf("pake: too many attempts, next one in %v", e.RetryAfter)
+}
+
+const (
+	firstBackoff = time.Second
+	knownFor     = 30 * 24 * time.Hour
+
+	keyUserSource = 0
+	keyUser       = 1
+	keySource     = 2
+	budgetKeys    = 3
+)
+
+// NewBudget returns a Budget, or an error for a negative figure or a MaxBackoff
+// below one second.
+func NewBudget(cfg BudgetConfig) (*Budget, error) {
+	b := &Budget{store: cfg.Store, maxBackoff: cfg.MaxBackoff}
+	for i, free := range [budgetKeys]struct{ configured, byDefault int }{
+		keyUserSource: {cfg.Free, 5},
+		keyUser:       {cfg.FreePerUser, 20},
+		keySource:     {cfg.FreePerSource, 50},
+	} {
+		if free.configured == 0 {
+			free.configured = free.byDefault
+		}
+		if free.configured < 0 || free.configured > math.MaxInt32 {
+			return nil, errors.New("pake: BudgetConfig: a number of free attempts is out of range")
+		}
+		b.free[i] = uint32(free.configured)
+	}
+	if b.maxBackoff == 0 {
+		b.maxBackoff = 15 * time.Minute
+	}
+	if b.maxBackoff < firstBackoff {
+		return nil, fmt.Errorf("pake: BudgetConfig.MaxBackoff is below %v", firstBackoff)
+	}
+	if b.store == nil {
+		b.store = newMemoryStore(1 << 16)
+	}
+	return b, nil
+}
+
+// Guess is one attempt that was counted. It is given back once at most.
+type Guess struct {
+	budget *Budget
+	keys   []GuessKey // what it was counted against
+	back   atomic.Bool
+}
+
+// Spend counts an attempt at user's password from source, or returns a
+// *BackoffError. Respond calls it; call it yourself only for another way to log
+// in that shares the budget. Neither string may be empty.
+func (b *Budget) Spend(user, source string) (*Guess, error) {
+	if user == "" || source == "" {
+		return nil, errors.New("pake: a guess budget needs the user and the source")
+	}
+	keys := []GuessKey{
+		keyUserSource: guessKey(keyUserSource, user, source),
+		keyUser:       guessKey(keyUser, user, ""),
+		keySource:     guessKey(keySource, "", source),
+	}
+	now := time.Now()
+	var wait time.Duration
+	err := b.store.Update(keys, func(records []Guesses) {
+		counted := records
+		if now.Before(records[keyUserSource].KnownUntil) {
+			counted = records[:keyUserSource+1]
+		}
+		keys, wait = keys[:len(counted)], 0
+		for _, r := range counted {
+			wait = max(wait, r.NotBefore.Sub(now))
+		}
+		if wait > 0 {
+			return
+		}
+		for i := range counted {
+			counted[i].spend(now, b.free[i], b.maxBackoff)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pake: guess budget: %w", err)
+	}
+	if wait > 0 {
+		return nil, &BackoffError{RetryAfter: wait}
+	}
+	return &Guess{budget: b, keys: keys}, nil
+}
+
+// Refund gives back an attempt that proved to know the password, and remembers
+// its source as one of the user's. It does nothing the second time, or for a
+// nil Guess.
+func (g *Guess) Refund() error {
+	if g == nil || g.back.Swap(true) {
+		return nil
+	}
+	now := time.Now()
+	return g.budget.store.Update(g.keys, func(records []Guesses) {
+		for i := range records {
+			records[i].refund(g.budget.free[i])
+		}
+		known := &records[keyUserSource]
+		known.KnownUntil = now.Add(knownFor)
+		known.Expires = later(known.Expires, known.KnownUntil)
+	})
+}
+
+// spend forgets what is old, then counts one attempt.
+func (r *Guesses) spend(now time.Time, free uint32, maxBackoff time.Duration) {
+	if quiet := now.Sub(r.Last); quiet > 0 {
+		r.Count -= uint32(min(int64(quiet/maxBackoff), int64(r.Count)))
+	}
+	r.Count++
+	r.Last = now
+	r.NotBefore = time.Time{}
+	if r.Count >= free {
+		// 30 doublings are 34 years, and no overflow.
+		backoff := firstBackoff << min(r.Count-free, 30)
+		r.NotBefore = now.Add(min(backoff, maxBackoff))
+	}
+	forgotten := now.Add(time.Duration(r.Count) * maxBackoff)
+	r.Expires = later(r.KnownUntil, forgotten)
+}
+
+// refund takes one attempt back. The failures of others stay counted, or each
+// login of a user would pay for more guesses at her password.
+func (r *Guesses) refund(free uint32) {
+	r.Count -= min(r.Count, 1)
+	if r.Count < free {
+		r.NotBefore = time.Time{}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// spend counts an attempt if there is a budget.
+func (c Config) spend(user string) (*Guess, error) {
+	if c.Budget == nil {
+		return nil, nil
+	}
+	return c.Budget.Spend(user, c.Source)
+}
+
+// guessKey hashes the kind and both names; the length says where one ends.
+func guessKey(kind byte, user, source string) GuessKey {
+	b := append([]byte{kind}, user...)
+	b = append(b, source...)
+	return sha256.Sum256(binary.BigEndian.AppendUint64(b, uint64(len(user))))
+}

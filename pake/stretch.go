@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/secure/precis"
@@ -125,6 +126,9 @@ func (r recipe) stretch(prepared []byte) []byte {
 // prepare returns the password as an OpaqueString (RFC 8265, section 4), a
 // copy that the caller wipes.
 func prepare(password []byte) ([]byte, error) {
+	if !utf8.Valid(password) { // precis would let it pass
+		return nil, errors.New("pake: password: not UTF-8")
+	}
 	prepared, err := precis.OpaqueString.Bytes(password)
 	if err != nil {
 		return nil, fmt.Errorf("pake: password: %w", err)

@@ -1,10 +1,13 @@
 package pake
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"testing"
+	"testing/cryptotest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -89,6 +92,121 @@ func TestRFC6628Vectors(t *testing.T) {
 			known, err = user.verifyServer(proof[:])
 			require.NoError(t, err)
 			require.Equal(t, v.SK, hexadecimal(known.key()))
+		})
+	}
+}
+
+// TestTranscripts checks whole runs with everything this package adds to the
+// RFC, against transcripts that another implementation, in another language,
+// computed.
+func TestTranscripts(t *testing.T) {
+	var file struct {
+		Note    string
+		Vectors []struct {
+			Group    string      `json:"group"`
+			User     string      `json:"user"`
+			Server   string      `json:"server"`
+			Context  hexadecimal `json:"context"`
+			Password string      `json:"password"`
+			Recipe   hexadecimal `json:"stretching"`
+			Secret   hexadecimal `json:"w"`
+			Wprime   hexadecimal `json:"w_prime"`
+			X        hexadecimal `json:"x"`
+			Y        hexadecimal `json:"y"`
+			R        hexadecimal `json:"r"`
+			Verifier hexadecimal `json:"verifier"`
+			Msg1     hexadecimal `json:"msg1"`
+			Msg2     hexadecimal `json:"msg2"`
+			Msg3     hexadecimal `json:"msg3"`
+			Msg4     hexadecimal `json:"msg4"`
+			Key      hexadecimal `json:"key"`
+		}
+	}
+	load(t, "transcripts.json", &file)
+	require.Len(t, file.Vectors, 8)
+
+	for i, v := range file.Vectors {
+		t.Run(fmt.Sprint(i, v.Group), func(t *testing.T) {
+			id := P256
+			if v.Group == Ristretto255.String() {
+				id = Ristretto255
+			}
+			g, err := id.arithmetic()
+			require.NoError(t, err)
+			stretching, err := parseRecipe(v.Recipe)
+			require.NoError(t, err)
+			prepared, err := prepare([]byte(v.Password))
+			require.NoError(t, err)
+			require.Equal(t, v.Secret, hexadecimal(stretching.stretch(prepared)))
+			names, err := newTranscript(v.User, v.Server, v.Context, g.elementLen())
+			require.NoError(t, err)
+			w := stretching.exponent(&names, g, prepared)
+			require.Equal(t, v.Wprime, hexadecimal(w[:]))
+			verifier := &Verifier{group: g, recipe: stretching, w: g.base(&w)}
+			encoded, err := verifier.MarshalBinary()
+			require.NoError(t, err)
+			require.Equal(t, v.Verifier, hexadecimal(encoded))
+
+			cfg := Config{Group: id, Context: v.Context, Stretch: stretching.Stretch}
+			_, client, err := Start(cfg, v.User, v.Server, []byte(v.Password))
+			require.NoError(t, err)
+			client.x, client.transcript = scalar(v.X), names
+			X := client.transcript.add(g.base(&client.x))
+			require.Equal(t, v.Msg1, hexadecimal(encodeHello(g, X)))
+
+			_, server, err := Respond(cfg, v.User, v.Server, verifier, v.Msg1)
+			require.NoError(t, err)
+			server.transcript, err = newTranscript(v.User, v.Server, v.Context, g.elementLen())
+			require.NoError(t, err)
+			server.transcript.addReceived(X)
+			r := server.transcript.challenge(g)
+			require.Equal(t, v.R, hexadecimal(r[:]))
+			element, err := g.decode(X)
+			require.NoError(t, err)
+			y := scalar(v.Y)
+			y = hedge(g, &y)
+			Y, err := serve(g, &server.transcript, element, verifier.w, &y)
+			require.NoError(t, err)
+			require.Equal(t, v.Msg2, hexadecimal(encodeStretched(kindChallenge, g, stretching, Y)))
+
+			msg3, err := client.Reply(v.Msg2)
+			require.NoError(t, err)
+			require.Equal(t, v.Msg3, hexadecimal(msg3))
+			msg4, key, err := server.Finish(msg3)
+			require.NoError(t, err)
+			require.Equal(t, v.Msg4, hexadecimal(msg4))
+			require.Equal(t, v.Key, hexadecimal(key))
+			key, err = client.Finish(msg4)
+			require.NoError(t, err)
+			require.Equal(t, v.Key, hexadecimal(key))
+		})
+	}
+}
+
+// TestAccumulated pins the public functions and the order in which they draw
+// random numbers: a hundred runs on each group in sixteen octets.
+func TestAccumulated(t *testing.T) {
+	for group, want := range map[Group]string{
+		P256:         "d86fd380e015e4babd927f550e4e8b98",
+		Ristretto255: "2ee697770001aedc36b029d9d4239899",
+	} {
+		t.Run(group.String(), func(t *testing.T) {
+			cryptotest.SetGlobalRandom(t, 6628)
+			sum := sha256.New()
+			for i := range 100 {
+				cfg := Config{Group: group, Context: []byte{byte(i)}, Stretch: Stretch{Skip: true}}
+				user, password := fmt.Sprint("user ", i), []byte(fmt.Sprint("password ", i))
+				v, err := NewVerifier(cfg, user, "server", password)
+				require.NoError(t, err)
+				text, err := v.MarshalText()
+				require.NoError(t, err)
+				r := run{client: cfg, server: cfg, user: user, serverName: "server", verifier: v, password: password}
+				r.mustLogin(t)
+				for _, octets := range [][]byte{text, r.msg1, r.msg2, r.msg3, r.msg4, r.clientKey} {
+					sum.Write(octets)
+				}
+			}
+			require.Equal(t, want, hex.EncodeToString(sum.Sum(nil)[:16]))
 		})
 	}
 }
