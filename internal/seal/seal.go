@@ -54,7 +54,8 @@ type Sealer struct {
 	session  atomic.Pointer[session]
 	rollover sync.Mutex
 
-	own *replay // judges what Open is given
+	own  *replay       // judges what Open is given
+	mqtt *mqttSessions // judge what connections are given
 }
 
 // New returns a Sealer, or an error that names what is wrong with cfg.
@@ -97,6 +98,8 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	s.scratches.New = func() any { return newScratch() }
 	s.session.Store(newSession())
 	s.own = s.newReplay()
+	s.mqtt = newMQTTSessions(s)
+	s.mqtt = newMQTTSessions(s)
 	// A platform that does not have the cipher says so now, not at the first message.
 	if _, err := suite.New(new([32]byte), new([12]byte)); err != nil {
 		return nil, fmt.Errorf("mqttsec: suite %d: %w", suite.ID, err)

@@ -1,0 +1,49 @@
+package aesmsg
+
+import (
+	"context"
+	"net"
+
+	"github.com/eclipse/paho.golang/autopaho"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/mqttsec/mqttsec/internal/plug"
+)
+
+// Wrap returns a copy of cfg, for paho.golang (MQTT v5), whose connections seal what
+// they publish and open what they receive. The application's code stays as it is:
+//
+//	cm, err := autopaho.NewConnection(ctx, sealer.Wrap(cfg))
+//
+// The Will is sealed too, and cfg.Queue and cfg.Session, if set, hold sealed messages
+// only. What cfg has of its own (AttemptConnection, TLS, WebSocket headers, a proxy)
+// stays in use. A server URL of unknown scheme is an error, never a plain connection.
+//
+// A message that cannot be sealed is not sent: Publish at QoS 1 and 2 returns its reason
+// code, at QoS 0 only Config.Rejected tells. A message that does not open is acknowledged
+// and withheld.
+func (s *Sealer) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig {
+	return plug.V5(cfg, s.core)
+}
+
+// WrapV3 is Wrap for paho.mqtt.golang (MQTT 3.1.1):
+//
+//	client := mqtt.NewClient(sealer.WrapV3(opts))
+//
+// opts.Store, if set, holds sealed messages only. MQTT 3.1.1 has no word for a message
+// that is not sent: Config.Rejected alone tells of one that cannot be sealed, and its
+// token does not complete.
+func (s *Sealer) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions {
+	return plug.V3(opts, s.core)
+}
+
+// Conn returns conn with the payloads of MQTT 3.1, 3.1.1 or 5 sealed on their way out
+// and opened on their way in, for any library that takes a net.Conn. ctx bounds the TLS
+// handshake if conn is a *tls.Conn that has not done it. The connection is one that
+// paho.golang may write to from several goroutines (a sync.Locker).
+//
+// A Sealer remembers what each client has received by its Client Identifier, so clients of
+// different brokers that share a Sealer need different ones.
+func (s *Sealer) Conn(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	return s.core.Conn(ctx, conn)
+}

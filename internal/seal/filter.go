@@ -1,0 +1,263 @@
+package seal
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+
+	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/wire"
+)
+
+// Conn returns conn with every PUBLISH and Will on a covered topic sealed on its
+// way out and opened on its way in. If conn is a *tls.Conn, its handshake is done
+// first, within ctx.
+func (s *Sealer) Conn(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	if c, ok := conn.(*tls.Conn); ok {
+		// A handshake inside Read could be broken off by the deadline with which
+		// the layer wakes a reader.
+		if err := c.HandshakeContext(ctx); err != nil {
+			return nil, fmt.Errorf("mqttsec: %w", err)
+		}
+	}
+	f := &filter{sealer: s}
+	f.mqtt.Store(s.mqtt.create("")) // until CONNECT names one
+	return layer.New(conn, f), nil
+}
+
+// filter seals and opens on one connection. The fields of a direction are used by
+// that direction only.
+type filter struct {
+	sealer  *Sealer
+	mqtt    atomic.Pointer[mqttSession]
+	largest atomic.Uint32 // the peer's Maximum Packet Size, 0 for none
+
+	outgoing struct {
+		aliases    layer.Aliases
+		packet     []byte
+		properties parted
+	}
+	incoming struct {
+		aliases layer.Aliases
+		limit   atomic.Uint32 // Topic Alias Maximum that the local side granted
+		answers layer.Answers
+		packet  []byte
+	}
+}
+
+// anyAlias is the limit on the local side's own aliases: the peer judges them.
+const anyAlias = 0xFFFF
+
+// keep is the size above which a buffer is not kept for the next packet.
+const keep = 64 << 10
+
+func reuse(b []byte) []byte {
+	if cap(b) > keep {
+		return nil
+	}
+	return b[:0]
+}
+
+// Outgoing seals what the local side publishes, and sees what it acknowledges.
+func (f *filter) Outgoing(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
+	switch p.Type() {
+	case wire.Publish:
+		return f.publish(c, p)
+	case wire.Puback, wire.Pubrec, wire.Pubcomp:
+		return p, f.acknowledged(c, p)
+	case wire.Connect:
+		return f.connect(c, p)
+	case wire.Connack:
+		return p, f.accept(c, p)
+	}
+	return p, nil
+}
+
+// Incoming opens what the peer publishes, and sees what it acknowledges.
+func (f *filter) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
+	switch p.Type() {
+	case wire.Publish:
+		return f.published(c, p)
+	case wire.Puback, wire.Pubrec:
+		m, err := wire.ParseAck(p, c.Version())
+		if err != nil {
+			return nil, err
+		}
+		f.mqtt.Load().arrived(m.ID)
+	case wire.Pubrel:
+		m, err := wire.ParseAck(p, c.Version())
+		if err != nil {
+			return nil, err
+		}
+		if ours, err := f.incoming.answers.Pubrel(c, m.ID); ours || err != nil {
+			return nil, err
+		}
+	case wire.Connack:
+		return p, f.accepted(c, p)
+	case wire.Connect:
+		return f.connected(c, p)
+	}
+	return p, nil
+}
+
+// Closed gives up what the local side has not acknowledged: the peer will send it
+// again.
+func (f *filter) Closed() {
+	f.sealer.mqtt.detach(f, f.mqtt.Load())
+}
+
+// connect seals the Will in the local side's CONNECT.
+func (f *filter) connect(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
+	m, err := wire.ParseConnect(p)
+	if err != nil {
+		return nil, err
+	}
+	f.attach(&m)
+	if n, ok := m.Properties.Uint(wire.TopicAliasMaximum); ok {
+		f.incoming.limit.Store(n)
+	}
+	if m.Will == nil || !f.sealer.covers(m.Will.Topic) {
+		return p, nil
+	}
+	if err := f.sealWill(m.Will); err != nil {
+		f.reject(string(m.Will.Topic), true, err)
+		return nil, refuseConnect(c, err)
+	}
+	return m.Append(nil)
+}
+
+func (f *filter) sealWill(w *wire.Will) error {
+	ps := f.sealer.part(new(parted), w.Properties)
+	w.Properties = ps.outside
+	if w.Retain && len(w.Payload) == 0 {
+		return nil // will clear a retained message
+	}
+	sealed, err := f.sealer.seal(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Properties: ps.inside, Payload: w.Payload})
+	if err != nil {
+		return err
+	}
+	if len(sealed) > 0xFFFF {
+		return errWillTooLarge
+	}
+	w.Payload = sealed
+	return nil
+}
+
+// refuseConnect answers CONNECT in the server's place: to connect without the Will
+// would drop it in silence, and a write error would only make the client try again
+// at once.
+func refuseConnect(c *layer.Conn, err error) error {
+	const notAuthorized = 5 // MQTT 3.1.1 has no better code
+	m := wire.ConnackPacket{Code: notAuthorized}
+	if c.Version() == wire.V5 {
+		m.Code = reason(err)
+	}
+	p, err := m.Append(nil, c.Version())
+	if err != nil {
+		return err
+	}
+	return c.Inject(p)
+}
+
+// connected opens the Will in the peer's CONNECT.
+func (f *filter) connected(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
+	m, err := wire.ParseConnect(p)
+	if err != nil {
+		return nil, err
+	}
+	f.attach(&m)
+	if n, ok := m.Properties.Uint(wire.MaximumPacketSize); ok {
+		f.largest.Store(n)
+	}
+	if m.Will == nil || !f.sealer.covers(m.Will.Topic) {
+		return p, nil
+	}
+	if err := f.openWill(m.Will); err != nil {
+		f.reject(string(m.Will.Topic), false, err)
+		return nil, err
+	}
+	return m.Append(nil)
+}
+
+func (f *filter) openWill(w *wire.Will) error {
+	if len(w.Payload) == 0 {
+		if !f.sealer.config.AllowClear {
+			return ErrNotSealed
+		}
+		w.Properties = f.sealer.part(new(parted), w.Properties).outside
+		return nil
+	}
+	o, err := f.sealer.open(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Payload: w.Payload}, liveAtMostOnce, f.mqtt.Load().replay)
+	if err != nil {
+		return err
+	}
+	w.Properties, err = f.sealer.join(w.Properties, o.Properties)
+	w.Payload = o.Payload
+	return err
+}
+
+// accepted learns from the server's CONNACK.
+func (f *filter) accepted(c *layer.Conn, p wire.Packet) error {
+	m, err := wire.ParseConnack(p, c.Version())
+	if err != nil {
+		return err
+	}
+	if n, ok := m.Properties.Uint(wire.MaximumPacketSize); ok {
+		f.largest.Store(n)
+	}
+	f.named(m.Properties)
+	return nil
+}
+
+// accept learns from the local side's CONNACK.
+func (f *filter) accept(c *layer.Conn, p wire.Packet) error {
+	m, err := wire.ParseConnack(p, c.Version())
+	if err != nil {
+		return err
+	}
+	if n, ok := m.Properties.Uint(wire.TopicAliasMaximum); ok {
+		f.incoming.limit.Store(n)
+	}
+	f.named(m.Properties)
+	return nil
+}
+
+// attach finds the state of the MQTT session that CONNECT names.
+func (f *filter) attach(m *wire.ConnectPacket) {
+	f.mqtt.Store(f.sealer.mqtt.attach(f, string(m.ClientID), m.CleanStart))
+}
+
+// named gives a session the Client Identifier that the server assigned.
+func (f *filter) named(ps wire.Properties) {
+	if id, ok := ps.Bytes(wire.AssignedClientIdentifier); ok {
+		f.sealer.mqtt.name(f.mqtt.Load(), string(id))
+	}
+}
+
+// acknowledged notes which messages the local side has taken for good.
+func (f *filter) acknowledged(c *layer.Conn, p wire.Packet) error {
+	m, err := wire.ParseAck(p, c.Version())
+	if err != nil {
+		return err
+	}
+	f.mqtt.Load().acknowledged(f, &m)
+	return nil
+}
+
+// reject tells the application of a message that was withheld.
+func (f *filter) reject(topic string, outgoing bool, err error) {
+	if tell := f.sealer.config.Rejected; tell != nil {
+		tell(Rejection{ClientID: f.mqtt.Load().id(), Topic: topic, Outgoing: outgoing, Err: err})
+	}
+}
+
+// reason is the MQTT reason code for a message that cannot be sealed.
+func reason(err error) byte {
+	if errors.Is(err, ErrTooLarge) {
+		return wire.PacketTooLarge
+	}
+	return wire.ImplementationSpecificError
+}

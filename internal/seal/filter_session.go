@@ -1,0 +1,262 @@
+package seal
+
+import (
+	"container/list"
+	"sync"
+
+	"github.com/mqttsec/mqttsec/internal/wire"
+)
+
+// mqttSession is what outlives the connections of one MQTT session: which messages it
+// has seen, and what is in flight.
+type mqttSession struct {
+	replay *replay
+
+	mu       sync.Mutex
+	clientID string
+	owner    *filter             // the connection that has the session now
+	waiting  map[uint16]entry    // delivered at QoS 1 or 2, not yet acknowledged
+	received map[uint16]struct{} // delivered at QoS 2, PUBREC sent, PUBCOMP not
+	sent     map[uint16]flight   // sealed at QoS 1 or 2, not yet acknowledged
+}
+
+// flight is a message on its way. A client that sends it again must send the same
+// frame, or its receivers would take it for another message.
+type flight struct {
+	stamp  stamp
+	onWire bool // not just stored
+}
+
+func (m *mqttSession) id() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.clientID
+}
+
+// seal appends the frame of one PUBLISH: that of the first time if it is sent again.
+// A new message never gets an old one's: it comes without DUP, or its tag differs.
+func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishPacket) ([]byte, error) {
+	if p.QoS == 0 {
+		return s.seal(dst, msg)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f, ok := m.sent[p.ID]; ok && (p.Dup || !f.onWire) {
+		b, same, err := s.reseal(dst, msg, f.stamp)
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			m.sent[p.ID] = flight{f.stamp, true}
+			return b, nil
+		}
+	}
+	b, err := s.seal(dst, msg)
+	if err != nil {
+		return nil, err
+	}
+	m.sent[p.ID] = flight{stamp: s.stamp(b[len(dst):]), onWire: true}
+	return b, nil
+}
+
+// arrived tells that the peer acknowledged a message, which is not sent again then.
+func (m *mqttSession) arrived(id uint16) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.sent, id)
+}
+
+// delivered tells that a message went to the local side.
+func (m *mqttSession) delivered(f *filter, id uint16, e entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.owner != f {
+		m.replay.release(e) // another connection has taken over
+		return
+	}
+	if old, ok := m.waiting[id]; ok {
+		m.replay.release(old)
+	}
+	m.waiting[id] = e
+}
+
+// acknowledged notes an acknowledgement of the local side.
+func (m *mqttSession) acknowledged(f *filter, ack *wire.AckPacket) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.owner != f {
+		return
+	}
+	if ack.Type == wire.Pubcomp {
+		delete(m.received, ack.ID)
+		return
+	}
+	if e, ok := m.waiting[ack.ID]; ok {
+		delete(m.waiting, ack.ID)
+		m.replay.done(e)
+	}
+	if ack.Type == wire.Pubrec && ack.Reason < wire.UnspecifiedError {
+		m.received[ack.ID] = struct{}{}
+	}
+}
+
+// What the local side knows of a packet identifier whose PUBLISH comes again.
+const (
+	nothing        = iota // it is a copy under another identifier, or the exchange is over
+	unacknowledged        // it has the message and will acknowledge it
+	received              // it has sent PUBREC and waits for PUBREL
+)
+
+func (m *mqttSession) again(id uint16) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.waiting[id]; ok {
+		return unacknowledged
+	}
+	if _, ok := m.received[id]; ok {
+		return received
+	}
+	return nothing
+}
+
+// take gives the session to connection f.
+func (m *mqttSession) take(f *filter) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.owner = f
+	m.giveUp()
+}
+
+// drop ends connection f's hold on the session, if it still has it.
+func (m *mqttSession) drop(f *filter) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.owner != f {
+		return false
+	}
+	m.owner = nil
+	m.giveUp()
+	return true
+}
+
+// giveUp releases what has not been acknowledged: the peer will send it again.
+func (m *mqttSession) giveUp() {
+	for id, e := range m.waiting {
+		m.replay.release(e)
+		delete(m.waiting, id)
+	}
+}
+
+// maxIdle is how many MQTT sessions without a connection a Sealer remembers.
+const maxIdle = 1024
+
+// mqttSessions are a Sealer's, by Client Identifier. Those without a connection are
+// dropped when there are too many, the one longest without first.
+type mqttSessions struct {
+	sealer *Sealer
+	mu     sync.Mutex
+	byID   map[string]*mqttSession
+	idle   list.List // of *mqttSession
+	places map[*mqttSession]*list.Element
+}
+
+func newMQTTSessions(s *Sealer) *mqttSessions {
+	return &mqttSessions{sealer: s, byID: map[string]*mqttSession{}, places: map[*mqttSession]*list.Element{}}
+}
+
+func (ms *mqttSessions) create(id string) *mqttSession {
+	return &mqttSession{
+		replay:   ms.sealer.newReplay(),
+		clientID: id,
+		waiting:  map[uint16]entry{},
+		received: map[uint16]struct{}{},
+		sent:     map[uint16]flight{},
+	}
+}
+
+// find returns the session of a Client Identifier, new or known. One without an
+// identifier is nobody else's.
+func (ms *mqttSessions) find(id string) *mqttSession {
+	if id == "" {
+		return ms.create(id)
+	}
+	m := ms.byID[id]
+	if m == nil {
+		m = ms.create(id)
+		ms.byID[id] = m
+		ms.rest(m)
+	}
+	return m
+}
+
+// attach returns the session for connection f. A clean start ends the exchanges that
+// were under way; what has been seen stays seen.
+func (ms *mqttSessions) attach(f *filter, id string, clean bool) *mqttSession {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	m := ms.find(id)
+	ms.wake(m)
+	m.take(f)
+	if clean {
+		m.mu.Lock()
+		clear(m.received)
+		m.mu.Unlock()
+	}
+	return m
+}
+
+// stored notes the frame under which a message that is to be sent lies in the store of
+// a client, connected or not.
+func (ms *mqttSessions) stored(clientID string, packetID uint16, st stamp) {
+	ms.mu.Lock()
+	m := ms.find(clientID)
+	ms.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent[packetID] = flight{stamp: st}
+}
+
+// name gives m the identifier that the server assigned.
+func (ms *mqttSessions) name(m *mqttSession, id string) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.clientID != "" || id == "" {
+		return
+	}
+	m.clientID = id
+	if old := ms.byID[id]; old != nil {
+		ms.wake(old) // its connection, if any, keeps it
+	}
+	ms.byID[id] = m
+}
+
+// detach ends connection f's hold on m, which then waits for its next connection.
+func (ms *mqttSessions) detach(f *filter, m *mqttSession) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if m.drop(f) && ms.byID[m.id()] == m {
+		ms.rest(m)
+	}
+}
+
+// rest puts m among the sessions that may be dropped.
+func (ms *mqttSessions) rest(m *mqttSession) {
+	ms.wake(m)
+	ms.places[m] = ms.idle.PushBack(m)
+	if ms.idle.Len() <= maxIdle {
+		return
+	}
+	oldest := ms.idle.Front().Value.(*mqttSession)
+	ms.wake(oldest)
+	delete(ms.byID, oldest.id())
+}
+
+// wake takes m from the sessions that may be dropped.
+func (ms *mqttSessions) wake(m *mqttSession) {
+	if e := ms.places[m]; e != nil {
+		ms.idle.Remove(e)
+		delete(ms.places, m)
+	}
+}
