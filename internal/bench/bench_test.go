@@ -250,6 +250,10 @@ func TestLine(t *testing.T) {
 			"P1 0.028 <= 0.033 ok    | CTR / table; 40ns / 1.4µs; half of all rounds 0.027 to 0.029",
 			Result{Goal: Goal{ID: "P1", What: "CTR / table", Limit: 1. / 30}, Figure: 0.028, Low: 0.027, High: 0.029, A: 40, B: 1400},
 		},
+		{
+			"A2 1.154 <= 1.150 short | seal / raw; 255ns / 221ns; half of all rounds 1.140 to 1.170",
+			Result{Goal: Goal{ID: "A2", What: "seal / raw", Limit: 1.15}, Figure: 1.1542, Low: 1.14, High: 1.17, A: 255, B: 221},
+		},
 		{"P1 skipped: no AVX-512 here (CTR / table)", Result{Goal: Goal{ID: "P1", What: "CTR / table"}, Skipped: "no AVX-512 here"}},
 		{"M1 failed: lost (v5)", Result{Goal: Goal{ID: "M1", What: "v5"}, Err: errors.New("lost")}},
 	} {

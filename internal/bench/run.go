@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 )
 
@@ -50,11 +51,24 @@ func (r Result) Line() string {
 	if g.Unit != 0 {
 		unit = " " + strings.TrimPrefix(g.Unit.String(), "1")
 	}
+	digits := r.digits()
+	return fmt.Sprintf("%s %.*f %s %.*f%s %-5s | %s", g.ID, digits, r.Figure, sign, digits, g.Limit, unit, verdict, r.detail(digits))
+}
+
+// digits is how many decimals show the figure: enough to see on which side of the
+// limit it is.
+func (r Result) digits() int {
 	digits := 2
-	if g.Limit < 0.2 {
+	if r.Goal.Limit < 0.2 {
 		digits = 3
 	}
-	return fmt.Sprintf("%s %.*f %s %.*f%s %-5s | %s", g.ID, digits, r.Figure, sign, digits, g.Limit, unit, verdict, r.detail(digits))
+	for ; digits < 6; digits++ {
+		scale := math.Pow10(digits)
+		if r.Goal.within(math.Round(r.Figure*scale), math.Round(r.Goal.Limit*scale)) == r.Goal.within(r.Figure, r.Goal.Limit) {
+			break
+		}
+	}
+	return digits
 }
 
 // detail is what stands behind the verdict, for the reader who wants to know why.
