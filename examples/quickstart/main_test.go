@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/eclipse/paho.golang/autopaho"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/aesmsg"
+)
+
+// quickstart runs the program and returns what it printed.
+func quickstart(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out, complaints bytes.Buffer
+	err := run(t.Context(), args, &out, &complaints)
+	return out.String() + complaints.String(), err
+}
+
+func TestEmbedded(t *testing.T) {
+	out, err := quickstart(t)
+	require.NoError(t, err, out)
+	require.Equal(t, 4, strings.Count(out, "  application   "+opening))
+	require.Equal(t, 2, strings.Count(out, "  eavesdropper  "+opening), "he reads what is plain, and only that")
+	require.Equal(t, 2, strings.Count(out, "  broker        "+opening))
+	for _, refusal := range []string{"ErrAuthentication", "ErrReplay", "ErrUnknownKey", "ErrNotSealed"} {
+		require.Equal(t, 2, strings.Count(out, "refused: "+refusal), "once for each version of MQTT")
+	}
+	require.Contains(t, out, "All of it as promised.")
+}
+
+// TestSeesWhatIsMissing takes the sealing away: the program must notice.
+func TestSeesWhatIsMissing(t *testing.T) {
+	to, stop, err := embedded()
+	require.NoError(t, err)
+	defer stop()
+	d := demo{out: new(bytes.Buffer), server: to, base: "mqttsec/test", protect: nothing}
+	require.ErrorContains(t, d.run(t.Context()), "could read a sealed message")
+}
+
+func TestRefusesWrongOptions(t *testing.T) {
+	for name, args := range map[string][]string{
+		"no URL":                {"-broker", "localhost"},
+		"unknown URL scheme":    {"-broker", "coap://localhost"},
+		"unknown scheme":        {"-scheme", "rot13"},
+		"user without broker":   {"-user", "ann"},
+		"no such file":          {"-broker", "tls://localhost", "-cafile", "none.pem"},
+		"no certificate inside": {"-broker", "tls://localhost", "-cafile", "main.go"},
+		"argument":              {"tcp://localhost"},
+		"unknown option":        {"-fast"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := quickstart(t, args...)
+			require.Error(t, err)
+		})
+	}
+}
+
+func TestSaysThatTheBrokerIsNotThere(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	_, err = quickstart(t, "-broker", "tcp://"+listener.Addr().String())
+	require.ErrorContains(t, err, "connect to tcp://127.0.0.1:")
+}
+
+func TestGivesUp(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never says a word
+	require.NoError(t, err)
+	defer func() { require.NoError(t, silent.Close()) }()
+	_, err = quickstart(t, "-broker", "tcp://"+silent.Addr().String(), "-timeout", "50ms")
+	require.ErrorContains(t, err, "gave up after 50ms")
+}
+
+func TestEndsWhenItIsTold(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("told to"))
+	err := run(ctx, nil, new(bytes.Buffer), new(bytes.Buffer))
+	require.ErrorContains(t, err, "told to")
+}
+
+func TestHelp(t *testing.T) {
+	help, err := quickstart(t, "-h")
+	require.ErrorIs(t, err, flag.ErrHelp)
+	for _, option := range []string{"-broker", "-user", "-password", "-cafile", "-scheme"} {
+		require.Contains(t, help, option)
+	}
+}
+
+// unprotected is a scheme that does nothing.
+type unprotected struct{}
+
+func (unprotected) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig { return cfg }
+
+func (unprotected) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions { return opts }
+
+func nothing(func(aesmsg.Rejection)) (scheme, error) { return unprotected{}, nil }
