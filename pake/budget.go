@@ -157,8 +157,10 @@ func (b *Budget) Spend(user, source string) (*Guess, error) {
 			counted = records[:keyUserSource+1]
 		}
 		keys, wait = keys[:len(counted)], 0
-		for _, r := range counted {
-			wait = max(wait, r.NotBefore.Sub(now))
+		for i := range counted {
+			// No later than this, if the clock was set back meanwhile.
+			counted[i].NotBefore = earlier(counted[i].NotBefore, now.Add(b.maxBackoff))
+			wait = max(wait, counted[i].NotBefore.Sub(now))
 		}
 		if wait > 0 {
 			return
@@ -218,6 +220,13 @@ func (r *Guesses) refund(free uint32) {
 	if r.Count < free {
 		r.NotBefore = time.Time{}
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func later(a, b time.Time) time.Time {

@@ -1,0 +1,382 @@
+package pake
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func newBudget(t testing.TB, cfg BudgetConfig) *Budget {
+	t.Helper()
+	b, err := NewBudget(cfg)
+	require.NoError(t, err)
+	return b
+}
+
+// spend returns how long the attempt has to wait, 0 if it was counted.
+func spend(t testing.TB, b *Budget, user, source string) time.Duration {
+	t.Helper()
+	_, err := b.Spend(user, source)
+	if err == nil {
+		return 0
+	}
+	var backoff *BackoffError
+	require.ErrorAs(t, err, &backoff)
+	require.Positive(t, backoff.RetryAfter)
+	return backoff.RetryAfter
+}
+
+func succeed(t testing.TB, b *Budget, user, source string) {
+	t.Helper()
+	guess, err := b.Spend(user, source)
+	require.NoError(t, err)
+	require.NoError(t, guess.Refund())
+}
+
+func TestBackoffDoubles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{})
+		for range 5 {
+			require.Zero(t, spend(t, b, "alice", "192.0.2.1"))
+		}
+		for wait := time.Second; wait < 15*time.Minute; wait *= 2 {
+			require.Equal(t, wait, spend(t, b, "alice", "192.0.2.1"))
+			time.Sleep(wait - 1)
+			require.EqualValues(t, 1, spend(t, b, "alice", "192.0.2.1"), "a refused attempt does not lengthen the wait")
+			time.Sleep(1)
+			require.Zero(t, spend(t, b, "alice", "192.0.2.1"))
+		}
+		require.Equal(t, 15*time.Minute, spend(t, b, "alice", "192.0.2.1"))
+		time.Sleep(24 * time.Hour)
+		for range 5 {
+			require.Zero(t, spend(t, b, "alice", "192.0.2.1"), "a quiet day forgets")
+		}
+		require.NotZero(t, spend(t, b, "alice", "192.0.2.1"))
+	})
+}
+
+// TestStrangersDoNotLockTheUserOut: any number of strangers, at any rate, on
+// any number of addresses, and a user who has logged in before gets in at once.
+func TestStrangersDoNotLockTheUserOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{})
+		succeed(t, b, "alice", "home")
+		for i := range 10_000 {
+			b.Spend("alice", fmt.Sprint("stranger ", i%997))
+			if i%100 == 0 {
+				succeed(t, b, "alice", "home")
+			}
+			time.Sleep(time.Second)
+		}
+		require.Zero(t, spend(t, b, "alice", "home"))
+	})
+}
+
+// TestUserAtANewSourceGetsInEventually: a new source of hers waits with the
+// strangers, no longer than MaxBackoff once they pause.
+func TestUserAtANewSourceGetsInEventually(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{})
+		for i := range 10_000 {
+			b.Spend("alice", fmt.Sprint("stranger ", i))
+		}
+		wait := spend(t, b, "alice", "on the road")
+		require.LessOrEqual(t, wait, 15*time.Minute)
+		time.Sleep(wait)
+		succeed(t, b, "alice", "on the road")
+		for i := range 1000 {
+			b.Spend("alice", fmt.Sprint("stranger ", i))
+		}
+		succeed(t, b, "alice", "on the road")
+	})
+}
+
+// TestGuessesPerUserAreBounded: a month of attack from as many sources as the
+// attacker likes, while the user logs in all the time.
+func TestGuessesPerUserAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{})
+		const month = 30 * 24 * time.Hour
+		guesses, source := 0, 0
+		succeed(t, b, "alice", "home")
+		for start := time.Now(); time.Since(start) < month; {
+			source++
+			wait := spend(t, b, "alice", fmt.Sprint("stranger ", source))
+			if wait == 0 {
+				guesses++
+				continue
+			}
+			succeed(t, b, "alice", "home")
+			time.Sleep(wait)
+		}
+		require.Less(t, guesses, int(month/(15*time.Minute))+40)
+		require.Greater(t, guesses, 100, "the attack took place")
+	})
+}
+
+// TestGuessesPerSourceAreBounded: one source that tries one password with every
+// user.
+func TestGuessesPerSourceAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{})
+		guesses := 0
+		for i := range 10_000 {
+			if spend(t, b, fmt.Sprint("user ", i), "stranger") == 0 {
+				guesses++
+			}
+		}
+		require.Equal(t, 50, guesses)
+		require.Zero(t, spend(t, b, "user 1", "elsewhere"))
+	})
+}
+
+// TestKnownSourceIsForgotten after 30 days without a login.
+func TestKnownSourceIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{FreePerUser: 1})
+		succeed(t, b, "alice", "home")
+		time.Sleep(knownFor - time.Hour)
+		spend(t, b, "alice", "stranger")
+		require.Zero(t, spend(t, b, "alice", "home"))
+		time.Sleep(time.Hour)
+		spend(t, b, "alice", "stranger")
+		require.NotZero(t, spend(t, b, "alice", "home"))
+	})
+}
+
+// TestLoginDoesNotPayForStrangers: a success gives back one attempt, its own.
+func TestLoginDoesNotPayForStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{})
+		for range 4 {
+			spend(t, b, "alice", "shared address")
+		}
+		for range 100 {
+			succeed(t, b, "alice", "shared address")
+		}
+		spend(t, b, "alice", "shared address")
+		require.NotZero(t, spend(t, b, "alice", "shared address"))
+	})
+}
+
+func TestRefundCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{Free: 2})
+		spend(t, b, "alice", "home")
+		guess, err := b.Spend("alice", "home")
+		require.NoError(t, err)
+		for range 10 {
+			require.NoError(t, guess.Refund())
+		}
+		require.Zero(t, spend(t, b, "alice", "home"))
+		require.NotZero(t, spend(t, b, "alice", "home"))
+		require.NoError(t, (*Guess)(nil).Refund())
+	})
+}
+
+// TestParallelAttemptsAreAllCounted: opening many runs before any of them
+// fails gains nothing.
+func TestParallelAttemptsAreAllCounted(t *testing.T) {
+	b := newBudget(t, BudgetConfig{})
+	var counted atomic.Int64
+	var group sync.WaitGroup
+	for range 64 {
+		group.Go(func() {
+			if _, err := b.Spend("alice", "stranger"); err == nil {
+				counted.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	require.EqualValues(t, 5, counted.Load())
+}
+
+// TestBudgetInARun: counted before the answer, kept after a wrong proof and an
+// abandoned run, given back after a login; the same for a user who does not
+// exist.
+func TestBudgetInARun(t *testing.T) {
+	for _, exists := range []bool{true, false} {
+		t.Run(fmt.Sprint("user exists: ", exists), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := quick(P256)
+				v := newDecoys(t, cfg).Verifier("alice", "broker", nil)
+				if exists {
+					v = enrol(t, cfg)
+				}
+				limited := cfg
+				limited.Budget, limited.Source = newBudget(t, BudgetConfig{Free: 3}), "192.0.2.1"
+				attempt := func(password string, tamper func(int, []byte) []byte) error {
+					r := run{client: cfg, server: limited, verifier: v, password: []byte(password), tamper: tamper}
+					return r.login()
+				}
+				for range 10 {
+					require.ErrorIs(t, attempt("wrong", func(_ int, m []byte) []byte { return m[1:] }), ErrMessage)
+					if exists {
+						require.NoError(t, attempt(string(password), nil), "neither noise nor a login costs anything")
+					}
+				}
+				require.ErrorIs(t, attempt("wrong", nil), ErrProof)
+				require.ErrorIs(t, attempt("wrong", nil), ErrProof)
+				msg1, _, err := Start(cfg, "alice", "broker", password)
+				require.NoError(t, err)
+				_, _, err = Respond(limited, "alice", "broker", v, msg1)
+				require.NoError(t, err, "the third, abandoned")
+
+				msg2, server, err := Respond(limited, "alice", "broker", v, msg1)
+				var backoff *BackoffError
+				require.ErrorAs(t, err, &backoff)
+				require.Equal(t, time.Second, backoff.RetryAfter)
+				require.EqualError(t, err, "pake: too many attempts, next one in 1s")
+				require.Nil(t, msg2)
+				require.Nil(t, server)
+				time.Sleep(time.Second)
+				err = attempt(string(password), nil)
+				if exists {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, ErrProof)
+				}
+			})
+		})
+	}
+}
+
+func TestBudgetNeedsASource(t *testing.T) {
+	cfg := quick(P256)
+	v := enrol(t, cfg)
+	cfg.Budget = newBudget(t, BudgetConfig{})
+	r := run{client: cfg, server: cfg, verifier: v}
+	require.Error(t, r.login())
+	require.Equal(t, 1, r.reached)
+}
+
+// brokenStore fails from its nth update on.
+type brokenStore struct {
+	GuessStore
+	left int
+}
+
+var errDisk = errors.New("disk full")
+
+func (s *brokenStore) Update(keys []GuessKey, change func([]Guesses)) error {
+	if s.left--; s.left < 0 {
+		return errDisk
+	}
+	return s.GuessStore.Update(keys, change)
+}
+
+// TestStoreThatFails: what cannot be counted is not answered.
+func TestStoreThatFails(t *testing.T) {
+	for works := range 2 {
+		cfg := quick(P256)
+		v := enrol(t, cfg)
+		cfg.Source = "192.0.2.1"
+		cfg.Budget = newBudget(t, BudgetConfig{Store: &brokenStore{newMemoryStore(8), works}})
+		r := run{client: cfg, server: cfg, verifier: v}
+		require.ErrorIs(t, r.login(), errDisk)
+		require.Nil(t, r.serverKey)
+		require.Nil(t, r.msg4)
+	}
+}
+
+// repeatingStore runs each change twice, as a store may that lost a race.
+type repeatingStore struct{ GuessStore }
+
+func (s repeatingStore) Update(keys []GuessKey, change func([]Guesses)) error {
+	change(make([]Guesses, len(keys)))
+	return s.GuessStore.Update(keys, change)
+}
+
+func TestStoreThatRepeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{Free: 2, Store: repeatingStore{newMemoryStore(64)}})
+		for range 10 {
+			succeed(t, b, "alice", "home")
+		}
+		require.Zero(t, spend(t, b, "alice", "home"))
+		require.Zero(t, spend(t, b, "alice", "home"))
+		require.NotZero(t, spend(t, b, "alice", "home"))
+	})
+}
+
+// TestMemoryStoreIsBounded, and strangers do not push known sources out of it.
+func TestMemoryStoreIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemoryStore(64)
+		b := newBudget(t, BudgetConfig{Store: store, FreePerUser: 1})
+		for i := range 10 {
+			succeed(t, b, fmt.Sprint("user ", i), "home")
+		}
+		for i := range 1000 {
+			b.Spend(fmt.Sprint("user ", i), fmt.Sprint("stranger ", i))
+			require.LessOrEqual(t, len(store.records), 64)
+			require.Equal(t, len(store.records), store.known.Len()+store.others.Len())
+		}
+		for i := range 10 {
+			spend(t, b, fmt.Sprint("user ", i), "stranger")
+			require.Zero(t, spend(t, b, fmt.Sprint("user ", i), "home"))
+		}
+		// A full store still takes in sources that are new to it.
+		for i := range 100 {
+			succeed(t, b, fmt.Sprint("new user ", i), fmt.Sprint("home ", i))
+			require.LessOrEqual(t, store.known.Len(), 32)
+		}
+	})
+}
+
+// TestRefusedAttemptsStoreNothing: a flood leaves no records behind.
+func TestRefusedAttemptsStoreNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemoryStore(1 << 16)
+		b := newBudget(t, BudgetConfig{Store: store})
+		for i := range 10_000 {
+			b.Spend(fmt.Sprint("user ", i), "stranger")
+		}
+		require.Len(t, store.records, 50+50+1)
+	})
+}
+
+func TestExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r Guesses
+		for range 7 {
+			r.spend(time.Now(), 5, time.Minute)
+		}
+		time.Sleep(time.Until(r.Expires))
+		r.spend(time.Now(), 5, time.Minute)
+		require.EqualValues(t, 1, r.Count, "dropping the record would have made no difference")
+	})
+}
+
+// TestClockSetBack: times in the future, from a store that lasts, do not lock
+// anybody out for longer than MaxBackoff.
+func TestClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemoryStore(64)
+		b := newBudget(t, BudgetConfig{Store: store})
+		spend(t, b, "alice", "home")
+		for _, e := range store.records {
+			g := &e.Value.(*memoryRecord).guesses
+			g.Count, g.Last = 100, time.Now().Add(1000*time.Hour)
+			g.NotBefore = g.Last.Add(15 * time.Minute)
+		}
+		require.Equal(t, 15*time.Minute, spend(t, b, "alice", "home"))
+		time.Sleep(15 * time.Minute)
+		require.Zero(t, spend(t, b, "alice", "home"))
+	})
+}
+
+func TestNewBudgetValidates(t *testing.T) {
+	for _, cfg := range []BudgetConfig{
+		{Free: -1}, {FreePerUser: -1}, {FreePerSource: -1}, {MaxBackoff: -1}, {MaxBackoff: time.Second - 1},
+	} {
+		_, err := NewBudget(cfg)
+		require.Error(t, err)
+	}
+}

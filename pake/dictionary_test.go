@@ -1,0 +1,166 @@
+package pake
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What an attacker who plays the user without a password learns, and would
+// learn from a server that sent message 4 too early. Covered: the offline
+// dictionary attack on one run. Not covered: online guessing (budget_test.go),
+// and guessing after the theft of a verifier, which no augmented PAKE prevents.
+
+var dictionary = []string{"123456", "password", "letmein", "correct horse battery staple", "qwertz"}
+
+// attacker is a client that knows x, and tries every password in one run.
+type attacker struct {
+	client *Client
+	x      scalar
+}
+
+// candidates returns the finished transcript for each password.
+func (a attacker) candidates(t *testing.T, msg2 []byte) map[string]*transcript {
+	challenge, err := decodeStretched(msg2, kindChallenge)
+	require.NoError(t, err)
+	all := make(map[string]*transcript)
+	for _, guess := range dictionary {
+		tr := a.client.transcript
+		tr.octets = append(make([]byte, 0, cap(tr.octets)), tr.octets...)
+		w := challenge.recipe.exponent(&tr, a.client.group, []byte(guess))
+		require.NoError(t, join(a.client.group, &tr, challenge.element, challenge.octets, &a.x, &w))
+		all[guess] = &tr
+	}
+	return all
+}
+
+// TestEarlyMessage4AllowsAnOfflineDictionary plays a server with the fault:
+// V_S goes out with Y. One run then gives away the password, and the server
+// never sees a wrong V_U.
+func TestEarlyMessage4AllowsAnOfflineDictionary(t *testing.T) {
+	for _, g := range groups {
+		cfg := quick(g)
+		msg1, client, err := Start(cfg, "alice", "broker", []byte("no idea"))
+		require.NoError(t, err)
+		a := attacker{client, client.x}
+		msg2, server, err := Respond(cfg, "alice", "broker", enrol(t, cfg), msg1)
+		require.NoError(t, err)
+		early := server.transcript.digest(tagServerProof) // the fault
+
+		var found []string
+		for guess, candidate := range a.candidates(t, msg2) {
+			if candidate.digest(tagServerProof) == early {
+				found = append(found, guess)
+			}
+		}
+		require.Equal(t, []string{string(password)}, found)
+	}
+}
+
+// TestMessage2FitsEveryPassword: without V_S each password explains message 2
+// equally well, with a K of its own; the one test is a proof to the server.
+func TestMessage2FitsEveryPassword(t *testing.T) {
+	for _, g := range groups {
+		cfg := quick(g)
+		v := enrol(t, cfg)
+		succeeded := 0
+		for _, guess := range dictionary {
+			msg1, client, err := Start(cfg, "alice", "broker", []byte("no idea"))
+			require.NoError(t, err)
+			a := attacker{client, client.x}
+			msg2, server, err := Respond(cfg, "alice", "broker", v, msg1)
+			require.NoError(t, err)
+			all := a.candidates(t, msg2)
+			distinct := make(map[[32]byte]bool)
+			for _, candidate := range all {
+				distinct[candidate.digest(tagServerProof)] = true
+			}
+			require.Len(t, distinct, len(dictionary))
+
+			msg4, key, err := server.Finish(encodeProof(kindProof, all[guess].userProof()))
+			if err == nil {
+				succeeded++
+				continue
+			}
+			require.ErrorIs(t, err, ErrProof)
+			require.Nil(t, msg4, "a wrong proof ends the run without a message")
+			require.Nil(t, key)
+			// The same run does not serve a second guess.
+			_, _, err = server.Finish(encodeProof(kindProof, all[string(password)].userProof()))
+			require.ErrorIs(t, err, ErrState)
+		}
+		require.Equal(t, 1, succeeded)
+	}
+}
+
+// TestTypesKeepMessage4Back: a Server gives out octets through Finish alone,
+// which takes message 3; inside, V_S and the key are methods of verified, which
+// only a comparison returns.
+func TestTypesKeepMessage4Back(t *testing.T) {
+	methods := func(v any) (names []string) {
+		for m := range reflect.TypeOf(v).Methods() {
+			names = append(names, m.Name)
+		}
+		return names
+	}
+	require.Equal(t, []string{"Abort", "Finish", "Format", "LogValue"}, methods(new(Server)))
+	require.Equal(t, []string{"Abort", "Finish", "Format", "LogValue", "Reply"}, methods(new(Client)))
+	require.Equal(t, reflect.TypeOf(func([]byte) ([]byte, []byte, error) { return nil, nil, nil }),
+		reflect.TypeOf(new(Server).Finish))
+	require.Zero(t, reflect.TypeOf(Server{}).NumField()-countUnexported(Server{}))
+
+	tr, err := newTranscript("alice", "broker", nil, 65)
+	require.NoError(t, err)
+	unproven, err := tr.verifyUser(make([]byte, 32))
+	require.ErrorIs(t, err, ErrProof)
+	require.Panics(t, func() { unproven.serverProof() })
+	require.Panics(t, func() { unproven.key() })
+}
+
+func countUnexported(v any) (n int) {
+	for f := range reflect.TypeOf(v).Fields() {
+		if !f.IsExported() {
+			n++
+		}
+	}
+	return n
+}
+
+// TestStolenVerifierIsNoPassword: W in place of the password does not log in,
+// whatever of it is used as one.
+func TestStolenVerifierIsNoPassword(t *testing.T) {
+	for _, g := range groups {
+		cfg := quick(g)
+		v := enrol(t, cfg)
+		stolen, err := v.MarshalText()
+		require.NoError(t, err)
+		for _, guess := range [][]byte{stolen, bytes.Fields(stolen)[1]} {
+			r := run{client: cfg, server: cfg, verifier: v, password: guess}
+			require.ErrorIs(t, r.login(), ErrProof)
+		}
+	}
+}
+
+// TestWrongServerGetsNoKey: one who does not know the verifier answers message
+// 1 as well as he can; the user notices at message 4, and what he recorded does
+// not tell him her password.
+func TestWrongServerGetsNoKey(t *testing.T) {
+	for _, g := range groups {
+		cfg := quick(g)
+		guess, err := NewVerifier(cfg, "alice", "broker", []byte("letmein"))
+		require.NoError(t, err)
+		msg1, client, err := Start(cfg, "alice", "broker", password)
+		require.NoError(t, err)
+		msg2, rogue, err := Respond(cfg, "alice", "broker", guess, msg1)
+		require.NoError(t, err)
+		msg3, err := client.Reply(msg2)
+		require.NoError(t, err)
+		_, _, err = rogue.Finish(msg3)
+		require.ErrorIs(t, err, ErrProof)
+		key, err := client.Finish(encodeProof(kindWelcome, [32]byte{1}))
+		require.ErrorIs(t, err, ErrProof)
+		require.Nil(t, key)
+	}
+}
