@@ -88,7 +88,8 @@ type BackoffError struct {
 }
 
 func (e *BackoffError) Error() string {
-	return fmt.Sprintf("pake: too many attempts, next one in %v", e.RetryAfter)
+	seconds := (e.RetryAfter + time.Second - 1).Truncate(time.Second)
+	return fmt.Sprintf("pake: too many attempts, next one in %v", seconds)
 }
 
 const (

@@ -1,0 +1,167 @@
+package pake_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/pake"
+)
+
+// bothSides returns a function that does one whole run without stretching.
+func bothSides(tb testing.TB, g pake.Group) func() error {
+	cfg := pake.Config{Group: g, Stretch: pake.Stretch{Skip: true}}
+	password := []byte("correct horse battery staple")
+	v, err := pake.NewVerifier(cfg, "alice", "broker", password)
+	require.NoError(tb, err)
+	return func() error {
+		msg1, client, err := pake.Start(cfg, "alice", "broker", password)
+		if err != nil {
+			return err
+		}
+		msg2, server, err := pake.Respond(cfg, "alice", "broker", v, msg1)
+		if err != nil {
+			return err
+		}
+		msg3, err := client.Reply(msg2)
+		if err != nil {
+			return err
+		}
+		msg4, _, err := server.Finish(msg3)
+		if err != nil {
+			return err
+		}
+		_, err = client.Finish(msg4)
+		return err
+	}
+}
+
+func BenchmarkP256BothSides(b *testing.B)         { benchmark(b, bothSides(b, pake.P256)) }
+func BenchmarkRistretto255BothSides(b *testing.B) { benchmark(b, bothSides(b, pake.Ristretto255)) }
+
+// BenchmarkTLS13Handshake is what a run is measured against: X25519, and an
+// ECDSA P-256 certificate issued by a root of the same kind, over net.Pipe.
+func BenchmarkTLS13Handshake(b *testing.B) { benchmark(b, tlsHandshake(b)) }
+
+func BenchmarkNewVerifier(b *testing.B) {
+	password := []byte("correct horse battery staple")
+	benchmark(b, func() error {
+		_, err := pake.NewVerifier(pake.Config{}, "alice", "broker", password)
+		return err
+	})
+}
+
+// BenchmarkP256OverTLS13 does one of each in turn, so that both meet the same
+// machine, and reports the ratio of the median times.
+func BenchmarkP256OverTLS13(b *testing.B) { ratio(b, bothSides(b, pake.P256), tlsHandshake(b)) }
+
+// BenchmarkRistretto255OverTLS13 does the same for ristretto255.
+func BenchmarkRistretto255OverTLS13(b *testing.B) {
+	ratio(b, bothSides(b, pake.Ristretto255), tlsHandshake(b))
+}
+
+func benchmark(b *testing.B, f func() error) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := f(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func ratio(b *testing.B, f, g func() error) {
+	var forF, forG []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		if err := f(); err != nil {
+			b.Fatal(err)
+		}
+		middle := time.Now()
+		if err := g(); err != nil {
+			b.Fatal(err)
+		}
+		forF = append(forF, middle.Sub(start))
+		forG = append(forG, time.Since(middle))
+	}
+	slices.Sort(forF)
+	slices.Sort(forG)
+	middle := len(forF) / 2
+	b.ReportMetric(float64(forF[middle])/float64(forG[middle]), "ratio")
+}
+
+// tlsHandshake returns a function that does one full handshake.
+func tlsHandshake(tb testing.TB) func() error {
+	rootKey, root := certificate(tb, "root", nil, nil)
+	leafKey, leaf := certificate(tb, "broker", root, rootKey)
+	roots := x509.NewCertPool()
+	roots.AddCert(root)
+	serverConfig := &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		CurvePreferences:       []tls.CurveID{tls.X25519},
+		Certificates:           []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: leafKey, Leaf: leaf}},
+		SessionTicketsDisabled: true,
+	}
+	clientConfig := &tls.Config{
+		MinVersion:       tls.VersionTLS13,
+		CurvePreferences: []tls.CurveID{tls.X25519},
+		RootCAs:          roots,
+		ServerName:       "broker",
+	}
+	return func() error {
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		served := make(chan error, 1)
+		go func() { served <- tls.Server(far, serverConfig).Handshake() }()
+		if err := tls.Client(near, clientConfig).Handshake(); err != nil {
+			return err
+		}
+		return <-served
+	}
+}
+
+func certificate(tb testing.TB, name string, issuer *x509.Certificate, issuerKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(tb, err)
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: name},
+		DNSNames:              []string{name},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(24 * time.Hour),
+		IsCA:                  issuer == nil,
+		BasicConstraintsValid: true,
+	}
+	if issuer == nil {
+		issuer, issuerKey = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, issuerKey)
+	require.NoError(tb, err)
+	parsed, err := x509.ParseCertificate(der)
+	require.NoError(tb, err)
+	return key, parsed
+}
+
+// TestAllocations holds both sides of a P-256 run to the 40 allocations that
+// the project allows.
+func TestAllocations(t *testing.T) {
+	for g, most := range map[pake.Group]float64{pake.P256: 40, pake.Ristretto255: 60} {
+		f := bothSides(t, g)
+		allocations := testing.AllocsPerRun(50, func() {
+			if err := f(); err != nil {
+				panic(err)
+			}
+		})
+		require.LessOrEqual(t, allocations, most, "%v", g)
+	}
+}
