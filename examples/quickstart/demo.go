@@ -17,7 +17,7 @@ import (
 type demo struct {
 	out     io.Writer
 	server  server
-	protect protector // a new key's
+	protect protector // makes the scheme values, all with one key
 	base    string    // all topics are below it
 
 	eavesdropper connection // an ordinary client that has subscribed to all of them
