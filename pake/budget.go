@@ -87,6 +87,7 @@ type BackoffError struct {
 	RetryAfter time.Duration // at least this long
 }
 
+// Error says how long to wait, in whole seconds.
 func (e *BackoffError) Error() string {
 	seconds := (e.RetryAfter + time.Second - 1).Truncate(time.Second)
 	return fmt.Sprintf("pake: too many attempts, next one in %v", seconds)

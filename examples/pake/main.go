@@ -1,0 +1,161 @@
+// Pake shows a password login between two processes, over TCP or over standard
+// input and output. The password does not leave the one, and the other stores
+// a verifier that is not a password.
+//
+//	echo 'correct horse' > password
+//	pake enrol -user alice -server broker -password password >> verifiers
+//	pake serve -server broker -verifiers verifiers -decoys decoys -listen localhost:7777
+//	pake login -user alice -server broker -password password -connect localhost:7777
+//
+// Both print who logged in and a fingerprint of the key that they share now;
+// nothing they print is secret. Without -listen and -connect, serve and login
+// speak on standard input and output.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mqttsec/mqttsec/pake"
+)
+
+func main() {
+	if err := command(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "pake:", err)
+		os.Exit(1)
+	}
+}
+
+const usage = "usage: pake enrol|serve|login [flags]; -h after one of them lists its flags"
+
+func command(args []string) error {
+	if len(args) == 0 {
+		return errors.New(usage)
+	}
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	server := flags.String("server", "broker", "name of the server")
+	switch args[0] {
+	case "enrol":
+		user := flags.String("user", "", "name of the user")
+		password := flags.String("password", "", "file with the password")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return enrol(*user, *server, *password)
+	case "login":
+		user := flags.String("user", "", "name of the user")
+		password := flags.String("password", "", "file with the password")
+		connect := flags.String("connect", "", "TCP address; standard input and output if empty")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return logIn(*user, *server, *password, *connect)
+	case "serve":
+		verifiers := flags.String("verifiers", "", "file with a line for each user")
+		decoys := flags.String("decoys", "", "file with the secret that hides who exists; made if missing")
+		listen := flags.String("listen", "", "TCP address; standard input and output, once, if empty")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return serve(*server, *verifiers, *decoys, *listen)
+	}
+	return errors.New(usage)
+}
+
+// enrol prints a line for the file of verifiers.
+func enrol(user, server, passwordFile string) error {
+	if strings.ContainsAny(user, " \t\r\n") {
+		return errors.New("a user's name in the file has no spaces")
+	}
+	password, err := readPassword(passwordFile)
+	if err != nil {
+		return err
+	}
+	defer clear(password)
+	verifier, err := pake.NewVerifier(pake.Config{}, user, server, password)
+	if err != nil {
+		return err
+	}
+	text, err := verifier.MarshalText()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Printf("%s %s\n", user, text)
+	return err
+}
+
+// readPassword returns the first line of a file. A password on the command
+// line would be in everybody's list of processes.
+func readPassword(file string) ([]byte, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	line, _, _ := bytes.Cut(content, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r")), nil
+}
+
+// logIn is the user's side of the connection.
+func logIn(user, server, passwordFile, address string) error {
+	password, err := readPassword(passwordFile)
+	if err != nil {
+		return err
+	}
+	defer clear(password)
+	var conn io.ReadWriter = standard{os.Stdin, os.Stdout}
+	if address != "" {
+		tcp, err := net.DialTimeout("tcp", address, patience)
+		if err != nil {
+			return err
+		}
+		defer tcp.Close()
+		if err := tcp.SetDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
+		conn = tcp
+	}
+	key, err := login(conn, user, server, password)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "logged in to %s as %s, key %s\n", server, user, fingerprint(key))
+	return nil
+}
+
+// login sends the name and runs the four messages.
+func login(conn io.ReadWriter, user, server string, password []byte) ([]byte, error) {
+	msg1, client, err := pake.Start(pake.Config{}, user, server, password)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Abort()
+	if err := send(conn, []byte(user), msg1); err != nil {
+		return nil, err
+	}
+	msg2, err := receive(conn)
+	if err != nil {
+		return nil, err
+	}
+	msg3, err := client.Reply(msg2)
+	if err != nil {
+		return nil, err
+	}
+	if err := send(conn, msg3); err != nil {
+		return nil, err
+	}
+	msg4, err := receive(conn)
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("the server ended the login: a wrong name or password, or too many attempts")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return client.Finish(msg4)
+}
