@@ -33,10 +33,15 @@ var (
 // aead is PRESENT-CTR with LightMAC. The vector paths work from the round keys
 // as they stand; lanes is nil there.
 type aead struct {
-	enc, mac, fin roundKeys // under Ke, K1, K2
-	lanes         *aeadLanes
-	path          path
+	rk    [3 * (rounds + 1)]uint64
+	lanes *aeadLanes
+	path  path
 }
+
+// enc, mac and fin are the round keys of Ke, K1 and K2.
+func (a *aead) enc() *roundKeys { return (*roundKeys)(a.rk[0:]) }
+func (a *aead) mac() *roundKeys { return (*roundKeys)(a.rk[rounds+1:]) }
+func (a *aead) fin() *roundKeys { return (*roundKeys)(a.rk[2*(rounds+1):]) }
 
 // aeadLanes are the three keys in the layout of the portable path.
 type aeadLanes struct{ enc, mac, fin laneKeys }
@@ -88,6 +93,9 @@ func (a *aead) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
 	if inexactOverlap(out, plaintext) || anyOverlap(out, additionalData) {
 		panic("present: invalid buffer overlap")
 	}
+	if a.sealSmall(out, plaintext, additionalData, iv) {
+		return ret
+	}
 	c, tag := out[:len(plaintext)], out[len(plaintext):]
 	a.ctr(c, plaintext, iv)
 	binary.BigEndian.PutUint64(tag, a.tag(iv, c, additionalData))
@@ -110,6 +118,12 @@ func (a *aead) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, erro
 	if inexactOverlap(out, ciphertext) || anyOverlap(out, additionalData) {
 		panic("present: invalid buffer overlap")
 	}
+	if ok, done := a.openSmall(out, ciphertext, additionalData, iv); done {
+		if !ok {
+			return nil, ErrOpen
+		}
+		return ret, nil
+	}
 	var want [Overhead]byte
 	binary.BigEndian.PutUint64(want[:], a.tag(iv, c, additionalData))
 	if subtle.ConstantTimeCompare(want[:], tag) != 1 {
@@ -130,12 +144,19 @@ func counterIV(nonce []byte) uint64 {
 // tag is LightMAC over nonce ‖ u64(len(ad)) ‖ ad ‖ c.
 func (a *aead) tag(iv uint64, c, ad []byte) uint64 {
 	m := lightMAC{keys: a, next: 1}
-	m.n = macPiece + 8
-	binary.BigEndian.PutUint64(m.buf[:], iv)
-	binary.BigEndian.PutUint64(m.buf[macPiece:], uint64(len(ad)))
+	m.n = macHeader
+	putHeader((*[macHeader]byte)(m.buf[:]), iv, len(ad))
 	m.write(ad)
 	m.write(c)
 	return m.tag()
+}
+
+const macHeader = NonceSize + 8
+
+// putHeader writes what precedes the additional data: nonce ‖ u64(len(ad)).
+func putHeader(b *[macHeader]byte, iv uint64, ad int) {
+	binary.BigEndian.PutUint64(b[:], iv)
+	binary.BigEndian.PutUint64(b[NonceSize:], uint64(ad))
 }
 
 // grow appends n bytes to in, in its capacity if it can.

@@ -15,6 +15,25 @@ func ctrAVX512(rk *[32]uint64, dst *byte, src *byte, n int, iv uint64)
 //go:noescape
 func macAVX512(rk *[32]uint64, p *byte, n int, next uint64) uint64
 
+// ctrSmallAVX512 is ctrAVX512 for n up to 128, sooner done.
+//
+//go:noescape
+func ctrSmallAVX512(rk *[32]uint64, dst *byte, src *byte, n int, iv uint64)
+
+// sealAVX512 encrypts n bytes, at most 256, from src to dst, copies them to
+// buf[head:], and puts the tag of buf behind dst[:n]. buf holds everything
+// else that is authenticated, and the padding: pieces whole ones, at most 32,
+// and then the last one. 32 bytes are readable behind the last whole piece.
+//
+//go:noescape
+func sealAVX512(keys *[96]uint64, dst *byte, src *byte, n int, iv uint64, buf *byte, head int, pieces int)
+
+// openAVX512 is the tag of buf, as in sealAVX512, its first byte lowest. In
+// the same pass it sets stream to the first eight blocks of the key stream.
+//
+//go:noescape
+func openAVX512(keys *[96]uint64, stream *[64]byte, iv uint64, buf *byte, pieces int) uint64
+
 // encryptAVX512 encrypts one block.
 //
 //go:noescape

@@ -143,6 +143,184 @@ DATA counters<>+240(SB)/8, $0x00000000000000ff
 DATA counters<>+248(SB)/8, $0x0000000000000000
 GLOBL counters<>(SB), RODATA|NOPTR, $256
 
+DATA sboxNibbles<>+0(SB)/8, $0x0d0a00090b06050c
+DATA sboxNibbles<>+8(SB)/8, $0x02010704080f0e03
+GLOBL sboxNibbles<>(SB), RODATA|NOPTR, $16
+
+DATA gatherA<>+0(SB)/8, $0x0008040c80808080
+DATA gatherA<>+8(SB)/8, $0x0109050d80808080
+GLOBL gatherA<>(SB), RODATA|NOPTR, $16
+
+DATA gatherB<>+0(SB)/8, $0x020a060e80808080
+DATA gatherB<>+8(SB)/8, $0x030b070f80808080
+GLOBL gatherB<>(SB), RODATA|NOPTR, $16
+
+DATA unitA<>+0(SB)/8, $0x0000000008040201
+DATA unitA<>+8(SB)/8, $0x0000000008040201
+GLOBL unitA<>(SB), RODATA|NOPTR, $16
+
+DATA unitB<>+0(SB)/8, $0x0804020100000000
+DATA unitB<>+8(SB)/8, $0x0804020100000000
+GLOBL unitB<>(SB), RODATA|NOPTR, $16
+
+DATA lowNibble<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA lowNibble<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f
+GLOBL lowNibble<>(SB), RODATA|NOPTR, $16
+
+DATA nibbleShifts<>+0(SB)/8, $0x3828180830201000
+DATA nibbleShifts<>+8(SB)/8, $0x3c2c1c0c34241404
+GLOBL nibbleShifts<>(SB), RODATA|NOPTR, $16
+
+DATA packNibbles<>+0(SB)/8, $0x0a020e060b030f07
+DATA packNibbles<>+8(SB)/8, $0x08000c0409010d05
+GLOBL packNibbles<>(SB), RODATA|NOPTR, $16
+
+DATA weighNibbles<>+0(SB)/8, $0x1001100110011001
+DATA weighNibbles<>+8(SB)/8, $0x1001100110011001
+GLOBL weighNibbles<>(SB), RODATA|NOPTR, $16
+
+DATA nibbleCounters<>+0(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+8(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+16(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+24(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+32(SB)/8, $0x0000000000000002
+DATA nibbleCounters<>+40(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+48(SB)/8, $0x0000000000000003
+DATA nibbleCounters<>+56(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+64(SB)/8, $0x0000000000000004
+DATA nibbleCounters<>+72(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+80(SB)/8, $0x0000000000000005
+DATA nibbleCounters<>+88(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+96(SB)/8, $0x0000000000000006
+DATA nibbleCounters<>+104(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+112(SB)/8, $0x0000000000000007
+DATA nibbleCounters<>+120(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+128(SB)/8, $0x0000000000000008
+DATA nibbleCounters<>+136(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+144(SB)/8, $0x0000000000000009
+DATA nibbleCounters<>+152(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+160(SB)/8, $0x000000000000000a
+DATA nibbleCounters<>+168(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+176(SB)/8, $0x000000000000000b
+DATA nibbleCounters<>+184(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+192(SB)/8, $0x000000000000000c
+DATA nibbleCounters<>+200(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+208(SB)/8, $0x000000000000000d
+DATA nibbleCounters<>+216(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+224(SB)/8, $0x000000000000000e
+DATA nibbleCounters<>+232(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+240(SB)/8, $0x000000000000000f
+DATA nibbleCounters<>+248(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+256(SB)/8, $0x0000000000000000
+DATA nibbleCounters<>+264(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+272(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+280(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+288(SB)/8, $0x0000000000000002
+DATA nibbleCounters<>+296(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+304(SB)/8, $0x0000000000000003
+DATA nibbleCounters<>+312(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+320(SB)/8, $0x0000000000000004
+DATA nibbleCounters<>+328(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+336(SB)/8, $0x0000000000000005
+DATA nibbleCounters<>+344(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+352(SB)/8, $0x0000000000000006
+DATA nibbleCounters<>+360(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+368(SB)/8, $0x0000000000000007
+DATA nibbleCounters<>+376(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+384(SB)/8, $0x0000000000000008
+DATA nibbleCounters<>+392(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+400(SB)/8, $0x0000000000000009
+DATA nibbleCounters<>+408(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+416(SB)/8, $0x000000000000000a
+DATA nibbleCounters<>+424(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+432(SB)/8, $0x000000000000000b
+DATA nibbleCounters<>+440(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+448(SB)/8, $0x000000000000000c
+DATA nibbleCounters<>+456(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+464(SB)/8, $0x000000000000000d
+DATA nibbleCounters<>+472(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+480(SB)/8, $0x000000000000000e
+DATA nibbleCounters<>+488(SB)/8, $0x0000000000000001
+DATA nibbleCounters<>+496(SB)/8, $0x000000000000000f
+DATA nibbleCounters<>+504(SB)/8, $0x0000000000000001
+GLOBL nibbleCounters<>(SB), RODATA|NOPTR, $512
+
+DATA nibbleNumbers<>+0(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+8(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+16(SB)/8, $0x0000000002000000
+DATA nibbleNumbers<>+24(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+32(SB)/8, $0x0000000003000000
+DATA nibbleNumbers<>+40(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+48(SB)/8, $0x0000000004000000
+DATA nibbleNumbers<>+56(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+64(SB)/8, $0x0000000005000000
+DATA nibbleNumbers<>+72(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+80(SB)/8, $0x0000000006000000
+DATA nibbleNumbers<>+88(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+96(SB)/8, $0x0000000007000000
+DATA nibbleNumbers<>+104(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+112(SB)/8, $0x0000000008000000
+DATA nibbleNumbers<>+120(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+128(SB)/8, $0x0000000009000000
+DATA nibbleNumbers<>+136(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+144(SB)/8, $0x000000000a000000
+DATA nibbleNumbers<>+152(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+160(SB)/8, $0x000000000b000000
+DATA nibbleNumbers<>+168(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+176(SB)/8, $0x000000000c000000
+DATA nibbleNumbers<>+184(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+192(SB)/8, $0x000000000d000000
+DATA nibbleNumbers<>+200(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+208(SB)/8, $0x000000000e000000
+DATA nibbleNumbers<>+216(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+224(SB)/8, $0x000000000f000000
+DATA nibbleNumbers<>+232(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+240(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+248(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+256(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+264(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+272(SB)/8, $0x0000000002000000
+DATA nibbleNumbers<>+280(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+288(SB)/8, $0x0000000003000000
+DATA nibbleNumbers<>+296(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+304(SB)/8, $0x0000000004000000
+DATA nibbleNumbers<>+312(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+320(SB)/8, $0x0000000005000000
+DATA nibbleNumbers<>+328(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+336(SB)/8, $0x0000000006000000
+DATA nibbleNumbers<>+344(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+352(SB)/8, $0x0000000007000000
+DATA nibbleNumbers<>+360(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+368(SB)/8, $0x0000000008000000
+DATA nibbleNumbers<>+376(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+384(SB)/8, $0x0000000009000000
+DATA nibbleNumbers<>+392(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+400(SB)/8, $0x000000000a000000
+DATA nibbleNumbers<>+408(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+416(SB)/8, $0x000000000b000000
+DATA nibbleNumbers<>+424(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+432(SB)/8, $0x000000000c000000
+DATA nibbleNumbers<>+440(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+448(SB)/8, $0x000000000d000000
+DATA nibbleNumbers<>+456(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+464(SB)/8, $0x000000000e000000
+DATA nibbleNumbers<>+472(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+480(SB)/8, $0x000000000f000000
+DATA nibbleNumbers<>+488(SB)/8, $0x0000000001000000
+DATA nibbleNumbers<>+496(SB)/8, $0x0000000000000000
+DATA nibbleNumbers<>+504(SB)/8, $0x0000000002000000
+GLOBL nibbleNumbers<>(SB), RODATA|NOPTR, $512
+
+DATA nibblePieces<>+0(SB)/8, $0x8080000102030405
+DATA nibblePieces<>+8(SB)/8, $0x8080000102030405
+DATA nibblePieces<>+16(SB)/8, $0x8080060708090a0b
+DATA nibblePieces<>+24(SB)/8, $0x8080060708090a0b
+DATA nibblePieces<>+32(SB)/8, $0x80800c0d0e0f1011
+DATA nibblePieces<>+40(SB)/8, $0x80800c0d0e0f1011
+DATA nibblePieces<>+48(SB)/8, $0x8080121314151617
+DATA nibblePieces<>+56(SB)/8, $0x8080121314151617
+GLOBL nibblePieces<>(SB), RODATA|NOPTR, $64
+
 // func ctrAVX512(rk *[32]uint64, dst *byte, src *byte, n int, iv uint64)
 // Requires: AVX, AVX512BITALG, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, BMI2, GFNI
 TEXT ·ctrAVX512(SB), $2048-40
@@ -981,80 +1159,1173 @@ macDone:
 	VZEROUPPER
 	RET
 
-// func encryptAVX512(rk *[32]uint64, v uint64) uint64
-// Requires: AVX, AVX512BITALG, AVX512BW, AVX512F, AVX512VL
-TEXT ·encryptAVX512(SB), $2048-24
-	MOVQ rk+0(FP), AX
-
-	// Spread the round keys
-	LEAQ      (SP), CX
-	ADDQ      $0x3f, CX
-	ANDQ      $-64, CX
-	LEAQ      8(AX), DX
-	MOVQ      CX, BX
-	LEAQ      256(AX), SI
-	VMOVDQU64 keyBits<>+0(SB), Z0
-
-oneKeys:
-	VPBROADCASTQ  (DX), Z1
-	VPSHUFBITQMB  Z0, Z1, K1
-	VPMOVM2B      K1, Z1
-	VMOVDQA64     Z1, (BX)
-	ADDQ          $0x08, DX
-	ADDQ          $0x40, BX
-	CMPQ          DX, SI
-	JNE           oneKeys
-	MOVQ          v+8(FP), DX
-	XORQ          (AX), DX
-	VPBROADCASTQ  DX, Z3
-	VPSHUFBITQMB  blockBits<>+0(SB), Z3, K1
-	VPMOVM2B      K1, Z3
-	VMOVDQA64     X3, X2
-	VEXTRACTI32X4 $0x01, Z3, X0
-	VEXTRACTI32X4 $0x02, Z3, X1
-	VEXTRACTI32X4 $0x03, Z3, X3
+// func ctrSmallAVX512(rk *[32]uint64, dst *byte, src *byte, n int, iv uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, BMI2, CMOV, GFNI
+TEXT ·ctrSmallAVX512(SB), NOSPLIT, $0-40
+	MOVQ            rk+0(FP), AX
+	MOVQ            iv+32(FP), CX
+	MOVQ            n+24(FP), DX
+	VBROADCASTI32X4 sboxNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 gatherA<>+0(SB), Z1
+	VBROADCASTI32X4 gatherB<>+0(SB), Z2
+	VBROADCASTI32X4 unitA<>+0(SB), Z3
+	VBROADCASTI32X4 unitB<>+0(SB), Z4
+	VBROADCASTI32X4 lowNibble<>+0(SB), Z5
+	VBROADCASTI32X4 nibbleShifts<>+0(SB), Z6
+	LEAQ            7(DX), BX
+	SHRQ            $0x03, BX
+	CMPQ            BX, $0x08
+	JG              ctrSmallOver2
+	XORQ            (AX), CX
+	VPBROADCASTQ    CX, Z7
+	VPMULTISHIFTQB  Z7, Z6, Z7
+	VPANDD          Z5, Z7, Z7
+	VPXORD          nibbleCounters<>+0(SB), Z7, Z8
+	VPXORD          nibbleCounters<>+64(SB), Z7, Z7
 
 	// 31 rounds
-	MOVQ CX, AX
-	LEAQ 1984(CX), CX
+	MOVQ $-31, CX
+
+ctrSmall2:
+	VPMULTISHIFTQB.BCST 256(AX)(CX*8), Z6, Z9
+	VPANDD              Z5, Z9, Z9
+	VPSHUFB             Z8, Z0, Z10
+	VPSHUFB             Z1, Z10, Z8
+	VPSHUFB             Z2, Z10, Z10
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z10, Z4, Z10
+	VPTERNLOGD          $0x96, Z9, Z10, Z8
+	VPSHUFB             Z7, Z0, Z10
+	VPSHUFB             Z1, Z10, Z7
+	VPSHUFB             Z2, Z10, Z10
+	VGF2P8AFFINEQB      $0x00, Z7, Z3, Z7
+	VGF2P8AFFINEQB      $0x00, Z10, Z4, Z10
+	VPTERNLOGD          $0x96, Z9, Z10, Z7
+	INCQ                CX
+	JNE                 ctrSmall2
+	MOVQ                dst+8(FP), AX
+	MOVQ                src+16(FP), CX
+
+	// Add the key stream
+	MOVQ            $-1, BX
+	XORL            SI, SI
+	BZHIQ           DX, BX, DI
+	KMOVD           DI, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z1
+	VPSHUFB         Z0, Z8, Z8
+	VPMADDUBSW      Z1, Z8, Z8
+	VPMOVWB         Z8, Y0
+	VMOVDQU8.Z      (CX), K1, Y1
+	VPXORD          Y1, Y0, Y0
+	VMOVDQU8        Y0, K1, (AX)
+	SUBQ            $0x20, DX
+	CMOVQLT         SI, DX
+	BZHIQ           DX, BX, DX
+	KMOVD           DX, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z1
+	VPSHUFB         Z0, Z7, Z7
+	VPMADDUBSW      Z1, Z7, Z7
+	VPMOVWB         Z7, Y0
+	VMOVDQU8.Z      32(CX), K1, Y1
+	VPXORD          Y1, Y0, Y0
+	VMOVDQU8        Y0, K1, 32(AX)
+	JMP             ctrSmallEnd
+
+ctrSmallOver2:
+	XORQ           (AX), CX
+	VPBROADCASTQ   CX, Z7
+	VPMULTISHIFTQB Z7, Z6, Z7
+	VPANDD         Z5, Z7, Z7
+	VPXORD         nibbleCounters<>+0(SB), Z7, Z8
+	VPXORD         nibbleCounters<>+64(SB), Z7, Z9
+	VPXORD         nibbleCounters<>+128(SB), Z7, Z10
+	VPXORD         nibbleCounters<>+192(SB), Z7, Z7
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+ctrSmall4:
+	VPMULTISHIFTQB.BCST 256(AX)(CX*8), Z6, Z11
+	VPANDD              Z5, Z11, Z11
+	VPSHUFB             Z8, Z0, Z12
+	VPSHUFB             Z1, Z12, Z8
+	VPSHUFB             Z2, Z12, Z12
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z12, Z4, Z12
+	VPTERNLOGD          $0x96, Z11, Z12, Z8
+	VPSHUFB             Z9, Z0, Z12
+	VPSHUFB             Z1, Z12, Z9
+	VPSHUFB             Z2, Z12, Z12
+	VGF2P8AFFINEQB      $0x00, Z9, Z3, Z9
+	VGF2P8AFFINEQB      $0x00, Z12, Z4, Z12
+	VPTERNLOGD          $0x96, Z11, Z12, Z9
+	VPSHUFB             Z10, Z0, Z12
+	VPSHUFB             Z1, Z12, Z10
+	VPSHUFB             Z2, Z12, Z12
+	VGF2P8AFFINEQB      $0x00, Z10, Z3, Z10
+	VGF2P8AFFINEQB      $0x00, Z12, Z4, Z12
+	VPTERNLOGD          $0x96, Z11, Z12, Z10
+	VPSHUFB             Z7, Z0, Z12
+	VPSHUFB             Z1, Z12, Z7
+	VPSHUFB             Z2, Z12, Z12
+	VGF2P8AFFINEQB      $0x00, Z7, Z3, Z7
+	VGF2P8AFFINEQB      $0x00, Z12, Z4, Z12
+	VPTERNLOGD          $0x96, Z11, Z12, Z7
+	INCQ                CX
+	JNE                 ctrSmall4
+	MOVQ                dst+8(FP), AX
+	MOVQ                src+16(FP), CX
+
+	// Add the key stream
+	MOVQ            $-1, BX
+	XORL            SI, SI
+	BZHIQ           DX, BX, DI
+	KMOVD           DI, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z1
+	VPSHUFB         Z0, Z8, Z8
+	VPMADDUBSW      Z1, Z8, Z8
+	VPMOVWB         Z8, Y0
+	VMOVDQU8.Z      (CX), K1, Y1
+	VPXORD          Y1, Y0, Y0
+	VMOVDQU8        Y0, K1, (AX)
+	SUBQ            $0x20, DX
+	CMOVQLT         SI, DX
+	BZHIQ           DX, BX, DI
+	KMOVD           DI, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z1
+	VPSHUFB         Z0, Z9, Z9
+	VPMADDUBSW      Z1, Z9, Z9
+	VPMOVWB         Z9, Y0
+	VMOVDQU8.Z      32(CX), K1, Y1
+	VPXORD          Y1, Y0, Y0
+	VMOVDQU8        Y0, K1, 32(AX)
+	SUBQ            $0x20, DX
+	CMOVQLT         SI, DX
+	BZHIQ           DX, BX, DI
+	KMOVD           DI, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z1
+	VPSHUFB         Z0, Z10, Z10
+	VPMADDUBSW      Z1, Z10, Z10
+	VPMOVWB         Z10, Y0
+	VMOVDQU8.Z      64(CX), K1, Y1
+	VPXORD          Y1, Y0, Y0
+	VMOVDQU8        Y0, K1, 64(AX)
+	SUBQ            $0x20, DX
+	CMOVQLT         SI, DX
+	BZHIQ           DX, BX, DX
+	KMOVD           DX, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z1
+	VPSHUFB         Z0, Z7, Z7
+	VPMADDUBSW      Z1, Z7, Z7
+	VPMOVWB         Z7, Y0
+	VMOVDQU8.Z      96(CX), K1, Y1
+	VPXORD          Y1, Y0, Y0
+	VMOVDQU8        Y0, K1, 96(AX)
+
+ctrSmallEnd:
+	VZEROUPPER
+	RET
+
+// func sealAVX512(keys *[96]uint64, dst *byte, src *byte, n int, iv uint64, buf *byte, head int, pieces int)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, BMI2, CMOV, GFNI
+TEXT ·sealAVX512(SB), NOSPLIT, $0-64
+	MOVQ            keys+0(FP), AX
+	MOVQ            iv+32(FP), CX
+	MOVQ            n+24(FP), DX
+	VBROADCASTI32X4 sboxNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 gatherA<>+0(SB), Z1
+	VBROADCASTI32X4 gatherB<>+0(SB), Z2
+	VBROADCASTI32X4 unitA<>+0(SB), Z3
+	VBROADCASTI32X4 unitB<>+0(SB), Z4
+	VBROADCASTI32X4 lowNibble<>+0(SB), Z5
+	VBROADCASTI32X4 nibbleShifts<>+0(SB), Z6
+	LEAQ            7(DX), BX
+	SHRQ            $0x03, BX
+	CMPQ            BX, $0x08
+	JG              sealCTROver2
+	LEAQ            (AX), BX
+	XORQ            (BX), CX
+	VPBROADCASTQ    CX, Z7
+	VPMULTISHIFTQB  Z7, Z6, Z7
+	VPANDD          Z5, Z7, Z7
+	VPXORD          nibbleCounters<>+0(SB), Z7, Z8
+	VPXORD          nibbleCounters<>+64(SB), Z7, Z7
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+sealCTR2:
+	VPMULTISHIFTQB.BCST 256(BX)(CX*8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPSHUFB             Z8, Z0, Z11
+	VPSHUFB             Z1, Z11, Z8
+	VPSHUFB             Z2, Z11, Z11
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z11, Z4, Z11
+	VPTERNLOGD          $0x96, Z10, Z11, Z8
+	VPSHUFB             Z7, Z0, Z11
+	VPSHUFB             Z1, Z11, Z7
+	VPSHUFB             Z2, Z11, Z11
+	VGF2P8AFFINEQB      $0x00, Z7, Z3, Z7
+	VGF2P8AFFINEQB      $0x00, Z11, Z4, Z11
+	VPTERNLOGD          $0x96, Z10, Z11, Z7
+	INCQ                CX
+	JNE                 sealCTR2
+	MOVQ                dst+8(FP), CX
+	MOVQ                src+16(FP), BX
+	MOVQ                buf+40(FP), SI
+	MOVQ                head+48(FP), DI
+	ADDQ                DI, SI
+
+	// Add the key stream
+	MOVQ            $-1, DI
+	XORL            R8, R8
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z10
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z11
+	VPSHUFB         Z10, Z8, Z8
+	VPMADDUBSW      Z11, Z8, Z8
+	VPMOVWB         Z8, Y8
+	VMOVDQU8.Z      (BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, (CX)
+	VMOVDQU8        Y8, K1, (SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, DX
+	KMOVD           DX, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z10
+	VPSHUFB         Z8, Z7, Z7
+	VPMADDUBSW      Z10, Z7, Z7
+	VPMOVWB         Z7, Y7
+	VMOVDQU8.Z      32(BX), K1, Y8
+	VPXORD          Y8, Y7, Y7
+	VMOVDQU8        Y7, K1, 32(CX)
+	VMOVDQU8        Y7, K1, 32(SI)
+	JMP             sealCTREnd
+
+sealCTROver2:
+	CMPQ           BX, $0x10
+	JG             sealCTROver4
+	LEAQ           (AX), BX
+	XORQ           (BX), CX
+	VPBROADCASTQ   CX, Z7
+	VPMULTISHIFTQB Z7, Z6, Z7
+	VPANDD         Z5, Z7, Z7
+	VPXORD         nibbleCounters<>+0(SB), Z7, Z8
+	VPXORD         nibbleCounters<>+64(SB), Z7, Z10
+	VPXORD         nibbleCounters<>+128(SB), Z7, Z11
+	VPXORD         nibbleCounters<>+192(SB), Z7, Z7
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+sealCTR4:
+	VPMULTISHIFTQB.BCST 256(BX)(CX*8), Z6, Z12
+	VPANDD              Z5, Z12, Z12
+	VPSHUFB             Z8, Z0, Z13
+	VPSHUFB             Z1, Z13, Z8
+	VPSHUFB             Z2, Z13, Z13
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z13, Z4, Z13
+	VPTERNLOGD          $0x96, Z12, Z13, Z8
+	VPSHUFB             Z10, Z0, Z13
+	VPSHUFB             Z1, Z13, Z10
+	VPSHUFB             Z2, Z13, Z13
+	VGF2P8AFFINEQB      $0x00, Z10, Z3, Z10
+	VGF2P8AFFINEQB      $0x00, Z13, Z4, Z13
+	VPTERNLOGD          $0x96, Z12, Z13, Z10
+	VPSHUFB             Z11, Z0, Z13
+	VPSHUFB             Z1, Z13, Z11
+	VPSHUFB             Z2, Z13, Z13
+	VGF2P8AFFINEQB      $0x00, Z11, Z3, Z11
+	VGF2P8AFFINEQB      $0x00, Z13, Z4, Z13
+	VPTERNLOGD          $0x96, Z12, Z13, Z11
+	VPSHUFB             Z7, Z0, Z13
+	VPSHUFB             Z1, Z13, Z7
+	VPSHUFB             Z2, Z13, Z13
+	VGF2P8AFFINEQB      $0x00, Z7, Z3, Z7
+	VGF2P8AFFINEQB      $0x00, Z13, Z4, Z13
+	VPTERNLOGD          $0x96, Z12, Z13, Z7
+	INCQ                CX
+	JNE                 sealCTR4
+	MOVQ                dst+8(FP), CX
+	MOVQ                src+16(FP), BX
+	MOVQ                buf+40(FP), SI
+	MOVQ                head+48(FP), DI
+	ADDQ                DI, SI
+
+	// Add the key stream
+	MOVQ            $-1, DI
+	XORL            R8, R8
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z12
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z13
+	VPSHUFB         Z12, Z8, Z8
+	VPMADDUBSW      Z13, Z8, Z8
+	VPMOVWB         Z8, Y8
+	VMOVDQU8.Z      (BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, (CX)
+	VMOVDQU8        Y8, K1, (SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z12
+	VPSHUFB         Z8, Z10, Z10
+	VPMADDUBSW      Z12, Z10, Z10
+	VPMOVWB         Z10, Y8
+	VMOVDQU8.Z      32(BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, 32(CX)
+	VMOVDQU8        Y8, K1, 32(SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z10
+	VPSHUFB         Z8, Z11, Z11
+	VPMADDUBSW      Z10, Z11, Z11
+	VPMOVWB         Z11, Y8
+	VMOVDQU8.Z      64(BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, 64(CX)
+	VMOVDQU8        Y8, K1, 64(SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, DX
+	KMOVD           DX, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z10
+	VPSHUFB         Z8, Z7, Z7
+	VPMADDUBSW      Z10, Z7, Z7
+	VPMOVWB         Z7, Y7
+	VMOVDQU8.Z      96(BX), K1, Y8
+	VPXORD          Y8, Y7, Y7
+	VMOVDQU8        Y7, K1, 96(CX)
+	VMOVDQU8        Y7, K1, 96(SI)
+	JMP             sealCTREnd
+
+sealCTROver4:
+	LEAQ           (AX), BX
+	XORQ           (BX), CX
+	VPBROADCASTQ   CX, Z7
+	VPMULTISHIFTQB Z7, Z6, Z7
+	VPANDD         Z5, Z7, Z7
+	VPXORD         nibbleCounters<>+0(SB), Z7, Z8
+	VPXORD         nibbleCounters<>+64(SB), Z7, Z10
+	VPXORD         nibbleCounters<>+128(SB), Z7, Z11
+	VPXORD         nibbleCounters<>+192(SB), Z7, Z12
+	VPXORD         nibbleCounters<>+256(SB), Z7, Z13
+	VPXORD         nibbleCounters<>+320(SB), Z7, Z14
+	VPXORD         nibbleCounters<>+384(SB), Z7, Z15
+	VPXORD         nibbleCounters<>+448(SB), Z7, Z7
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+sealCTR8:
+	VPMULTISHIFTQB.BCST 256(BX)(CX*8), Z6, Z16
+	VPANDD              Z5, Z16, Z16
+	VPSHUFB             Z8, Z0, Z17
+	VPSHUFB             Z1, Z17, Z8
+	VPSHUFB             Z2, Z17, Z17
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z17, Z4, Z17
+	VPTERNLOGD          $0x96, Z16, Z17, Z8
+	VPSHUFB             Z10, Z0, Z17
+	VPSHUFB             Z1, Z17, Z10
+	VPSHUFB             Z2, Z17, Z17
+	VGF2P8AFFINEQB      $0x00, Z10, Z3, Z10
+	VGF2P8AFFINEQB      $0x00, Z17, Z4, Z17
+	VPTERNLOGD          $0x96, Z16, Z17, Z10
+	VPSHUFB             Z11, Z0, Z17
+	VPSHUFB             Z1, Z17, Z11
+	VPSHUFB             Z2, Z17, Z17
+	VGF2P8AFFINEQB      $0x00, Z11, Z3, Z11
+	VGF2P8AFFINEQB      $0x00, Z17, Z4, Z17
+	VPTERNLOGD          $0x96, Z16, Z17, Z11
+	VPSHUFB             Z12, Z0, Z17
+	VPSHUFB             Z1, Z17, Z12
+	VPSHUFB             Z2, Z17, Z17
+	VGF2P8AFFINEQB      $0x00, Z12, Z3, Z12
+	VGF2P8AFFINEQB      $0x00, Z17, Z4, Z17
+	VPTERNLOGD          $0x96, Z16, Z17, Z12
+	VPSHUFB             Z13, Z0, Z17
+	VPSHUFB             Z1, Z17, Z13
+	VPSHUFB             Z2, Z17, Z17
+	VGF2P8AFFINEQB      $0x00, Z13, Z3, Z13
+	VGF2P8AFFINEQB      $0x00, Z17, Z4, Z17
+	VPTERNLOGD          $0x96, Z16, Z17, Z13
+	VPSHUFB             Z14, Z0, Z17
+	VPSHUFB             Z1, Z17, Z14
+	VPSHUFB             Z2, Z17, Z17
+	VGF2P8AFFINEQB      $0x00, Z14, Z3, Z14
+	VGF2P8AFFINEQB      $0x00, Z17, Z4, Z17
+	VPTERNLOGD          $0x96, Z16, Z17, Z14
+	VPSHUFB             Z15, Z0, Z17
+	VPSHUFB             Z1, Z17, Z15
+	VPSHUFB             Z2, Z17, Z17
+	VGF2P8AFFINEQB      $0x00, Z15, Z3, Z15
+	VGF2P8AFFINEQB      $0x00, Z17, Z4, Z17
+	VPTERNLOGD          $0x96, Z16, Z17, Z15
+	VPSHUFB             Z7, Z0, Z17
+	VPSHUFB             Z1, Z17, Z7
+	VPSHUFB             Z2, Z17, Z17
+	VGF2P8AFFINEQB      $0x00, Z7, Z3, Z7
+	VGF2P8AFFINEQB      $0x00, Z17, Z4, Z17
+	VPTERNLOGD          $0x96, Z16, Z17, Z7
+	INCQ                CX
+	JNE                 sealCTR8
+	MOVQ                dst+8(FP), CX
+	MOVQ                src+16(FP), BX
+	MOVQ                buf+40(FP), SI
+	MOVQ                head+48(FP), DI
+	ADDQ                DI, SI
+
+	// Add the key stream
+	MOVQ            $-1, DI
+	XORL            R8, R8
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z16
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z17
+	VPSHUFB         Z16, Z8, Z8
+	VPMADDUBSW      Z17, Z8, Z8
+	VPMOVWB         Z8, Y8
+	VMOVDQU8.Z      (BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, (CX)
+	VMOVDQU8        Y8, K1, (SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z16
+	VPSHUFB         Z8, Z10, Z10
+	VPMADDUBSW      Z16, Z10, Z10
+	VPMOVWB         Z10, Y8
+	VMOVDQU8.Z      32(BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, 32(CX)
+	VMOVDQU8        Y8, K1, 32(SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z10
+	VPSHUFB         Z8, Z11, Z11
+	VPMADDUBSW      Z10, Z11, Z11
+	VPMOVWB         Z11, Y8
+	VMOVDQU8.Z      64(BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, 64(CX)
+	VMOVDQU8        Y8, K1, 64(SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z10
+	VPSHUFB         Z8, Z12, Z12
+	VPMADDUBSW      Z10, Z12, Z12
+	VPMOVWB         Z12, Y8
+	VMOVDQU8.Z      96(BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, 96(CX)
+	VMOVDQU8        Y8, K1, 96(SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z10
+	VPSHUFB         Z8, Z13, Z13
+	VPMADDUBSW      Z10, Z13, Z13
+	VPMOVWB         Z13, Y8
+	VMOVDQU8.Z      128(BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, 128(CX)
+	VMOVDQU8        Y8, K1, 128(SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z10
+	VPSHUFB         Z8, Z14, Z14
+	VPMADDUBSW      Z10, Z14, Z14
+	VPMOVWB         Z14, Y8
+	VMOVDQU8.Z      160(BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, 160(CX)
+	VMOVDQU8        Y8, K1, 160(SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, R9
+	KMOVD           R9, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z10
+	VPSHUFB         Z8, Z15, Z15
+	VPMADDUBSW      Z10, Z15, Z15
+	VPMOVWB         Z15, Y8
+	VMOVDQU8.Z      192(BX), K1, Y9
+	VPXORD          Y9, Y8, Y8
+	VMOVDQU8        Y8, K1, 192(CX)
+	VMOVDQU8        Y8, K1, 192(SI)
+	SUBQ            $0x20, DX
+	CMOVQLT         R8, DX
+	BZHIQ           DX, DI, DX
+	KMOVD           DX, K1
+	VBROADCASTI32X4 packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z10
+	VPSHUFB         Z8, Z7, Z7
+	VPMADDUBSW      Z10, Z7, Z7
+	VPMOVWB         Z7, Y7
+	VMOVDQU8.Z      224(BX), K1, Y8
+	VPXORD          Y8, Y7, Y7
+	VMOVDQU8        Y7, K1, 224(CX)
+	VMOVDQU8        Y7, K1, 224(SI)
+
+sealCTREnd:
+	MOVQ buf+40(FP), CX
+	MOVQ pieces+56(FP), DX
+	CMPQ DX, $0x10
+	JG   sealMACOver4
+	LEAQ 256(AX), BX
+
+	// Pieces, from bytes to nibbles
+	VPMULTISHIFTQB.BCST (BX), Z6, Z7
+	VPANDD              Z5, Z7, Z7
+	VMOVDQU64           nibblePieces<>+0(SB), Z8
+	MOVQ                $0x3f3f3f3f3f3f3f3f, SI
+	KMOVQ               SI, K1
+	VMOVDQU64           (CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z10
+	VPMULTISHIFTQB      Z10, Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPTERNLOGD          $0x96, nibbleNumbers<>+0(SB), Z7, Z10
+	VMOVDQU64           24(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z11
+	VPMULTISHIFTQB      Z11, Z6, Z11
+	VPANDD              Z5, Z11, Z11
+	VPTERNLOGD          $0x96, nibbleNumbers<>+64(SB), Z7, Z11
+	VMOVDQU64           48(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z12
+	VPMULTISHIFTQB      Z12, Z6, Z12
+	VPANDD              Z5, Z12, Z12
+	VPTERNLOGD          $0x96, nibbleNumbers<>+128(SB), Z7, Z12
+	VMOVDQU64           72(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z8
+	VPMULTISHIFTQB      Z8, Z6, Z8
+	VPANDD              Z5, Z8, Z8
+	VPTERNLOGD          $0x96, nibbleNumbers<>+192(SB), Z7, Z8
+
+	// 31 rounds
+	MOVQ $-31, SI
+
+sealMAC4:
+	VPMULTISHIFTQB.BCST 256(BX)(SI*8), Z6, Z7
+	VPANDD              Z5, Z7, Z7
+	VPSHUFB             Z10, Z0, Z9
+	VPSHUFB             Z1, Z9, Z10
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z10, Z3, Z10
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z10
+	VPSHUFB             Z11, Z0, Z9
+	VPSHUFB             Z1, Z9, Z11
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z11, Z3, Z11
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z11
+	VPSHUFB             Z12, Z0, Z9
+	VPSHUFB             Z1, Z9, Z12
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z12, Z3, Z12
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z12
+	VPSHUFB             Z8, Z0, Z9
+	VPSHUFB             Z1, Z9, Z8
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z8
+	INCQ                SI
+	JNE                 sealMAC4
+
+	// The XOR of the pieces there are
+	MOVQ          $-1, BX
+	LEAQ          (DX)(DX*1), SI
+	BZHIQ         SI, BX, BX
+	KMOVQ         BX, K1
+	VMOVDQA64.Z   Z10, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VMOVDQA64.Z   Z11, K1, Z9
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z12, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z8, Z9, K1, Z9
+	VPXORD        Z9, Z7, Z7
+	VEXTRACTI64X4 $0x01, Z7, Y8
+	VPXORD        Y8, Y7, Y7
+	VEXTRACTI128  $0x01, Y7, X8
+	VPXORD        X8, X7, X7
+	VMOVDQA64     X7, X7
+	JMP           sealMACEnd
+
+sealMACOver4:
+	LEAQ 256(AX), BX
+
+	// Pieces, from bytes to nibbles
+	VPMULTISHIFTQB.BCST (BX), Z6, Z7
+	VPANDD              Z5, Z7, Z7
+	VMOVDQU64           nibblePieces<>+0(SB), Z8
+	MOVQ                $0x3f3f3f3f3f3f3f3f, SI
+	KMOVQ               SI, K1
+	VMOVDQU64           (CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z10
+	VPMULTISHIFTQB      Z10, Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPTERNLOGD          $0x96, nibbleNumbers<>+0(SB), Z7, Z10
+	VMOVDQU64           24(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z11
+	VPMULTISHIFTQB      Z11, Z6, Z11
+	VPANDD              Z5, Z11, Z11
+	VPTERNLOGD          $0x96, nibbleNumbers<>+64(SB), Z7, Z11
+	VMOVDQU64           48(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z12
+	VPMULTISHIFTQB      Z12, Z6, Z12
+	VPANDD              Z5, Z12, Z12
+	VPTERNLOGD          $0x96, nibbleNumbers<>+128(SB), Z7, Z12
+	VMOVDQU64           72(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z13
+	VPMULTISHIFTQB      Z13, Z6, Z13
+	VPANDD              Z5, Z13, Z13
+	VPTERNLOGD          $0x96, nibbleNumbers<>+192(SB), Z7, Z13
+	VMOVDQU64           96(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z14
+	VPMULTISHIFTQB      Z14, Z6, Z14
+	VPANDD              Z5, Z14, Z14
+	VPTERNLOGD          $0x96, nibbleNumbers<>+256(SB), Z7, Z14
+	VMOVDQU64           120(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z15
+	VPMULTISHIFTQB      Z15, Z6, Z15
+	VPANDD              Z5, Z15, Z15
+	VPTERNLOGD          $0x96, nibbleNumbers<>+320(SB), Z7, Z15
+	VMOVDQU64           144(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z16
+	VPMULTISHIFTQB      Z16, Z6, Z16
+	VPANDD              Z5, Z16, Z16
+	VPTERNLOGD          $0x96, nibbleNumbers<>+384(SB), Z7, Z16
+	VMOVDQU64           168(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z8
+	VPMULTISHIFTQB      Z8, Z6, Z8
+	VPANDD              Z5, Z8, Z8
+	VPTERNLOGD          $0x96, nibbleNumbers<>+448(SB), Z7, Z8
+
+	// 31 rounds
+	MOVQ $-31, SI
+
+sealMAC8:
+	VPMULTISHIFTQB.BCST 256(BX)(SI*8), Z6, Z7
+	VPANDD              Z5, Z7, Z7
+	VPSHUFB             Z10, Z0, Z9
+	VPSHUFB             Z1, Z9, Z10
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z10, Z3, Z10
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z10
+	VPSHUFB             Z11, Z0, Z9
+	VPSHUFB             Z1, Z9, Z11
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z11, Z3, Z11
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z11
+	VPSHUFB             Z12, Z0, Z9
+	VPSHUFB             Z1, Z9, Z12
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z12, Z3, Z12
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z12
+	VPSHUFB             Z13, Z0, Z9
+	VPSHUFB             Z1, Z9, Z13
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z13, Z3, Z13
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z13
+	VPSHUFB             Z14, Z0, Z9
+	VPSHUFB             Z1, Z9, Z14
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z14, Z3, Z14
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z14
+	VPSHUFB             Z15, Z0, Z9
+	VPSHUFB             Z1, Z9, Z15
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z15, Z3, Z15
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z15
+	VPSHUFB             Z16, Z0, Z9
+	VPSHUFB             Z1, Z9, Z16
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z16, Z3, Z16
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z16
+	VPSHUFB             Z8, Z0, Z9
+	VPSHUFB             Z1, Z9, Z8
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z8
+	INCQ                SI
+	JNE                 sealMAC8
+
+	// The XOR of the pieces there are
+	MOVQ          $-1, BX
+	LEAQ          (DX)(DX*1), SI
+	BZHIQ         SI, BX, BX
+	KMOVQ         BX, K1
+	VMOVDQA64.Z   Z10, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VMOVDQA64.Z   Z11, K1, Z9
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z12, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z13, Z9, K1, Z9
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z14, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z15, Z9, K1, Z9
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z16, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z8, Z9, K1, Z9
+	VPXORD        Z9, Z7, Z7
+	VEXTRACTI64X4 $0x01, Z7, Y8
+	VPXORD        Y8, Y7, Y7
+	VEXTRACTI128  $0x01, Y7, X8
+	VPXORD        X8, X7, X7
+	VMOVDQA64     X7, X7
+
+sealMACEnd:
+	// The tag
+	LEAQ           512(AX), AX
+	LEAQ           (DX)(DX*2), DX
+	MOVQ           (CX)(DX*2), CX
+	BSWAPQ         CX
+	XORQ           (AX), CX
+	VPBROADCASTQ   CX, Z8
+	VPMULTISHIFTQB Z8, Z6, Z8
+	VPANDD         Z5, Z8, Z8
+	VPXORD         X8, X7, X7
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+sealTag:
+	VPMULTISHIFTQB.BCST 256(AX)(CX*8), Z6, Z8
+	VPANDD              Z5, Z8, Z8
+	VPSHUFB             X7, X0, X9
+	VPSHUFB             X1, X9, X7
+	VPSHUFB             X2, X9, X9
+	VGF2P8AFFINEQB      $0x00, X7, X3, X7
+	VGF2P8AFFINEQB      $0x00, X9, X4, X9
+	VPTERNLOGD          $0x96, X8, X9, X7
+	INCQ                CX
+	JNE                 sealTag
+	VPSHUFB             packNibbles<>+0(SB), X7, X7
+	VPMADDUBSW          weighNibbles<>+0(SB), X7, X7
+	VPMOVWB             X7, X7
+	MOVQ                dst+8(FP), AX
+	MOVQ                n+24(FP), CX
+	VMOVQ               X7, (AX)(CX*1)
+	VZEROUPPER
+	RET
+
+// func openAVX512(keys *[96]uint64, stream *[64]byte, iv uint64, buf *byte, pieces int) uint64
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, BMI2, GFNI
+TEXT ·openAVX512(SB), NOSPLIT, $0-48
+	MOVQ            keys+0(FP), AX
+	MOVQ            iv+16(FP), CX
+	MOVQ            buf+24(FP), DX
+	MOVQ            pieces+32(FP), BX
+	MOVQ            stream+8(FP), SI
+	VBROADCASTI32X4 sboxNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 gatherA<>+0(SB), Z1
+	VBROADCASTI32X4 gatherB<>+0(SB), Z2
+	VBROADCASTI32X4 unitA<>+0(SB), Z3
+	VBROADCASTI32X4 unitB<>+0(SB), Z4
+	VBROADCASTI32X4 lowNibble<>+0(SB), Z5
+	VBROADCASTI32X4 nibbleShifts<>+0(SB), Z6
+	CMPQ            BX, $0x10
+	JG              openMACOver4
+	LEAQ            (AX), DI
+	LEAQ            256(AX), R8
+	XORQ            (DI), CX
+	VPBROADCASTQ    CX, Z7
+	VPMULTISHIFTQB  Z7, Z6, Z7
+	VPANDD          Z5, Z7, Z7
+	VPXORD          nibbleCounters<>+0(SB), Z7, Z8
+	VPXORD          nibbleCounters<>+64(SB), Z7, Z7
+
+	// Pieces, from bytes to nibbles
+	VPMULTISHIFTQB.BCST (R8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VMOVDQU64           nibblePieces<>+0(SB), Z11
+	MOVQ                $0x3f3f3f3f3f3f3f3f, CX
+	KMOVQ               CX, K1
+	VMOVDQU64           (DX), Y9
+	VPERMB.Z            Z9, Z11, K1, Z9
+	VPMULTISHIFTQB      Z9, Z6, Z9
+	VPANDD              Z5, Z9, Z9
+	VPTERNLOGD          $0x96, nibbleNumbers<>+0(SB), Z10, Z9
+	VMOVDQU64           24(DX), Y12
+	VPERMB.Z            Z12, Z11, K1, Z12
+	VPMULTISHIFTQB      Z12, Z6, Z12
+	VPANDD              Z5, Z12, Z12
+	VPTERNLOGD          $0x96, nibbleNumbers<>+64(SB), Z10, Z12
+	VMOVDQU64           48(DX), Y13
+	VPERMB.Z            Z13, Z11, K1, Z13
+	VPMULTISHIFTQB      Z13, Z6, Z13
+	VPANDD              Z5, Z13, Z13
+	VPTERNLOGD          $0x96, nibbleNumbers<>+128(SB), Z10, Z13
+	VMOVDQU64           72(DX), Y14
+	VPERMB.Z            Z14, Z11, K1, Z11
+	VPMULTISHIFTQB      Z11, Z6, Z11
+	VPANDD              Z5, Z11, Z11
+	VPTERNLOGD          $0x96, nibbleNumbers<>+192(SB), Z10, Z11
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+openMAC4:
+	VPMULTISHIFTQB.BCST 256(DI)(CX*8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPSHUFB             Z8, Z0, Z14
+	VPSHUFB             Z1, Z14, Z8
+	VPSHUFB             Z2, Z14, Z14
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z14, Z4, Z14
+	VPTERNLOGD          $0x96, Z10, Z14, Z8
+	VPSHUFB             Z7, Z0, Z14
+	VPSHUFB             Z1, Z14, Z7
+	VPSHUFB             Z2, Z14, Z14
+	VGF2P8AFFINEQB      $0x00, Z7, Z3, Z7
+	VGF2P8AFFINEQB      $0x00, Z14, Z4, Z14
+	VPTERNLOGD          $0x96, Z10, Z14, Z7
+	VPMULTISHIFTQB.BCST 256(R8)(CX*8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPSHUFB             Z9, Z0, Z14
+	VPSHUFB             Z1, Z14, Z9
+	VPSHUFB             Z2, Z14, Z14
+	VGF2P8AFFINEQB      $0x00, Z9, Z3, Z9
+	VGF2P8AFFINEQB      $0x00, Z14, Z4, Z14
+	VPTERNLOGD          $0x96, Z10, Z14, Z9
+	VPSHUFB             Z12, Z0, Z14
+	VPSHUFB             Z1, Z14, Z12
+	VPSHUFB             Z2, Z14, Z14
+	VGF2P8AFFINEQB      $0x00, Z12, Z3, Z12
+	VGF2P8AFFINEQB      $0x00, Z14, Z4, Z14
+	VPTERNLOGD          $0x96, Z10, Z14, Z12
+	VPSHUFB             Z13, Z0, Z14
+	VPSHUFB             Z1, Z14, Z13
+	VPSHUFB             Z2, Z14, Z14
+	VGF2P8AFFINEQB      $0x00, Z13, Z3, Z13
+	VGF2P8AFFINEQB      $0x00, Z14, Z4, Z14
+	VPTERNLOGD          $0x96, Z10, Z14, Z13
+	VPSHUFB             Z11, Z0, Z14
+	VPSHUFB             Z1, Z14, Z11
+	VPSHUFB             Z2, Z14, Z14
+	VGF2P8AFFINEQB      $0x00, Z11, Z3, Z11
+	VGF2P8AFFINEQB      $0x00, Z14, Z4, Z14
+	VPTERNLOGD          $0x96, Z10, Z14, Z11
+	INCQ                CX
+	JNE                 openMAC4
+	VBROADCASTI32X4     packNibbles<>+0(SB), Z10
+	VBROADCASTI32X4     weighNibbles<>+0(SB), Z14
+	VPSHUFB             Z10, Z8, Z8
+	VPMADDUBSW          Z14, Z8, Z8
+	VPMOVWB             Z8, Y8
+	VMOVDQU64           Y8, (SI)
+	VBROADCASTI32X4     packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4     weighNibbles<>+0(SB), Z10
+	VPSHUFB             Z8, Z7, Z7
+	VPMADDUBSW          Z10, Z7, Z7
+	VPMOVWB             Z7, Y7
+	VMOVDQU64           Y7, 32(SI)
+
+	// The XOR of the pieces there are
+	MOVQ          $-1, CX
+	LEAQ          (BX)(BX*1), SI
+	BZHIQ         SI, CX, CX
+	KMOVQ         CX, K1
+	VMOVDQA64.Z   Z9, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VMOVDQA64.Z   Z12, K1, Z8
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z13, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z11, Z8, K1, Z8
+	VPXORD        Z8, Z7, Z7
+	VEXTRACTI64X4 $0x01, Z7, Y8
+	VPXORD        Y8, Y7, Y7
+	VEXTRACTI128  $0x01, Y7, X8
+	VPXORD        X8, X7, X7
+	VMOVDQA64     X7, X7
+	JMP           openMACEnd
+
+openMACOver4:
+	LEAQ           (AX), DI
+	LEAQ           256(AX), R8
+	XORQ           (DI), CX
+	VPBROADCASTQ   CX, Z7
+	VPMULTISHIFTQB Z7, Z6, Z7
+	VPANDD         Z5, Z7, Z7
+	VPXORD         nibbleCounters<>+0(SB), Z7, Z8
+	VPXORD         nibbleCounters<>+64(SB), Z7, Z7
+
+	// Pieces, from bytes to nibbles
+	VPMULTISHIFTQB.BCST (R8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VMOVDQU64           nibblePieces<>+0(SB), Z11
+	MOVQ                $0x3f3f3f3f3f3f3f3f, CX
+	KMOVQ               CX, K1
+	VMOVDQU64           (DX), Y9
+	VPERMB.Z            Z9, Z11, K1, Z9
+	VPMULTISHIFTQB      Z9, Z6, Z9
+	VPANDD              Z5, Z9, Z9
+	VPTERNLOGD          $0x96, nibbleNumbers<>+0(SB), Z10, Z9
+	VMOVDQU64           24(DX), Y12
+	VPERMB.Z            Z12, Z11, K1, Z12
+	VPMULTISHIFTQB      Z12, Z6, Z12
+	VPANDD              Z5, Z12, Z12
+	VPTERNLOGD          $0x96, nibbleNumbers<>+64(SB), Z10, Z12
+	VMOVDQU64           48(DX), Y13
+	VPERMB.Z            Z13, Z11, K1, Z13
+	VPMULTISHIFTQB      Z13, Z6, Z13
+	VPANDD              Z5, Z13, Z13
+	VPTERNLOGD          $0x96, nibbleNumbers<>+128(SB), Z10, Z13
+	VMOVDQU64           72(DX), Y14
+	VPERMB.Z            Z14, Z11, K1, Z14
+	VPMULTISHIFTQB      Z14, Z6, Z14
+	VPANDD              Z5, Z14, Z14
+	VPTERNLOGD          $0x96, nibbleNumbers<>+192(SB), Z10, Z14
+	VMOVDQU64           96(DX), Y15
+	VPERMB.Z            Z15, Z11, K1, Z15
+	VPMULTISHIFTQB      Z15, Z6, Z15
+	VPANDD              Z5, Z15, Z15
+	VPTERNLOGD          $0x96, nibbleNumbers<>+256(SB), Z10, Z15
+	VMOVDQU64           120(DX), Y16
+	VPERMB.Z            Z16, Z11, K1, Z16
+	VPMULTISHIFTQB      Z16, Z6, Z16
+	VPANDD              Z5, Z16, Z16
+	VPTERNLOGD          $0x96, nibbleNumbers<>+320(SB), Z10, Z16
+	VMOVDQU64           144(DX), Y17
+	VPERMB.Z            Z17, Z11, K1, Z17
+	VPMULTISHIFTQB      Z17, Z6, Z17
+	VPANDD              Z5, Z17, Z17
+	VPTERNLOGD          $0x96, nibbleNumbers<>+384(SB), Z10, Z17
+	VMOVDQU64           168(DX), Y18
+	VPERMB.Z            Z18, Z11, K1, Z11
+	VPMULTISHIFTQB      Z11, Z6, Z11
+	VPANDD              Z5, Z11, Z11
+	VPTERNLOGD          $0x96, nibbleNumbers<>+448(SB), Z10, Z11
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+openMAC8:
+	VPMULTISHIFTQB.BCST 256(DI)(CX*8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPSHUFB             Z8, Z0, Z18
+	VPSHUFB             Z1, Z18, Z8
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z8
+	VPSHUFB             Z7, Z0, Z18
+	VPSHUFB             Z1, Z18, Z7
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z7, Z3, Z7
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z7
+	VPMULTISHIFTQB.BCST 256(R8)(CX*8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPSHUFB             Z9, Z0, Z18
+	VPSHUFB             Z1, Z18, Z9
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z9, Z3, Z9
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z9
+	VPSHUFB             Z12, Z0, Z18
+	VPSHUFB             Z1, Z18, Z12
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z12, Z3, Z12
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z12
+	VPSHUFB             Z13, Z0, Z18
+	VPSHUFB             Z1, Z18, Z13
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z13, Z3, Z13
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z13
+	VPSHUFB             Z14, Z0, Z18
+	VPSHUFB             Z1, Z18, Z14
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z14, Z3, Z14
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z14
+	VPSHUFB             Z15, Z0, Z18
+	VPSHUFB             Z1, Z18, Z15
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z15, Z3, Z15
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z15
+	VPSHUFB             Z16, Z0, Z18
+	VPSHUFB             Z1, Z18, Z16
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z16, Z3, Z16
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z16
+	VPSHUFB             Z17, Z0, Z18
+	VPSHUFB             Z1, Z18, Z17
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z17, Z3, Z17
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z17
+	VPSHUFB             Z11, Z0, Z18
+	VPSHUFB             Z1, Z18, Z11
+	VPSHUFB             Z2, Z18, Z18
+	VGF2P8AFFINEQB      $0x00, Z11, Z3, Z11
+	VGF2P8AFFINEQB      $0x00, Z18, Z4, Z18
+	VPTERNLOGD          $0x96, Z10, Z18, Z11
+	INCQ                CX
+	JNE                 openMAC8
+	VBROADCASTI32X4     packNibbles<>+0(SB), Z10
+	VBROADCASTI32X4     weighNibbles<>+0(SB), Z18
+	VPSHUFB             Z10, Z8, Z8
+	VPMADDUBSW          Z18, Z8, Z8
+	VPMOVWB             Z8, Y8
+	VMOVDQU64           Y8, (SI)
+	VBROADCASTI32X4     packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4     weighNibbles<>+0(SB), Z10
+	VPSHUFB             Z8, Z7, Z7
+	VPMADDUBSW          Z10, Z7, Z7
+	VPMOVWB             Z7, Y7
+	VMOVDQU64           Y7, 32(SI)
+
+	// The XOR of the pieces there are
+	MOVQ          $-1, CX
+	LEAQ          (BX)(BX*1), SI
+	BZHIQ         SI, CX, CX
+	KMOVQ         CX, K1
+	VMOVDQA64.Z   Z9, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VMOVDQA64.Z   Z12, K1, Z8
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z13, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z14, Z8, K1, Z8
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z15, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z16, Z8, K1, Z8
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z17, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z11, Z8, K1, Z8
+	VPXORD        Z8, Z7, Z7
+	VEXTRACTI64X4 $0x01, Z7, Y8
+	VPXORD        Y8, Y7, Y7
+	VEXTRACTI128  $0x01, Y7, X8
+	VPXORD        X8, X7, X7
+	VMOVDQA64     X7, X7
+
+openMACEnd:
+	// The tag
+	LEAQ           512(AX), AX
+	LEAQ           (BX)(BX*2), CX
+	MOVQ           (DX)(CX*2), CX
+	BSWAPQ         CX
+	XORQ           (AX), CX
+	VPBROADCASTQ   CX, Z8
+	VPMULTISHIFTQB Z8, Z6, Z8
+	VPANDD         Z5, Z8, Z8
+	VPXORD         X8, X7, X7
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+openTag:
+	VPMULTISHIFTQB.BCST 256(AX)(CX*8), Z6, Z8
+	VPANDD              Z5, Z8, Z8
+	VPSHUFB             X7, X0, X9
+	VPSHUFB             X1, X9, X7
+	VPSHUFB             X2, X9, X9
+	VGF2P8AFFINEQB      $0x00, X7, X3, X7
+	VGF2P8AFFINEQB      $0x00, X9, X4, X9
+	VPTERNLOGD          $0x96, X8, X9, X7
+	INCQ                CX
+	JNE                 openTag
+	VPSHUFB             packNibbles<>+0(SB), X7, X7
+	VPMADDUBSW          weighNibbles<>+0(SB), X7, X7
+	VPMOVWB             X7, X7
+	VMOVQ               X7, AX
+	MOVQ                AX, ret+40(FP)
+	VZEROUPPER
+	RET
+
+// func encryptAVX512(rk *[32]uint64, v uint64) uint64
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI
+TEXT ·encryptAVX512(SB), NOSPLIT, $0-24
+	MOVQ            rk+0(FP), AX
+	MOVQ            v+8(FP), CX
+	XORQ            (AX), CX
+	VBROADCASTI32X4 sboxNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 gatherA<>+0(SB), Z1
+	VBROADCASTI32X4 gatherB<>+0(SB), Z2
+	VBROADCASTI32X4 unitA<>+0(SB), Z3
+	VBROADCASTI32X4 unitB<>+0(SB), Z4
+	VBROADCASTI32X4 lowNibble<>+0(SB), Z5
+	VBROADCASTI32X4 nibbleShifts<>+0(SB), Z6
+	VPBROADCASTQ    CX, Z7
+	VPMULTISHIFTQB  Z7, Z6, Z7
+	VPANDD          Z5, Z7, Z7
+
+	// 31 rounds
+	MOVQ $-31, CX
 
 oneRounds:
-	VMOVDQU      (AX), X4
-	VMOVDQU      16(AX), X5
-	VMOVDQU      32(AX), X6
-	VMOVDQU      48(AX), X7
-	VMOVDQA64    X0, X8
-	VPTERNLOGD   $0xa6, X3, X1, X8
-	VMOVDQA64    X2, X9
-	VPTERNLOGD   $0x36, X1, X0, X9
-	VMOVDQA64    X2, X10
-	VPTERNLOGD   $0x6a, X1, X0, X10
-	VPTERNLOGD   $0xc5, X10, X9, X3
-	VPTERNLOGD   $0xb6, X8, X2, X9
-	VPTERNLOGD   $0x29, X8, X2, X10
-	VPTERNLOGD   $0x96, X4, X2, X8
-	VPTERNLOGD   $0x96, X5, X1, X9
-	VPXORD       X6, X3, X3
-	VPTERNLOGD   $0x96, X7, X0, X10
-	VPUNPCKLBW   X3, X8, X0
-	VPUNPCKHBW   X3, X8, X3
-	VPUNPCKLBW   X10, X9, X1
-	VPUNPCKHBW   X10, X9, X4
-	VPUNPCKLBW   X1, X0, X2
-	VPUNPCKHBW   X1, X0, X0
-	VPUNPCKLBW   X4, X3, X1
-	VPUNPCKHBW   X4, X3, X3
-	ADDQ         $0x40, AX
-	CMPQ         AX, CX
-	JNE          oneRounds
-	VINSERTI32X4 $0x01, X0, Z2, Z0
-	VINSERTI32X4 $0x02, X1, Z0, Z0
-	VINSERTI32X4 $0x03, X3, Z0, Z0
-	VPMOVB2M     Z0, K1
-	KMOVQ        K1, AX
-	VPBROADCASTQ AX, Z0
-	VPSHUFBITQMB stateBits<>+0(SB), Z0, K1
-	KMOVQ        K1, AX
-	MOVQ         AX, ret+16(FP)
+	VPMULTISHIFTQB.BCST 256(AX)(CX*8), Z6, Z8
+	VPANDD              Z5, Z8, Z8
+	VPSHUFB             X7, X0, X9
+	VPSHUFB             X1, X9, X7
+	VPSHUFB             X2, X9, X9
+	VGF2P8AFFINEQB      $0x00, X7, X3, X7
+	VGF2P8AFFINEQB      $0x00, X9, X4, X9
+	VPTERNLOGD          $0x96, X8, X9, X7
+	INCQ                CX
+	JNE                 oneRounds
+	VPSHUFB             packNibbles<>+0(SB), X7, X7
+	VPMADDUBSW          weighNibbles<>+0(SB), X7, X7
+	VPMOVWB             X7, X7
+	VMOVQ               X7, AX
+	BSWAPQ              AX
+	MOVQ                AX, ret+16(FP)
 	VZEROUPPER
 	RET

@@ -19,7 +19,7 @@ func (a *aead) setKey(key *[KeySize]byte, p path) {
 	var rk roundKeys
 	rk.expand128(key)
 	d := a.derive(&rk)
-	for i, k := range []*roundKeys{&a.enc, &a.mac, &a.fin} {
+	for i, k := range [...]*roundKeys{a.enc(), a.mac(), a.fin()} {
 		var sub [KeySize]byte
 		binary.BigEndian.PutUint64(sub[:8], d[2*i])
 		binary.BigEndian.PutUint64(sub[8:], d[2*i+1])
@@ -27,9 +27,9 @@ func (a *aead) setKey(key *[KeySize]byte, p path) {
 	}
 	if p == portable {
 		a.lanes = new(aeadLanes)
-		a.lanes.enc.expand(&a.enc)
-		a.lanes.mac.expand(&a.mac)
-		a.lanes.fin.expand(&a.fin)
+		a.lanes.enc.expand(a.enc())
+		a.lanes.mac.expand(a.mac())
+		a.lanes.fin.expand(a.fin())
 	}
 }
 

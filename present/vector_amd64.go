@@ -2,7 +2,12 @@
 
 package present
 
-import "golang.org/x/sys/cpu"
+import (
+	"crypto/subtle"
+	"encoding/binary"
+
+	"golang.org/x/sys/cpu"
+)
 
 //go:generate go -C _asm run ./avx512 -out ../avx512_amd64.s -stubs ../avx512_amd64.go -pkg present
 
@@ -25,9 +30,13 @@ func (a *aead) ctr(dst, src []byte, iv uint64) {
 	}
 	switch a.path {
 	case avx512:
-		ctrAVX512((*[32]uint64)(&a.enc), &dst[0], &src[0], len(src), iv)
+		if len(src) <= ctrSmall {
+			ctrSmallAVX512((*[32]uint64)(a.enc()), &dst[0], &src[0], len(src), iv)
+			return
+		}
+		ctrAVX512((*[32]uint64)(a.enc()), &dst[0], &src[0], len(src), iv)
 	default:
-		ctrGeneric(&a.enc, &a.lanes.enc, dst, src, iv)
+		ctrGeneric(a.enc(), &a.lanes.enc, dst, src, iv)
 	}
 }
 
@@ -35,9 +44,9 @@ func (a *aead) ctr(dst, src []byte, iv uint64) {
 func (a *aead) macPieces(p []byte, next uint64) uint64 {
 	switch a.path {
 	case avx512:
-		return macAVX512((*[32]uint64)(&a.mac), &p[0], len(p)/macPiece, next)
+		return macAVX512((*[32]uint64)(a.mac()), &p[0], len(p)/macPiece, next)
 	default:
-		return macGeneric(&a.mac, &a.lanes.mac, p, next)
+		return macGeneric(a.mac(), &a.lanes.mac, p, next)
 	}
 }
 
@@ -45,8 +54,70 @@ func (a *aead) macPieces(p []byte, next uint64) uint64 {
 func (a *aead) macFinal(v uint64) uint64 {
 	switch a.path {
 	case avx512:
-		return encryptAVX512((*[32]uint64)(&a.fin), v)
+		return encryptAVX512((*[32]uint64)(a.fin()), v)
 	default:
 		return a.lanes.fin.encryptBlock(v)
 	}
+}
+
+// Messages up to smallTotal bytes, header and additional data included, are
+// done in one call. So are key streams up to ctrSmall bytes.
+const (
+	smallPieces = 32
+	smallTotal  = (smallPieces + 1) * macPiece
+	ctrSmall    = 128
+)
+
+// smallMessage is what LightMAC is over, padded, and what the assembly may
+// read behind it.
+type smallMessage struct {
+	bytes        [smallTotal + 10]byte
+	head, pieces int // bytes before the ciphertext; whole pieces before the last
+}
+
+// set writes all but n bytes of ciphertext.
+func (m *smallMessage) set(iv uint64, ad []byte, n int) {
+	putHeader((*[macHeader]byte)(m.bytes[:]), iv, len(ad))
+	m.head = macHeader + copy(m.bytes[macHeader:], ad)
+	m.bytes[m.head+n] = 0x80
+	m.pieces = (m.head + n - 1) / macPiece
+}
+
+// sealSmall is Seal into out if the message is small and the path has a
+// function for that.
+func (a *aead) sealSmall(out, plaintext, ad []byte, iv uint64) bool {
+	n := len(plaintext)
+	if a.path != avx512 || macHeader+len(ad)+n > smallTotal {
+		return false
+	}
+	var m smallMessage
+	m.set(iv, ad, n)
+	src := &out[0]
+	if n > 0 {
+		src = &plaintext[0]
+	}
+	sealAVX512(&a.rk, &out[0], src, n, iv, &m.bytes[0], m.head, m.pieces)
+	return true
+}
+
+// openSmall is Open into out under the same condition.
+func (a *aead) openSmall(out, ciphertext, ad []byte, iv uint64) (ok, done bool) {
+	n := len(out)
+	if a.path != avx512 || macHeader+len(ad)+n > smallTotal {
+		return false, false
+	}
+	var m smallMessage
+	m.set(iv, ad, n)
+	copy(m.bytes[m.head:], ciphertext[:n])
+	var stream [64]byte
+	tag := openAVX512(&a.rk, &stream, iv, &m.bytes[0], m.pieces)
+	if tag^binary.LittleEndian.Uint64(ciphertext[n:]) != 0 {
+		return false, true
+	}
+	if n > len(stream) {
+		a.ctr(out, ciphertext[:n], iv)
+	} else {
+		subtle.XORBytes(out, ciphertext[:n], stream[:n])
+	}
+	return true, true
 }

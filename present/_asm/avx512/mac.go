@@ -127,25 +127,3 @@ func stateBits(all VecVirtual) Register {
 	KMOVQ(m, block)
 	return block
 }
-
-// encryptBlock encrypts one block, in eight copies.
-func encryptBlock() {
-	TEXT("encryptAVX512", 0, "func(rk *[32]uint64, v uint64) uint64")
-	Pragma("noescape")
-	Doc("encryptAVX512 encrypts one block.")
-	rk := Load(Param("rk"), GP64())
-	key := spreadKeys("oneKeys", rk)
-	v := Load(Param("v"), GP64())
-	XORQ(Mem{Base: rk}, v)
-	xmm := width(XMM)
-	x := xmm.state()
-	xmm.spreadBlock(v, x)
-	xmm.encrypt("oneRounds", key, x)
-	all := ZMM()
-	VINSERTI32X4(Imm(1), x[1], x[0].AsZ(), all)
-	VINSERTI32X4(Imm(2), x[2], all, all)
-	VINSERTI32X4(Imm(3), x[3], all, all)
-	Store(stateBits(all), ReturnIndex(0))
-	VZEROUPPER()
-	RET()
-}

@@ -34,8 +34,12 @@ const (
 func main() {
 	ConstraintExpr("!purego")
 	declareConstants()
+	declareNibbleTables()
 	ctr()
 	macPieces()
+	ctrSmall()
+	sealSmall()
+	openSmall()
 	encryptBlock()
 	Generate()
 }
