@@ -122,12 +122,12 @@ func (s *side) turn(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	runtime.GC()
 	if s.Prepare != nil {
 		if err := s.Prepare(s.ops); err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
 	}
-	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	start := time.Now()
