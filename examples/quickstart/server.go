@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -80,7 +81,10 @@ func (*tap) ID() string { return "tap" }
 func (*tap) Provides(event byte) bool { return event == mochi.OnPublish }
 
 func (t *tap) OnPublish(_ *mochi.Client, p packets.Packet) (packets.Packet, error) {
-	t.passed <- message{p.TopicName, append([]byte(nil), p.Payload...)}
+	select {
+	case t.passed <- message{p.TopicName, bytes.Clone(p.Payload)}:
+	default: // nobody looks any more; the broker must not wait for that
+	}
 	return p, nil
 }
 

@@ -44,6 +44,7 @@ var wordings = []struct {
 	{"a note to finish something later", `\b(` + "TO" + `DO|` + "FIX" + `ME)\b`},
 	{"a path of somebody's machine", `(^|[\s"'=(` + "`" + `])(/` + `home/\w|/` + `root/|/` + `Users/\w|/` + `work/|[A-Z]:\\` + `Users\\)`},
 	{"a path outside the module", `\.\./` + `shared\b`},
+	{"the address of a package registry", `\b(proxy|sum)\.` + `golang\.org|registry\.` + `npmjs|pypi\.` + `org`},
 	{"an unresolved merge", `(?m)^(<{7}|>{7}) `},
 }
 
@@ -62,10 +63,11 @@ func TestWording(t *testing.T) {
 
 func TestWordingFindsWhatItLooksFor(t *testing.T) {
 	bad := map[string][]string{
-		"a note to finish something later": {"// TO" + "DO: later", "FIX" + "ME"},
-		"a path of somebody's machine":     {`"/ho` + `me/ann/x"`, "see /ro" + "ot/x", `C:` + `\Users\ann`, "at /wo" + "rk/x"},
-		"a path outside the module":        {"../sha" + "red/vectors"},
-		"an unresolved merge":              {"<<<<<<" + "< HEAD"},
+		"a note to finish something later":  {"// TO" + "DO: later", "FIX" + "ME"},
+		"a path of somebody's machine":      {`"/ho` + `me/ann/x"`, "see /ro" + "ot/x", `C:` + `\Users\ann`, "at /wo" + "rk/x"},
+		"a path outside the module":         {"../sha" + "red/vectors"},
+		"the address of a package registry": {"GOPROXY=https://proxy." + "golang.org", "registry." + "npmjs.org", "pypi." + "org"},
+		"an unresolved merge":               {"<<<<<<" + "< HEAD"},
 	}
 	good := []string{"mastodon", "topic home/kitchen", "https://example.org/home/ann", "site/work/7", "<<< and >>>"}
 	for _, w := range wordings {
