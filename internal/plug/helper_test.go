@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,14 +36,16 @@ import (
 type server struct {
 	present bool            // there is a session from before
 	refuse  byte            // the reason to refuse CONNECT, if not 0
-	acks    func(byte) bool // whether a PUBLISH of a QoS, and its PUBREL, is acknowledged
+	acks    func(byte) bool // whether a PUBLISH of QoS 1 or a PUBREL (QoS 2) is acknowledged
+	deaf    bool            // not even PUBREC
+
+	presentNow atomic.Bool         // like present, from now on
+	greeting   *wire.PublishPacket // sent after CONNACK
 
 	connects  chan wire.ConnectPacket
 	published chan wire.PublishPacket
 	released  chan uint16
 	upgrades  chan http.Header
-
-	wg sync.WaitGroup
 }
 
 func always(byte) bool { return true }
@@ -61,8 +64,9 @@ func newServer(acks func(byte) bool) *server {
 // listen serves l until the test ends.
 func (s *server) listen(t *testing.T, l net.Listener) net.Addr {
 	var mu sync.Mutex
+	var wg sync.WaitGroup
 	open := map[net.Conn]bool{}
-	s.wg.Go(func() {
+	wg.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
@@ -71,7 +75,7 @@ func (s *server) listen(t *testing.T, l net.Listener) net.Addr {
 			mu.Lock()
 			open[conn] = true
 			mu.Unlock()
-			s.wg.Go(func() { s.serve(conn) })
+			wg.Go(func() { s.serve(conn) })
 		}
 	})
 	t.Cleanup(func() {
@@ -81,7 +85,7 @@ func (s *server) listen(t *testing.T, l net.Listener) net.Addr {
 			conn.Close()
 		}
 		mu.Unlock()
-		s.wg.Wait()
+		wg.Wait()
 	})
 	return l.Addr()
 }
@@ -167,7 +171,10 @@ func (s *server) answer(p wire.Packet, v wire.Version) (b []byte) {
 	}
 	switch p.Type() {
 	case wire.Connect:
-		b, _ = (&wire.ConnackPacket{SessionPresent: s.present, Code: s.refuse}).Append(nil, v)
+		b, _ = (&wire.ConnackPacket{SessionPresent: s.present || s.presentNow.Load(), Code: s.refuse}).Append(nil, v)
+		if s.greeting != nil {
+			b, _ = s.greeting.Append(b, v)
+		}
 	case wire.Publish:
 		m, err := wire.ParsePublish(p, v)
 		if err != nil {
@@ -177,7 +184,7 @@ func (s *server) answer(p wire.Packet, v wire.Version) (b []byte) {
 		switch {
 		case m.QoS == 1 && s.acks(1):
 			return ack(wire.Puback, m.ID)
-		case m.QoS == 2:
+		case m.QoS == 2 && !s.deaf:
 			return ack(wire.Pubrec, m.ID)
 		}
 	case wire.Pubrel:
@@ -358,4 +365,13 @@ func files(t *testing.T, dir, pattern string) map[string][]byte {
 		found[name] = b
 	}
 	return found
+}
+
+// awaitFiles waits until n files in dir match.
+func awaitFiles(t *testing.T, dir, pattern string, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		names, _ := filepath.Glob(filepath.Join(dir, pattern))
+		return len(names) == n
+	}, 20*time.Second, time.Millisecond)
 }
