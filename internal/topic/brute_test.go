@@ -83,8 +83,8 @@ func (s set) meets(t set) bool {
 // tell "+" from the literals and "#" from everything finite.
 func TestBruteForce(t *testing.T) {
 	depth := 4
-	if testing.Short() {
-		depth = 3
+	if testing.Short() || raceDetector {
+		depth = 3 // nothing here is concurrent
 	}
 	names := paths(depth+1, "a", "b", "$x", "", "z")
 	var filters []string
@@ -100,13 +100,18 @@ func TestBruteForce(t *testing.T) {
 				m[i/64] |= 1 << (i % 64)
 			}
 		}
-		require.Equal(t, !m.empty(), ValidFilter(f), "%q", f)
+		if !ValidFilter(f) {
+			if !m.empty() || Contains(f, f) || Contains("#", f) || Contains(f, "a") || Overlap(f, f) || Overlap(f, "#") || Overlap("#", f) {
+				t.Fatalf("%q is not valid", f)
+			}
+			continue
+		}
+		require.False(t, m.empty(), "%q", f)
 		filters, matched = append(filters, f), append(matched, m)
 	}
 	for i, a := range filters {
 		for j, b := range filters {
-			valid := !matched[i].empty() && !matched[j].empty()
-			if got := Contains(a, b); got != (valid && matched[j].within(matched[i])) {
+			if got := Contains(a, b); got != matched[j].within(matched[i]) {
 				t.Fatalf("Contains(%q, %q) = %v", a, b, got)
 			}
 			if got := Overlap(a, b); got != matched[i].meets(matched[j]) {

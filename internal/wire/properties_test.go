@@ -239,7 +239,7 @@ func TestPropertiesWithout(t *testing.T) {
 // TestPropertyOverlong appends what has no encoding; no packet may carry it, and a peer
 // that sends the mark is malformed like any other.
 func TestPropertyOverlong(t *testing.T) {
-	long := make([]byte, 65536)
+	long := bytes.Repeat([]byte{0xEE}, 65536)
 	for name, c := range map[string]struct {
 		ps    Properties
 		where string
