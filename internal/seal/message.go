@@ -69,16 +69,17 @@ func (s *Sealer) sealNew(dst []byte, l *leaves, flags byte, properties, payload 
 		return nil, err
 	}
 	sc := s.scratches.Get().(*scratch)
-	defer s.release(sc)
 	putHeader(sc.header(), s.suite.ID, flags, &k.id, &ses.id, unixTime(s.clock.unix()), seq)
-	return s.encrypt(dst, sc, b, l.topic, properties, payload)
+	dst = slices.Grow(dst, headerLen+plaintext+s.suite.TagSize)
+	out, err := s.encrypt(dst, sc, b, l.topic, properties, payload)
+	s.release(sc)
+	return out, err
 }
 
-// encrypt appends the frame whose header stands in sc.
+// encrypt appends the frame whose header stands in sc. There is room for it.
 func (s *Sealer) encrypt(dst []byte, sc *scratch, b *box, topic string, properties, payload []byte) ([]byte, error) {
 	nonce := sc.finish(&s.suite, topic)
 	header := sc.header()[:]
-	dst = slices.Grow(dst, headerLen+s.contentLen(len(properties), len(payload))+s.suite.TagSize)
 	dst = append(dst, header...)
 	if header[flagsAt]&(flagProperties|flagSigned) == 0 {
 		return b.aead.Seal(dst, nonce, payload, sc.ad), nil
@@ -125,20 +126,22 @@ func (s *Sealer) reseal(dst []byte, m *Message, st stamp) ([]byte, bool, error) 
 	if k == nil {
 		return dst, false, nil // another topic
 	}
-	if s.contentLen(len(m.Properties), len(m.Payload)) > s.suite.MaxPlaintext {
+	plaintext := s.contentLen(len(m.Properties), len(m.Payload))
+	if plaintext > s.suite.MaxPlaintext {
 		return dst, false, ErrTooLarge
 	}
 	b := k.sealing.Load()
 	if session := [12]byte(st.header[sessionAt:]); b == nil || b.session != session {
 		var err error
-		if b, err = s.newBox(k, &session); err != nil {
+		if b, err = s.newBox(k, session); err != nil {
 			return dst, false, err
 		}
 	}
 	sc := s.scratches.Get().(*scratch)
-	defer s.release(sc)
 	*sc.header() = st.header
-	out, err := s.encrypt(dst, sc, b, l.topic, m.Properties, m.Payload)
+	out := slices.Grow(dst, headerLen+plaintext+s.suite.TagSize)
+	out, err := s.encrypt(out, sc, b, l.topic, m.Properties, m.Payload)
+	s.release(sc)
 	if err != nil {
 		return dst, false, err
 	}
@@ -180,70 +183,73 @@ func (s *Sealer) open(dst []byte, m *Message, k kind, r *replay) (opened, error)
 			return opened{}, err
 		}
 	}
-	_, o, err := s.openFrame(dst, l, m.Payload, k, r)
-	return o, err
+	var o opened
+	if _, err := s.openFrame(dst, l, m.Payload, k, r, &o); err != nil {
+		return opened{}, err
+	}
+	return o, nil
 }
 
-// openFrame opens an inspected frame. Nothing is remembered of it, neither here
-// nor in r, before it has proved authentic.
-func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, k kind, r *replay) ([]byte, opened, error) {
+// openFrame opens an inspected frame into o, and returns dst with the plaintext.
+// Nothing is remembered of a frame, neither here nor in r, before it has proved
+// authentic. On an error o is worth nothing.
+func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, k kind, r *replay, o *opened) ([]byte, error) {
 	key := l.find([4]byte(frame[idAt:]))
 	if key == nil {
-		return nil, opened{}, ErrUnknownKey
+		return nil, ErrUnknownKey
 	}
 	if len(adLabel)+headerLen+len(l.topic) > s.suite.MaxAD {
-		return nil, opened{}, ErrTooLarge
+		return nil, ErrTooLarge
 	}
 	sc := s.scratches.Get().(*scratch)
-	defer s.release(sc)
+	copy(sc.header()[:], frame)
+	out, err := s.decrypt(dst, sc, l, key, frame[headerLen:], k, r, o)
+	s.release(sc)
+	return out, err
+}
+
+// decrypt does openFrame's work on the ciphertext of the header in sc.
+func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphertext []byte, k kind, r *replay, o *opened) ([]byte, error) {
+	nonce := sc.finish(&s.suite, l.topic)
 	header := sc.header()[:]
-	copy(header, frame) // decryption in place may overwrite nothing that is needed later
 	if k != atRest {
 		if err := r.check(header, l, k); err != nil {
-			return nil, opened{}, err
+			return nil, err
 		}
 	}
 	b, fresh, err := s.openingBox(key, header)
 	if err != nil {
-		return nil, opened{}, err
+		return nil, err
 	}
-	nonce := sc.finish(&s.suite, l.topic)
-	header = sc.header()[:] // a long topic has moved it
-	out, err := b.aead.Open(dst, nonce, frame[headerLen:], sc.ad)
+	out, err := b.aead.Open(dst, nonce, ciphertext, sc.ad)
 	if err != nil {
-		return nil, opened{}, ErrAuthentication
+		return nil, ErrAuthentication
 	}
 	plain := out[len(dst):]
-	o, err := s.contents(header, l, plain, k)
+	err = s.contents(o, header, l, plain)
 	if err == nil && k != atRest {
 		o.Entry, err = r.commit(header, l, k)
 	}
 	if err != nil {
 		clear(plain)
-		return nil, opened{}, err
+		return nil, err
 	}
 	if fresh {
 		s.topics.keep(l)
 		s.boxes.put(b.hash, b)
 	}
-	return out, o, nil
+	return out, nil
 }
 
-// contents parts an authentic plaintext and checks its signature, but for that of the
-// client's own message at rest, whose signer need not be among the Publishers.
-func (s *Sealer) contents(header []byte, l *leaves, plain []byte, k kind) (o opened, err error) {
-	if k != atRest {
-		o.Publisher, err = s.publishers.verify(header, l.topic, plain)
-		if err != nil {
-			return opened{}, err
-		}
+// contents parts an authentic plaintext and checks its signature.
+func (s *Sealer) contents(o *opened, header []byte, l *leaves, plain []byte) (err error) {
+	o.Publisher, err = s.publishers.verify(header, l.topic, plain)
+	if err != nil {
+		return err
 	}
 	if header[flagsAt]&flagSigned != 0 {
 		plain = plain[signatureLen:]
 	}
 	o.Properties, o.Payload, err = split(plain, header[flagsAt])
-	if err != nil {
-		return opened{}, err
-	}
-	return o, nil
+	return err
 }

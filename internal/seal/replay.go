@@ -3,6 +3,7 @@ package seal
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,6 +46,9 @@ type entry struct {
 func (r *replay) check(header []byte, l *leaves, k kind) error {
 	if err := r.checkAge(header, k); err != nil {
 		return err
+	}
+	if k != retained && r.history(header).inOrder(header) {
+		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -138,7 +142,8 @@ func (r *replay) history(header []byte) *history {
 type history struct {
 	windows     map[[16]byte]*window
 	publishers  map[[12]byte]*publisher
-	first, last *window // most and least recently used
+	first, last *window                // most and least recently used
+	recent      atomic.Pointer[window] // first, for inOrder
 	// horizon is one more than the latest time of a forgotten publisher; 0 if
 	// none has been forgotten.
 	horizon uint64
@@ -157,7 +162,7 @@ func (h *history) judge(header []byte) error {
 	seq := binary.BigEndian.Uint32(header[seqAt:])
 	time := uint64(binary.BigEndian.Uint32(header[timeAt:]))
 	if w := h.find(header); w != nil {
-		if time < w.publisher.horizon {
+		if time < w.horizon {
 			return ErrStale
 		}
 		return w.judge(seq)
@@ -172,6 +177,15 @@ func (h *history) judge(header []byte) error {
 		return ErrStale
 	}
 	return nil
+}
+
+// inOrder says, without the lock, that a message follows on the last one
+// delivered, as most do. What it says may be overtaken; commit has the last word.
+func (h *history) inOrder(header []byte) bool {
+	w := h.recent.Load()
+	return w != nil && w.key == [16]byte(header[idAt:]) &&
+		binary.BigEndian.Uint32(header[seqAt:]) > w.top.Load() &&
+		uint64(binary.BigEndian.Uint32(header[timeAt:])) >= w.horizon
 }
 
 func (h *history) find(header []byte) *window {
@@ -201,7 +215,7 @@ func (h *history) window(header []byte, limit int, late *int) *window {
 		h.publishers[session] = p
 	}
 	p.windows++
-	w := &window{key: [16]byte(header[idAt:]), publisher: p, floor: p.dropped}
+	w := &window{key: [16]byte(header[idAt:]), publisher: p, floor: p.dropped, horizon: p.horizon}
 	h.windows[w.key] = w
 	return w
 }
@@ -220,6 +234,7 @@ func (h *history) touch(w *window, time uint32) {
 		h.last = w
 	}
 	h.first = w
+	h.recent.Store(w)
 }
 
 func (h *history) unlink(w *window) {
@@ -252,7 +267,7 @@ func (h *history) evict(late *int) {
 	*late -= len(w.late)
 	p := w.publisher
 	w.publisher = nil
-	p.dropped = max(p.dropped, w.top)
+	p.dropped = max(p.dropped, w.top.Load())
 	p.windows--
 	if p.windows == 0 {
 		h.horizon = max(h.horizon, p.horizon, uint64(p.time)+1)

@@ -132,7 +132,8 @@ func (s *Sealer) Open(topic string, message []byte) ([]byte, error) {
 
 // AppendOpen appends the payload of a message that arrived on topic to dst.
 func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, error) {
-	out, o, err := s.openString(dst, topic, message)
+	var o opened
+	out, err := s.openString(dst, topic, message, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -145,20 +146,23 @@ func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, e
 // OpenSigned is Open, and names who signed: nil if the message is not signed or
 // the Config has no Publishers to check it against.
 func (s *Sealer) OpenSigned(topic string, message []byte) ([]byte, ed25519.PublicKey, error) {
-	_, o, err := s.openString(nil, topic, message)
-	return o.Payload, o.Publisher, err
+	var o opened
+	if _, err := s.openString(nil, topic, message, &o); err != nil {
+		return nil, nil, err
+	}
+	return o.Payload, o.Publisher, nil
 }
 
-func (s *Sealer) openString(dst []byte, topic string, message []byte) ([]byte, opened, error) {
+func (s *Sealer) openString(dst []byte, topic string, message []byte, o *opened) ([]byte, error) {
 	if err := s.inspect(message); err != nil {
-		return nil, opened{}, err
+		return nil, err
 	}
 	l := s.topics.findString(topic)
 	if l == nil {
 		var err error
 		if l, err = s.derive(topic); err != nil {
-			return nil, opened{}, err
+			return nil, err
 		}
 	}
-	return s.openFrame(dst, l, message, liveAtMostOnce, s.own)
+	return s.openFrame(dst, l, message, liveAtMostOnce, s.own, o)
 }

@@ -72,12 +72,12 @@ type box struct {
 	aead    cipher.AEAD
 }
 
-func (s *Sealer) newBox(k *leafKey, session *[12]byte) (*box, error) {
-	aead, err := s.suite.New(&k.secret, session)
+func (s *Sealer) newBox(k *leafKey, session [12]byte) (*box, error) {
+	aead, err := s.suite.New(&k.secret, &session)
 	if err != nil {
 		return nil, err
 	}
-	return &box{key: k, session: *session, aead: aead}, nil
+	return &box{key: k, session: session, aead: aead}, nil
 }
 
 // sealingBox returns the box of the key's current session.
@@ -85,7 +85,7 @@ func (s *Sealer) sealingBox(k *leafKey, ses *session, alone bool) (*box, error) 
 	if b := k.sealing.Load(); b != nil && b.session == ses.id {
 		return b, nil
 	}
-	b, err := s.newBox(k, &ses.id)
+	b, err := s.newBox(k, ses.id)
 	if err == nil && !alone {
 		k.sealing.Store(b)
 	}
@@ -96,19 +96,18 @@ func (s *Sealer) sealingBox(k *leafKey, ses *session, alone bool) (*box, error) 
 // for this frame and is not remembered.
 func (s *Sealer) openingBox(k *leafKey, header []byte) (b *box, fresh bool, err error) {
 	hash := maphash.Bytes(s.topics.seed, header[idAt:timeAt])
-	session := [12]byte(header[sessionAt:])
 	r := s.boxes.row(hash)
 	for i := range r.slot {
 		b := r.slot[i].Load()
 		if b == nil {
 			break
 		}
-		if b.key == k && b.session == session {
+		if b.key == k && b.session == [12]byte(header[sessionAt:]) {
 			r.touch(i)
 			return b, false, nil
 		}
 	}
-	b, err = s.newBox(k, &session)
+	b, err = s.newBox(k, [12]byte(header[sessionAt:]))
 	if err != nil {
 		return nil, false, err
 	}

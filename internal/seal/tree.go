@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/mqttsec/mqttsec/internal/topic"
@@ -18,9 +19,7 @@ const idLabel = "mqttsec v1 id"
 func mac(out, key *[32]byte, message string) {
 	const inner, outer = 0x36, 0x5C
 	if len(message) > 128 {
-		h := hmac.New(sha256.New, key[:])
-		h.Write([]byte(message))
-		h.Sum(out[:0])
+		*out = longMAC(*key, message)
 		return
 	}
 	var in [sha256.BlockSize + 128]byte
@@ -36,6 +35,13 @@ func mac(out, key *[32]byte, message string) {
 	sum := sha256.Sum256(in[:sha256.BlockSize+n])
 	copy(ex[sha256.BlockSize:], sum[:])
 	*out = sha256.Sum256(ex[:])
+}
+
+func longMAC(key [32]byte, message string) (sum [32]byte) {
+	h := hmac.New(sha256.New, key[:])
+	io.WriteString(h, message)
+	h.Sum(sum[:0])
+	return sum
 }
 
 // leaf derives the secret that label names from a topic's node. The zero byte

@@ -1,6 +1,9 @@
 package seal
 
-import "math/bits"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // windowSize is how far behind the highest sequence number a message may be.
 const windowSize = 1024
@@ -21,8 +24,11 @@ type window struct {
 	publisher  *publisher
 	prev, next *window
 
-	top        uint32 // highest number delivered; 0 if none
+	// top is the highest number delivered, 0 if none. It changes under the lock of
+	// the replay state and is also read without.
+	top        atomic.Uint32
 	floor      uint32 // numbers up to this are refused
+	horizon    uint64 // and those sealed before this time
 	heldCount  int
 	seen, held [windowSize / 64]uint64
 	late       map[uint32]bool // true: pending, false: released
@@ -30,10 +36,11 @@ type window struct {
 
 // judge says whether a message of this number would be delivered.
 func (w *window) judge(seq uint32) error {
-	if seq > w.top {
+	top := w.top.Load()
+	if seq > top {
 		return nil // floor is never above top, but for a new window, which judges it itself
 	}
-	if w.top-seq < windowSize {
+	if top-seq < windowSize {
 		i, bit := place(seq)
 		switch {
 		case seq <= w.floor:
@@ -57,10 +64,10 @@ func (w *window) judge(seq uint32) error {
 // deliver notes a number that judge let pass. It returns how many held numbers
 // became late, at most room of them; the others are forgotten, and so refused.
 func (w *window) deliver(seq uint32, pending bool, room int) (late int) {
-	if seq > w.top {
+	if seq > w.top.Load() {
 		late = w.slide(seq, room)
 	}
-	if w.top-seq >= windowSize { // a late one that had been released
+	if w.top.Load()-seq >= windowSize { // a late one that had been released
 		if pending {
 			w.late[seq] = true
 			return 0
@@ -84,7 +91,7 @@ func (w *window) deliver(seq uint32, pending bool, room int) (late int) {
 
 // slide moves the window up so that seq is its top.
 func (w *window) slide(seq uint32, room int) (late int) {
-	n := seq - w.top
+	n := seq - w.top.Load()
 	if n > windowSize {
 		n = windowSize
 	}
@@ -103,18 +110,19 @@ func (w *window) slide(seq uint32, room int) (late int) {
 		w.held[i] &^= mask
 		n -= count
 	}
-	w.top = seq
+	w.top.Store(seq)
 	return late
 }
 
 // spill moves the held numbers in word i that are about to leave into late. It
 // runs before top moves, so that the old numbers can be told from their places.
 func (w *window) spill(i int, gone uint64, room int) (late int) {
+	top := w.top.Load()
 	for ; gone != 0; gone &= gone - 1 {
 		bit := gone & -gone
 		at := uint32(64*i + bits.TrailingZeros64(bit))
 		// The highest number up to top that has this place.
-		seq := w.top - (w.top-at)%windowSize
+		seq := top - (top-at)%windowSize
 		if late == room {
 			w.heldCount--
 			continue
@@ -131,7 +139,7 @@ func (w *window) spill(i int, gone uint64, room int) (late int) {
 // settle ends the pending state of a number: acknowledged or released. It
 // returns by how much the late numbers changed.
 func (w *window) settle(seq uint32, acknowledged bool) (late int) {
-	if w.top-seq >= windowSize {
+	if w.top.Load()-seq >= windowSize {
 		if _, ok := w.late[seq]; !ok {
 			return 0
 		}
