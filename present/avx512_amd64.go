@@ -38,3 +38,8 @@ func openAVX512(keys *[96]uint64, stream *[64]byte, iv uint64, buf *byte, pieces
 //
 //go:noescape
 func encryptAVX512(rk *[32]uint64, v uint64) uint64
+
+// deriveAVX512 derives Ke, K1 and K2 from key and sets rk to their schedules.
+//
+//go:noescape
+func deriveAVX512(key *[16]byte, rk *[96]uint64)

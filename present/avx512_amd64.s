@@ -143,6 +143,88 @@ DATA counters<>+240(SB)/8, $0x00000000000000ff
 DATA counters<>+248(SB)/8, $0x0000000000000000
 GLOBL counters<>(SB), RODATA|NOPTR, $256
 
+DATA topNibble<>+0(SB)/8, $0x0f00000000000000
+GLOBL topNibble<>(SB), RODATA|NOPTR, $8
+
+DATA notTop<>+0(SB)/8, $0x0080808080808080
+GLOBL notTop<>(SB), RODATA|NOPTR, $8
+
+DATA scheduleCounters<>+0(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+8(SB)/8, $0x4000000000000000
+DATA scheduleCounters<>+16(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+24(SB)/8, $0x8000000000000000
+DATA scheduleCounters<>+32(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+40(SB)/8, $0xc000000000000000
+DATA scheduleCounters<>+48(SB)/8, $0x0000000000000001
+DATA scheduleCounters<>+56(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+64(SB)/8, $0x0000000000000001
+DATA scheduleCounters<>+72(SB)/8, $0x4000000000000000
+DATA scheduleCounters<>+80(SB)/8, $0x0000000000000001
+DATA scheduleCounters<>+88(SB)/8, $0x8000000000000000
+DATA scheduleCounters<>+96(SB)/8, $0x0000000000000001
+DATA scheduleCounters<>+104(SB)/8, $0xc000000000000000
+DATA scheduleCounters<>+112(SB)/8, $0x0000000000000002
+DATA scheduleCounters<>+120(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+128(SB)/8, $0x0000000000000002
+DATA scheduleCounters<>+136(SB)/8, $0x4000000000000000
+DATA scheduleCounters<>+144(SB)/8, $0x0000000000000002
+DATA scheduleCounters<>+152(SB)/8, $0x8000000000000000
+DATA scheduleCounters<>+160(SB)/8, $0x0000000000000002
+DATA scheduleCounters<>+168(SB)/8, $0xc000000000000000
+DATA scheduleCounters<>+176(SB)/8, $0x0000000000000003
+DATA scheduleCounters<>+184(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+192(SB)/8, $0x0000000000000003
+DATA scheduleCounters<>+200(SB)/8, $0x4000000000000000
+DATA scheduleCounters<>+208(SB)/8, $0x0000000000000003
+DATA scheduleCounters<>+216(SB)/8, $0x8000000000000000
+DATA scheduleCounters<>+224(SB)/8, $0x0000000000000003
+DATA scheduleCounters<>+232(SB)/8, $0xc000000000000000
+DATA scheduleCounters<>+240(SB)/8, $0x0000000000000004
+DATA scheduleCounters<>+248(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+256(SB)/8, $0x0000000000000004
+DATA scheduleCounters<>+264(SB)/8, $0x4000000000000000
+DATA scheduleCounters<>+272(SB)/8, $0x0000000000000004
+DATA scheduleCounters<>+280(SB)/8, $0x8000000000000000
+DATA scheduleCounters<>+288(SB)/8, $0x0000000000000004
+DATA scheduleCounters<>+296(SB)/8, $0xc000000000000000
+DATA scheduleCounters<>+304(SB)/8, $0x0000000000000005
+DATA scheduleCounters<>+312(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+320(SB)/8, $0x0000000000000005
+DATA scheduleCounters<>+328(SB)/8, $0x4000000000000000
+DATA scheduleCounters<>+336(SB)/8, $0x0000000000000005
+DATA scheduleCounters<>+344(SB)/8, $0x8000000000000000
+DATA scheduleCounters<>+352(SB)/8, $0x0000000000000005
+DATA scheduleCounters<>+360(SB)/8, $0xc000000000000000
+DATA scheduleCounters<>+368(SB)/8, $0x0000000000000006
+DATA scheduleCounters<>+376(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+384(SB)/8, $0x0000000000000006
+DATA scheduleCounters<>+392(SB)/8, $0x4000000000000000
+DATA scheduleCounters<>+400(SB)/8, $0x0000000000000006
+DATA scheduleCounters<>+408(SB)/8, $0x8000000000000000
+DATA scheduleCounters<>+416(SB)/8, $0x0000000000000006
+DATA scheduleCounters<>+424(SB)/8, $0xc000000000000000
+DATA scheduleCounters<>+432(SB)/8, $0x0000000000000007
+DATA scheduleCounters<>+440(SB)/8, $0x0000000000000000
+DATA scheduleCounters<>+448(SB)/8, $0x0000000000000007
+DATA scheduleCounters<>+456(SB)/8, $0x4000000000000000
+DATA scheduleCounters<>+464(SB)/8, $0x0000000000000007
+DATA scheduleCounters<>+472(SB)/8, $0x8000000000000000
+DATA scheduleCounters<>+480(SB)/8, $0x0000000000000007
+DATA scheduleCounters<>+488(SB)/8, $0xc000000000000000
+GLOBL scheduleCounters<>(SB), RODATA|NOPTR, $496
+
+DATA highHalves<>+0(SB)/8, $0x0000000000000001
+DATA highHalves<>+8(SB)/8, $0x0000000000000003
+DATA highHalves<>+16(SB)/8, $0x0000000000000005
+DATA highHalves<>+24(SB)/8, $0x0000000000000007
+GLOBL highHalves<>(SB), RODATA|NOPTR, $32
+
+DATA lowHalves<>+0(SB)/8, $0x0000000000000002
+DATA lowHalves<>+8(SB)/8, $0x0000000000000004
+DATA lowHalves<>+16(SB)/8, $0x0000000000000006
+DATA lowHalves<>+24(SB)/8, $0x0000000000000000
+GLOBL lowHalves<>(SB), RODATA|NOPTR, $32
+
 DATA sboxNibbles<>+0(SB)/8, $0x0d0a00090b06050c
 DATA sboxNibbles<>+8(SB)/8, $0x02010704080f0e03
 GLOBL sboxNibbles<>(SB), RODATA|NOPTR, $16
@@ -174,6 +256,10 @@ GLOBL nibbleShifts<>(SB), RODATA|NOPTR, $16
 DATA packNibbles<>+0(SB)/8, $0x0a020e060b030f07
 DATA packNibbles<>+8(SB)/8, $0x08000c0409010d05
 GLOBL packNibbles<>(SB), RODATA|NOPTR, $16
+
+DATA packNibblesLow<>+0(SB)/8, $0x0d0509010c040800
+DATA packNibblesLow<>+8(SB)/8, $0x0f070b030e060a02
+GLOBL packNibblesLow<>(SB), RODATA|NOPTR, $16
 
 DATA weighNibbles<>+0(SB)/8, $0x1001100110011001
 DATA weighNibbles<>+8(SB)/8, $0x1001100110011001
@@ -2327,5 +2413,119 @@ oneRounds:
 	VMOVQ               X7, AX
 	BSWAPQ              AX
 	MOVQ                AX, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func deriveAVX512(key *[16]byte, rk *[96]uint64)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, AVX512VL, GFNI
+TEXT ·deriveAVX512(SB), NOSPLIT, $0-16
+	MOVQ            key+0(FP), AX
+	MOVQ            rk+8(FP), CX
+	VBROADCASTI32X4 sboxNibbles<>+0(SB), Z0
+	VBROADCASTI32X4 gatherA<>+0(SB), Z1
+	VBROADCASTI32X4 gatherB<>+0(SB), Z2
+	VBROADCASTI32X4 unitA<>+0(SB), Z3
+	VBROADCASTI32X4 unitB<>+0(SB), Z4
+	VBROADCASTI32X4 lowNibble<>+0(SB), Z5
+	VBROADCASTI32X4 nibbleShifts<>+0(SB), Z6
+	MOVQ            (AX), DX
+	BSWAPQ          DX
+	VPBROADCASTQ    DX, Z7
+	MOVQ            8(AX), AX
+	BSWAPQ          AX
+	VPBROADCASTQ    AX, Z8
+	VPSLLW          $0x04, Z0, Z9
+	VPBROADCASTQ    topNibble<>+0(SB), Z10
+	VPBROADCASTQ    notTop<>+0(SB), Z11
+	VMOVDQA64       Z7, Z12
+
+	// Encrypt 0 to 7 while the schedule runs
+	VMOVDQA64      Z7, Z13
+	VPMULTISHIFTQB Z13, Z6, Z13
+	VPANDD         Z5, Z13, Z13
+	VPXORD         nibbleCounters<>+0(SB), Z13, Z14
+	VPXORD         nibbleCounters<>+64(SB), Z13, Z13
+	LEAQ           scheduleCounters<>+0(SB), AX
+	LEAQ           scheduleCounters<>+496(SB), DX
+
+deriveRounds:
+	VPSHLDQ        $0x3d, Z8, Z12, Z15
+	VPSHLDQ        $0x3d, Z7, Z8, Z8
+	VPXORQ.BCST    (AX), Z15, Z15
+	VPXORQ.BCST    8(AX), Z8, Z8
+	VPSRLQ         $0x04, Z15, Z17
+	VMOVDQA64      Z15, Z16
+	VPTERNLOGD     $0xea, Z11, Z10, Z17
+	VPTERNLOGD     $0xea, Z11, Z10, Z16
+	VPSHUFB        Z16, Z0, Z16
+	VPSHUFB        Z17, Z9, Z17
+	VMOVDQA64      Z15, Z12
+	VPSLLQ         $0x08, Z15, Z7
+	VPSRLQ         $0x08, Z7, Z7
+	VPTERNLOGD     $0xfe, Z17, Z16, Z7
+	VMOVDQA64      Z7, Z15
+	VPMULTISHIFTQB Z15, Z6, Z15
+	VPANDD         Z5, Z15, Z15
+	VPSHUFB        Z14, Z0, Z16
+	VPSHUFB        Z1, Z16, Z14
+	VPSHUFB        Z2, Z16, Z16
+	VGF2P8AFFINEQB $0x00, Z14, Z3, Z14
+	VGF2P8AFFINEQB $0x00, Z16, Z4, Z16
+	VPTERNLOGD     $0x96, Z15, Z16, Z14
+	VPSHUFB        Z13, Z0, Z16
+	VPSHUFB        Z1, Z16, Z13
+	VPSHUFB        Z2, Z16, Z16
+	VGF2P8AFFINEQB $0x00, Z13, Z3, Z13
+	VGF2P8AFFINEQB $0x00, Z16, Z4, Z16
+	VPTERNLOGD     $0x96, Z15, Z16, Z13
+	ADDQ           $0x10, AX
+	CMPQ           AX, DX
+	JNE            deriveRounds
+
+	// Three keys from blocks 1 to 6
+	VBROADCASTI32X4 packNibblesLow<>+0(SB), Z1
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z2
+	VPSHUFB         Z1, Z14, Z14
+	VPMADDUBSW      Z2, Z14, Z14
+	VPMOVWB         Z14, Y14
+	VBROADCASTI32X4 packNibblesLow<>+0(SB), Z1
+	VBROADCASTI32X4 weighNibbles<>+0(SB), Z2
+	VPSHUFB         Z1, Z13, Z13
+	VPMADDUBSW      Z2, Z13, Z13
+	VPMOVWB         Z13, Y13
+	VMOVDQU64       highHalves<>+0(SB), Y7
+	VMOVDQU64       lowHalves<>+0(SB), Y8
+	VPERMI2Q        Y13, Y14, Y7
+	VPERMI2Q        Y13, Y14, Y8
+	VMOVDQA64       Z7, Z12
+	LEAQ            scheduleCounters<>+0(SB), AX
+
+deriveSchedules:
+	VMOVQ        X7, (CX)
+	VPEXTRQ      $0x01, X7, 256(CX)
+	VEXTRACTI128 $0x01, Y7, X1
+	VMOVQ        X1, 512(CX)
+	VPSHLDQ      $0x3d, Z8, Z12, Z1
+	VPSHLDQ      $0x3d, Z7, Z8, Z8
+	VPXORQ.BCST  (AX), Z1, Z1
+	VPXORQ.BCST  8(AX), Z8, Z8
+	VPSRLQ       $0x04, Z1, Z3
+	VMOVDQA64    Z1, Z2
+	VPTERNLOGD   $0xea, Z11, Z10, Z3
+	VPTERNLOGD   $0xea, Z11, Z10, Z2
+	VPSHUFB      Z2, Z0, Z2
+	VPSHUFB      Z3, Z9, Z3
+	VMOVDQA64    Z1, Z12
+	VPSLLQ       $0x08, Z1, Z7
+	VPSRLQ       $0x08, Z7, Z7
+	VPTERNLOGD   $0xfe, Z3, Z2, Z7
+	ADDQ         $0x08, CX
+	ADDQ         $0x10, AX
+	CMPQ         AX, DX
+	JNE          deriveSchedules
+	VMOVQ        X7, (CX)
+	VPEXTRQ      $0x01, X7, 256(CX)
+	VEXTRACTI128 $0x01, Y7, X0
+	VMOVQ        X0, 512(CX)
 	VZEROUPPER
 	RET

@@ -16,9 +16,12 @@ func (p path) String() string { return [...]string{"portable", "avx2", "avx512"}
 // setKey derives Ke, K1 and K2 from key and expands them for the path p.
 func (a *aead) setKey(key *[KeySize]byte, p path) {
 	a.path = p
+	if a.derive(key) {
+		return
+	}
 	var rk roundKeys
 	rk.expand128(key)
-	d := a.derive(&rk)
+	d := p.firstBlocks(&rk)
 	for i, k := range [...]*roundKeys{a.enc(), a.mac(), a.fin()} {
 		var sub [KeySize]byte
 		binary.BigEndian.PutUint64(sub[:8], d[2*i])
@@ -33,8 +36,8 @@ func (a *aead) setKey(key *[KeySize]byte, p path) {
 	}
 }
 
-// derive is the blocks 1 to 6 encrypted.
-func (a *aead) derive(rk *roundKeys) (d [6]uint64) {
+// firstBlocksGeneric are the blocks 1 to 6 encrypted.
+func firstBlocksGeneric(rk *roundKeys) (d [6]uint64) {
 	var lk laneKeys
 	lk.expand(rk)
 	x, y := lk.encrypt2(counters(0), counters(4))

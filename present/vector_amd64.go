@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
+//go:generate go -C _asm run ./avx2 -out ../avx2_amd64.s -stubs ../avx2_amd64.go -pkg present
 //go:generate go -C _asm run ./avx512 -out ../avx512_amd64.s -stubs ../avx512_amd64.go -pkg present
 
 var fastest = detect()
@@ -16,11 +17,42 @@ var fastest = detect()
 // detect asks the processor once, when the program starts.
 func detect() path {
 	switch x := &cpu.X86; {
-	case x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VBMI &&
+	case x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VBMI && x.HasAVX512VBMI2 &&
 		x.HasAVX512BITALG && x.HasAVX512GFNI && x.HasBMI2:
 		return avx512
+	case x.HasAVX2 && x.HasBMI2:
+		return avx2
 	}
 	return portable
+}
+
+func (b *block) encrypt(w uint64) uint64 {
+	if b.path == avx512 {
+		return encryptAVX512((*[32]uint64)(&b.rk), w)
+	}
+	return b.lanes.encryptBlock(w)
+}
+
+// firstBlocks are the blocks 1 to 6 encrypted.
+func (p path) firstBlocks(rk *roundKeys) (d [6]uint64) {
+	if p != avx2 {
+		return firstBlocksGeneric(rk)
+	}
+	var b [16 * BlockSize]byte
+	ctrAVX2((*[32]uint64)(rk), &b[0], &b[0], 1, 0)
+	for i := range d {
+		d[i] = binary.BigEndian.Uint64(b[(i+1)*BlockSize:])
+	}
+	return d
+}
+
+// derive is setKey if the path has a function for it.
+func (a *aead) derive(key *[KeySize]byte) bool {
+	if a.path != avx512 {
+		return false
+	}
+	deriveAVX512(key, &a.rk)
+	return true
 }
 
 // ctr is dst = src XOR the key stream from block 0 on.
@@ -35,6 +67,8 @@ func (a *aead) ctr(dst, src []byte, iv uint64) {
 			return
 		}
 		ctrAVX512((*[32]uint64)(a.enc()), &dst[0], &src[0], len(src), iv)
+	case avx2:
+		ctrGroupsAVX2(a.enc(), dst, src, iv)
 	default:
 		ctrGeneric(a.enc(), &a.lanes.enc, dst, src, iv)
 	}
@@ -45,6 +79,8 @@ func (a *aead) macPieces(p []byte, next uint64) uint64 {
 	switch a.path {
 	case avx512:
 		return macAVX512((*[32]uint64)(a.mac()), &p[0], len(p)/macPiece, next)
+	case avx2:
+		return macPiecesAVX2(a.mac(), p, next)
 	default:
 		return macGeneric(a.mac(), &a.lanes.mac, p, next)
 	}
@@ -55,9 +91,39 @@ func (a *aead) macFinal(v uint64) uint64 {
 	switch a.path {
 	case avx512:
 		return encryptAVX512((*[32]uint64)(a.fin()), v)
+	case avx2:
+		return encryptAVX2((*[32]uint64)(a.fin()), v)
 	default:
 		return a.lanes.fin.encryptBlock(v)
 	}
+}
+
+// ctrGroupsAVX2 gives the assembly whole groups of 16 blocks.
+func ctrGroupsAVX2(rk *roundKeys, dst, src []byte, iv uint64) {
+	const group = 16 * BlockSize
+	if n := len(src) / group; n > 0 {
+		ctrAVX2((*[32]uint64)(rk), &dst[0], &src[0], n, iv)
+		dst, src, iv = dst[n*group:], src[n*group:], iv+uint64(n)*16
+	}
+	if len(src) > 0 {
+		var last [group]byte
+		copy(last[:], src)
+		ctrAVX2((*[32]uint64)(rk), &last[0], &last[0], 1, iv)
+		copy(dst, last[:len(src)])
+	}
+}
+
+// macPiecesAVX2 gives the assembly 32 pieces at a time, and 2 bytes behind
+// them that it may read.
+func macPiecesAVX2(rk *roundKeys, p []byte, next uint64) (sum uint64) {
+	const group = 32 * macPiece
+	if n := (len(p) - 2) / group; n > 0 {
+		sum = macAVX2((*[32]uint64)(rk), &p[0], n*32, next)
+		p, next = p[n*group:], next+uint64(n)*32
+	}
+	var last [group + 2]byte
+	n := copy(last[:], p) / macPiece
+	return sum ^ macAVX2((*[32]uint64)(rk), &last[0], n, next)
 }
 
 // Messages up to smallTotal bytes, header and additional data included, are

@@ -19,6 +19,10 @@ var (
 	constNumbers   Mem
 	constLanes     Mem
 	constCounter   Mem
+
+	constTopNibble, constNotTop     Mem
+	constSchedule                   Mem
+	constHighHalves, constLowHalves Mem
 )
 
 // table declares read-only bytes.
@@ -87,4 +91,37 @@ func declareConstants() {
 		}
 		return 0
 	})
+
+	// The key schedule: what is left of its top byte, and what is not.
+	top := func(in, others byte) func(i int) byte {
+		return func(i int) byte {
+			if i == 7 {
+				return in
+			}
+			return others
+		}
+	}
+	constTopNibble = table("topNibble", 8, top(0x0f, 0))
+	constNotTop = table("notTop", 8, top(0, 0x80))
+	// The counter i enters at k66..k62.
+	constSchedule = table("scheduleCounters", 16*rounds, func(i int) byte {
+		n := i>>4 + 1
+		switch i & 15 {
+		case 0:
+			return byte(n >> 2)
+		case 15:
+			return byte(n << 6)
+		}
+		return 0
+	})
+	half := func(first int) func(i int) byte {
+		return func(i int) byte {
+			if i&7 > 0 {
+				return 0
+			}
+			return byte(first + i>>3*2)
+		}
+	}
+	constHighHalves = table("highHalves", 32, half(1))
+	constLowHalves = table("lowHalves", 32, func(i int) byte { return half(2)(i) & 7 })
 }

@@ -41,6 +41,7 @@ func main() {
 	sealSmall()
 	openSmall()
 	encryptBlock()
+	deriveKeys()
 	Generate()
 }
 

@@ -24,7 +24,7 @@ func byteNibble(s int) int { return s&3<<2 | s&4>>1 | s>>3 }
 // nibbleTables are the constants of the nibble layout.
 var nibbleTables struct {
 	sbox, gatherA, gatherB, unitA, unitB, low, shifts Mem
-	pack, weigh                                       Mem
+	pack, packLow, weigh                              Mem
 	counters, numbers, pieces                         Mem
 }
 
@@ -58,6 +58,7 @@ func declareNibbleTables() {
 	t.pack = table("packNibbles", 16, func(i int) byte {
 		return byte(nibbleByte(2*(7-i>>1) + i&1))
 	})
+	t.packLow = table("packNibblesLow", 16, func(i int) byte { return byte(nibbleByte(i)) })
 	t.weigh = table("weighNibbles", 16, func(i int) byte { return byte(1 + i&1*15) })
 	// Block b counts in nibbles 0 and 1, piece b+1 in nibbles 12 and 13.
 	count := func(nibble, from int) func(i int) byte {
