@@ -13,9 +13,19 @@ var (
 	errPacketTooLarge = fmt.Errorf("%w: more than the server's Maximum Packet Size", ErrTooLarge)
 )
 
+// parse is wire.ParsePublish for a packet on a connection, where QoS 1 and 2 have a
+// packet identifier (MQTT 5, 2.2.1).
+func parse(p wire.Packet, v wire.Version) (wire.PublishPacket, error) {
+	m, err := wire.ParsePublish(p, v)
+	if err == nil && m.QoS > 0 && m.ID == 0 {
+		err = fmt.Errorf("%w: packet identifier 0", wire.ErrMalformed)
+	}
+	return m, err
+}
+
 // publish seals one PUBLISH of the local side.
 func (f *filter) publish(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
-	m, err := wire.ParsePublish(p, c.Version())
+	m, err := parse(p, c.Version())
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +79,7 @@ func (f *filter) sealPublish(v wire.Version, topic []byte, m *wire.PublishPacket
 
 // published opens one PUBLISH of the peer.
 func (f *filter) published(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
-	m, err := wire.ParsePublish(p, c.Version())
+	m, err := parse(p, c.Version())
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +173,7 @@ func (f *filter) withhold(c *layer.Conn, m *wire.PublishPacket, err error) error
 	if m.QoS == 0 {
 		return nil
 	}
-	if !errors.Is(err, ErrReplay) {
+	if !errors.Is(err, errDone) && !errors.Is(err, errPending) {
 		return f.incoming.answers.Incoming(c, m, wire.PayloadFormatInvalid)
 	}
 	switch f.mqtt.Load().again(m.ID) {

@@ -226,7 +226,12 @@ func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphe
 		return nil, ErrAuthentication
 	}
 	plain := out[len(dst):]
-	err = s.contents(o, header, l, plain)
+	if k != atRest { // the client's own, whose signer need not be among the Publishers
+		o.Publisher, err = s.publishers.verify(header, l.topic, plain)
+	}
+	if err == nil {
+		o.Properties, o.Payload, err = contents(plain, header[flagsAt])
+	}
 	if err == nil && k != atRest {
 		o.Entry, err = r.commit(header, l, k)
 	}
@@ -241,15 +246,10 @@ func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphe
 	return out, nil
 }
 
-// contents parts an authentic plaintext and checks its signature.
-func (s *Sealer) contents(o *opened, header []byte, l *leaves, plain []byte) (err error) {
-	o.Publisher, err = s.publishers.verify(header, l.topic, plain)
-	if err != nil {
-		return err
-	}
-	if header[flagsAt]&flagSigned != 0 {
+// contents parts an authentic plaintext.
+func contents(plain []byte, flags byte) (properties, payload []byte, err error) {
+	if flags&flagSigned != 0 {
 		plain = plain[signatureLen:]
 	}
-	o.Properties, o.Payload, err = split(plain, header[flagsAt])
-	return err
+	return split(plain, flags)
 }

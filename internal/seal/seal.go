@@ -99,7 +99,6 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	s.session.Store(newSession())
 	s.own = s.newReplay()
 	s.mqtt = newMQTTSessions(s)
-	s.mqtt = newMQTTSessions(s)
 	// A platform that does not have the cipher says so now, not at the first message.
 	if _, err := suite.New(new([32]byte), new([12]byte)); err != nil {
 		return nil, fmt.Errorf("mqttsec: suite %d: %w", suite.ID, err)
