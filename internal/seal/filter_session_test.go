@@ -1,0 +1,215 @@
+package seal
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/wire"
+)
+
+// TestResendIsTheSameFrame resends at every point at which a client may, and sees whether
+// receivers will know the message again.
+func TestResendIsTheSameFrame(t *testing.T) {
+	for _, v := range versions {
+		for qos := byte(1); qos < 3; qos++ {
+			t.Run(fmt.Sprintf("v%d QoS %d", v, qos), func(t *testing.T) {
+				reject, rejected := rejections()
+				s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject})
+				m := message(qos, "site/7", "x")
+				m.Properties = wire.Properties(nil).AppendPair("k", "v")
+				again := m
+				again.Dup = true
+
+				e := client(t, s, rejected, v, nil, nil)
+				first := e.publish(m).Payload
+				require.Equal(t, first, e.publish(again).Payload, "on the same connection")
+				e = client(t, s, rejected, v, nil, nil)
+				require.Equal(t, first, e.publish(again).Payload, "on the next connection")
+
+				other := again
+				other.Payload = []byte("y")
+				second := e.publish(other).Payload
+				require.NotEqual(t, first[:headerLen], second[:headerLen], "another message under the identifier")
+				e = client(t, s, rejected, v, nil, nil)
+				require.NotEqual(t, second[:headerLen], e.publish(m).Payload[:headerLen], "no DUP: a new message")
+
+				third := e.publish(m).Payload
+				e.write(e.broker, e.ack(wire.Puback+wire.Type(qos-1), 7, 0))
+				e.read(e.app)
+				require.NotEqual(t, third[:headerLen], e.publish(again).Payload[:headerLen], "after the acknowledgement")
+			})
+		}
+	}
+}
+
+// TestRedelivery delivers a message again at every point of its acknowledgement.
+func TestRedelivery(t *testing.T) {
+	for _, v := range versions {
+		for qos := byte(1); qos < 3; qos++ {
+			ack := wire.Puback + wire.Type(qos-1)
+			t.Run(fmt.Sprintf("v%d QoS %d", v, qos), func(t *testing.T) {
+				alice, bob := connectedPair(t, v, Config{})
+				s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: func(r Rejection) { bob.rejected <- r }})
+				bob = client(t, s, bob.rejected, v, nil, nil)
+				m := alice.publish(message(qos, "site/7", "x"))
+				again := m
+				again.Dup = true
+
+				require.Equal(t, "x", string(bob.deliver(m).Payload))
+				bob.write(bob.broker, bob.packet(again))
+				bob.refused(false, "site/7", ErrReplay)
+				bob.quiet() // the application's own acknowledgement is still to come
+
+				bob.app.Close()
+				bob = client(t, s, bob.rejected, v, nil, nil)
+				require.Equal(t, "x", string(bob.deliver(again).Payload), "not acknowledged, so not lost")
+				bob = client(t, s, bob.rejected, v, nil, nil)
+				require.Equal(t, "x", string(bob.deliver(again).Payload), "the same, taken over")
+
+				bob.write(bob.app, bob.ack(ack, 7, 0))
+				require.Equal(t, bob.ack(ack, 7, 0), bob.read(bob.broker))
+				bob.write(bob.broker, bob.packet(again))
+				require.Equal(t, bob.ack(ack, 7, 0), bob.read(bob.broker), "acknowledged again, and dropped")
+				bob.refused(false, "site/7", ErrReplay)
+				if qos == 2 { // the client's own exchange goes on
+					bob.write(bob.broker, bob.ack(wire.Pubrel, 7, 0))
+					require.Equal(t, bob.ack(wire.Pubrel, 7, 0), bob.read(bob.app))
+					bob.write(bob.app, bob.ack(wire.Pubcomp, 7, 0))
+					require.Equal(t, bob.ack(wire.Pubcomp, 7, 0), bob.read(bob.broker))
+				}
+
+				// A copy under another identifier, as for overlapping subscriptions.
+				again.ID = 8
+				bob.write(bob.broker, bob.packet(again))
+				require.Equal(t, bob.ack(ack, 8, 0), bob.read(bob.broker))
+				bob.refused(false, "site/7", ErrReplay)
+				if qos == 2 {
+					bob.write(bob.broker, bob.ack(wire.Pubrel, 8, 0))
+					require.Equal(t, bob.ack(wire.Pubcomp, 8, 0), bob.read(bob.broker))
+				}
+				bob.quiet()
+			})
+		}
+	}
+}
+
+// TestTakenOverConnectionAcknowledgesNothing lets a connection that has been replaced
+// acknowledge a message: that counts for nothing, and the redelivery comes through.
+func TestTakenOverConnectionAcknowledgesNothing(t *testing.T) {
+	alice, old := connectedPair(t, wire.V5, Config{})
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	old = client(t, s, nil, wire.V5, nil, nil)
+	m := alice.publish(message(1, "site/7", "x"))
+	old.deliver(m)
+	bob := client(t, s, nil, wire.V5, nil, nil)
+	old.write(old.app, old.ack(wire.Puback, 7, 0))
+	old.read(old.broker)
+	require.Equal(t, "x", string(bob.deliver(m).Payload))
+}
+
+func TestTwoClientsOfOneSealer(t *testing.T) {
+	alice, _ := connectedPair(t, wire.V5, Config{})
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	m := alice.publish(message(0, "site/7", "x"))
+	for _, id := range []string{"one", "two", "", ""} {
+		e := client(t, s, nil, wire.V5, func(c *wire.ConnectPacket) { c.ClientID = []byte(id) }, nil)
+		require.Equal(t, "x", string(e.deliver(m).Payload), id)
+	}
+}
+
+func TestAssignedClientIdentifier(t *testing.T) {
+	alice, _ := connectedPair(t, wire.V5, Config{})
+	reject, rejected := rejections()
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject})
+	m := alice.publish(message(0, "site/7", "x"))
+	nameless := func(c *wire.ConnectPacket) { c.ClientID = nil }
+	e := client(t, s, nil, wire.V5, nameless, wire.Properties(nil).AppendBytes(wire.AssignedClientIdentifier, []byte("client")))
+	e.deliver(m)
+	e.app.Close()
+	e = client(t, s, rejected, wire.V5, nil, nil)
+	e.write(e.broker, e.packet(m))
+	e.refused(false, "site/7", ErrReplay)
+}
+
+func TestIdleSessionsAreBounded(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	held := &filter{sealer: s}
+	s.mqtt.attach(held, "held", false)
+	for i := range 2 * maxIdle {
+		f := &filter{sealer: s}
+		s.mqtt.detach(f, s.mqtt.attach(f, fmt.Sprint(i), false))
+	}
+	require.Len(t, s.mqtt.byID, maxIdle+1)
+	require.Len(t, s.mqtt.places, maxIdle)
+	require.NotNil(t, s.mqtt.byID["held"])
+	require.NotNil(t, s.mqtt.byID[fmt.Sprint(2*maxIdle-1)])
+	require.Nil(t, s.mqtt.byID["0"])
+}
+
+func TestWill(t *testing.T) {
+	for _, v := range versions {
+		t.Run(fmt.Sprintf("v%d", v), func(t *testing.T) {
+			key := testKey(t, "site/#", 1)
+			s := testSealer(t, Config{Keys: []Key{key}})
+			e := client(t, s, nil, v, nil, nil)
+			var f filter
+			f.sealer = s
+			w := wire.Will{Topic: []byte("site/7"), Payload: []byte("gone"), Properties: wire.Properties(nil).AppendUint(wire.WillDelayInterval, 3).AppendPair("k", "v")}
+			require.NoError(t, f.sealWill(&w))
+			require.Equal(t, wire.Properties(nil).AppendUint(wire.WillDelayInterval, 3), w.Properties)
+			m := message(0, "site/7", "")
+			m.Payload = w.Payload
+			e = client(t, testSealer(t, Config{Keys: []Key{key}}), nil, v, nil, nil)
+			got := e.deliver(m)
+			require.Equal(t, "gone", string(got.Payload))
+		})
+	}
+}
+
+// TestConnectCarriesASealedWill looks at the CONNECT that leaves.
+func TestConnectCarriesASealedWill(t *testing.T) {
+	secret := []byte("the last words")
+	for _, v := range versions {
+		reject, _ := rejections()
+		s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject})
+		for topic, sealed := range map[string]bool{"site/7": true, "other": false} {
+			out := connectWith(t, s, v, &wire.Will{Topic: []byte(topic), Payload: secret})
+			require.Equal(t, !sealed, bytes.Contains(out, secret))
+		}
+	}
+}
+
+// connectWith returns the CONNECT with a Will that reaches the broker.
+func connectWith(t *testing.T, s *Sealer, v wire.Version, w *wire.Will) wire.Packet {
+	t.Helper()
+	e := &end{t: t, v: v}
+	app, broker := tcpEnds(t)
+	conn, err := s.Conn(t.Context(), app)
+	require.NoError(t, err)
+	p, err := (&wire.ConnectPacket{Version: v, ClientID: []byte("client"), Will: w}).Append(nil)
+	require.NoError(t, err)
+	e.write(conn, p)
+	return e.read(broker)
+}
+
+// TestWillThatGrowsTooLarge refuses the connection in the server's place.
+func TestWillThatGrowsTooLarge(t *testing.T) {
+	for v, want := range map[wire.Version]byte{wire.V311: 5, wire.V5: wire.PacketTooLarge} {
+		reject, rejected := rejections()
+		s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject})
+		e := &end{t: t, v: v, rejected: rejected}
+		app, _ := tcpEnds(t)
+		conn, err := s.Conn(t.Context(), app)
+		require.NoError(t, err)
+		p, err := (&wire.ConnectPacket{Version: v, ClientID: []byte("client"), Will: &wire.Will{Topic: []byte("site/7"), Payload: make([]byte, 65535-41)}}).Append(nil)
+		require.NoError(t, err)
+		e.write(conn, p)
+		ack, err := wire.ParseConnack(e.read(conn), v)
+		require.NoError(t, err)
+		require.Equal(t, want, ack.Code)
+		e.refused(true, "site/7", ErrTooLarge)
+	}
+}
