@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
 	"github.com/stretchr/testify/require"
 )
@@ -47,8 +48,14 @@ func newCell(t testing.TB, p place) *cell {
 func (c *cell) topic(name string) string { return c.root + "/" + name }
 
 // sealing is the configuration that all clients of the cell share.
-func (c *cell) sealing() sealing {
-	return sealing{keys: []key{{filter: "e2e/#", secret: sha256.Sum256([]byte(c.root))}}}
+func (c *cell) sealing() sealing { return sealing{Keys: []aesmsg.Key{c.key()}} }
+
+// key is the secret of the cell.
+func (c *cell) key() aesmsg.Key {
+	secret := sha256.Sum256([]byte(c.root))
+	key, err := aesmsg.NewKey("e2e/#", secret[:])
+	require.NoError(c.t, err)
+	return key
 }
 
 // connect makes a protected client, and sees to its end.

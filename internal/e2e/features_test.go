@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
 	"github.com/stretchr/testify/require"
 )
 
@@ -283,7 +284,14 @@ func sessionAcrossRestart(c *cell) {
 // eightMebibytes sends one large message.
 func eightMebibytes(c *cell) {
 	payload := bytes.Repeat([]byte(marker+" & "), 8<<20/len(marker+" & "))
-	sub, pub := c.connect(options{}), c.connect(options{})
+	u := c.broker.URL(c.transport)
+	if b, ok := c.broker.(*brokers.Mosquitto); ok && (c.transport == brokers.WS || c.transport == brokers.WSS) {
+		bridge, err := brokers.NewBridge(b, c.transport)
+		require.NoError(c.t, err)
+		c.t.Cleanup(func() { require.NoError(c.t, bridge.Close()) })
+		u = bridge.URL()
+	}
+	sub, pub := c.connect(options{url: u}), c.connect(options{url: u})
 	require.NoError(c.t, sub.subscribe(c.ctx, c.topic("#"), 1))
 	require.NoError(c.t, pub.publish(c.ctx, message{topic: c.topic("large"), payload: payload, qos: 1}))
 	got, err := sub.inbox().awaitCount(c.ctx, 1)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/eclipse/paho.golang/autopaho"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/mqttsec/mqttsec/aesmsg"
+	"github.com/stretchr/testify/require"
 )
 
 // scheme is what every protection of this module has: the three ways of putting it under an application.
@@ -32,33 +34,32 @@ type suite struct {
 	sealed bool
 }
 
-// sealing is the part of a payload scheme's configuration that the tests turn.
-type sealing struct {
-	keys     []key
-	rejected func(rejection)
+// sealing is the part of a payload scheme's configuration that the tests turn. All packages have the same.
+type sealing = aesmsg.Config
+
+// unsealed is the suite of no scheme at all.
+func unsealed() suite {
+	return suite{name: "plain", new: func(testing.TB, sealing) scheme { return plain{} }}
 }
 
-// key protects the topics that filter matches.
-type key struct {
-	filter string
-	secret [32]byte
+// sealedSuites are the suites that protect payloads.
+func sealedSuites() []suite {
+	return []suite{
+		{name: "aesmsg", sealed: true, new: func(t testing.TB, cfg sealing) scheme { return made(t, aesmsg.New, cfg) }},
+	}
 }
 
-// rejection is what a scheme tells about a message that it withheld.
-type rejection struct {
-	topic string
-	out   bool // the client had sent it
-	err   error
+// made calls a package's New.
+func made[S scheme, C any](t testing.TB, newSealer func(C) (S, error), cfg C) S {
+	t.Helper()
+	s, err := newSealer(cfg)
+	require.NoError(t, err)
+	return s
 }
 
-// plain is no scheme at all: what it wraps is what it was given.
+// plain is no scheme: what it wraps is what it was given.
 type plain struct{}
 
 func (plain) Conn(_ context.Context, conn net.Conn) (net.Conn, error) { return conn, nil }
 func (plain) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig    { return cfg }
 func (plain) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions     { return opts }
-func unsealed() suite                                                 { return suite{name: "plain", new: newPlain} }
-func newPlain(testing.TB, sealing) scheme                             { return plain{} }
-
-// sealed are the suites that protect payloads.
-func sealedSuites() []suite { return []suite{} }

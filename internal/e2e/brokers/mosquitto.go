@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // ErrNoMosquitto is returned by [StartMosquitto] where the program mosquitto is not installed.
@@ -197,14 +198,20 @@ func follow(log io.Reader, ready chan<- struct{}) error {
 	return nil
 }
 
-// Stop ends the process in the orderly way, in which it writes its sessions and retained messages to disk.
+// orderly is how long the broker may take to write its state to disk and exit.
+const orderly = 10 * time.Second
+
+// Stop ends the process in the orderly way, in which it writes its sessions and retained messages to disk. One that
+// does not react is killed, which is an error.
 func (b *Mosquitto) Stop() error {
 	if b.process == nil {
 		return nil
 	}
 	_ = b.process.Process.Signal(syscall.SIGTERM) // fails if it is gone already, which Wait will tell
-	<-b.log                                       // Wait must not be called before everything is read
+	kill := time.AfterFunc(orderly, func() { _ = b.process.Process.Kill() })
+	<-b.log // Wait must not be called before everything is read
 	err := b.process.Wait()
+	kill.Stop()
 	b.process = nil
 	return err
 }
