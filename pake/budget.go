@@ -15,23 +15,25 @@ import (
 //
 //   - per user and source: some are free, then each must wait twice as long
 //     as the one before, up to MaxBackoff;
-//   - per user over all sources, and per source over all users, in the same
-//     way, but only for attempts from a source that the user has not logged in
-//     from during the last 30 days.
+//   - per source over all users, in the same way;
+//   - per user over all sources, in the same way, except that the first
+//     attempt of a source in a day need not wait.
 //
-// So a stranger uses up what strangers share, and his own source, never what
-// a user has at a source that is known to be hers. A user at a source that is
-// new to her waits like a stranger while strangers attack her name; one who
-// shares a source with an attacker (behind one address translator, say) shares
-// the first limit with him.
+// The last two are only for sources that the user has not logged in from
+// during the last 30 days. So strangers use up what strangers share, and their
+// own sources; they keep no user from logging in, neither at a source that is
+// known to be hers nor, the first time, at a new one. Who shares a source with
+// an attacker (behind one address translator, say) shares its limits.
 //
-// One counted attempt is forgotten for every MaxBackoff without an attempt, so
-// in the long run a user's password is guessed at a few times in each
-// MaxBackoff, and as often from each of her known sources. A Budget is safe for
+// One counted attempt is forgotten for every MaxBackoff without an attempt. In
+// the long run, then, a user's password is guessed at about once in each
+// MaxBackoff by all strangers together, as often from each of her known
+// sources, and once a day from every other source. A Budget is safe for
 // concurrent use.
 type Budget struct {
 	store      GuessStore
 	maxBackoff time.Duration
+	refuseNew  bool
 	free       [budgetKeys]uint32
 }
 
@@ -51,6 +53,11 @@ type BudgetConfig struct {
 	// MaxBackoff is the longest wait between two attempts: 15 minutes if
 	// zero. The first wait is one second.
 	MaxBackoff time.Duration
+	// RefuseNewSources makes the limit per user hold for the first attempt
+	// of a source as well. An attacker with very many addresses then gains
+	// nothing from them, but can keep a user from logging in at a source that
+	// is new to her.
+	RefuseNewSources bool
 	// Store keeps the counts: in memory, at most 65536 of them, if nil. A
 	// server that restarts often needs one that lasts, or attackers gain
 	// from each restart.
@@ -96,6 +103,7 @@ func (e *BackoffError) Error() string {
 const (
 	firstBackoff = time.Second
 	knownFor     = 30 * 24 * time.Hour
+	newAfter     = 24 * time.Hour
 
 	keyUserSource = 0
 	keyUser       = 1
@@ -106,7 +114,7 @@ const (
 // NewBudget returns a Budget, or an error for a negative figure or a MaxBackoff
 // below one second.
 func NewBudget(cfg BudgetConfig) (*Budget, error) {
-	b := &Budget{store: cfg.Store, maxBackoff: cfg.MaxBackoff}
+	b := &Budget{store: cfg.Store, maxBackoff: cfg.MaxBackoff, refuseNew: cfg.RefuseNewSources}
 	for i, free := range [budgetKeys]struct{ configured, byDefault int }{
 		keyUserSource: {cfg.Free, 5},
 		keyUser:       {cfg.FreePerUser, 20},
@@ -154,15 +162,19 @@ func (b *Budget) Spend(user, source string) (*Guess, error) {
 	now := time.Now()
 	var wait time.Duration
 	err := b.store.Update(keys, func(records []Guesses) {
+		here := records[keyUserSource]
 		counted := records
-		if now.Before(records[keyUserSource].KnownUntil) {
+		if now.Before(here.KnownUntil) {
 			counted = records[:keyUserSource+1]
 		}
+		isNew := now.Sub(here.Last) >= newAfter && !b.refuseNew
 		keys, wait = keys[:len(counted)], 0
 		for i := range counted {
 			// No later than this, if the clock was set back meanwhile.
 			counted[i].NotBefore = earlier(counted[i].NotBefore, now.Add(b.maxBackoff))
-			wait = max(wait, counted[i].NotBefore.Sub(now))
+			if i != keyUser || !isNew {
+				wait = max(wait, counted[i].NotBefore.Sub(now))
+			}
 		}
 		if wait > 0 {
 			return
@@ -211,7 +223,7 @@ func (r *Guesses) spend(now time.Time, free uint32, maxBackoff time.Duration) {
 		backoff := firstBackoff << min(r.Count-free, 30)
 		r.NotBefore = now.Add(min(backoff, maxBackoff))
 	}
-	forgotten := now.Add(time.Duration(r.Count) * maxBackoff)
+	forgotten := now.Add(max(time.Duration(r.Count)*maxBackoff, newAfter))
 	r.Expires = later(r.KnownUntil, forgotten)
 }
 

@@ -78,11 +78,28 @@ func TestStrangersDoNotLockTheUserOut(t *testing.T) {
 	})
 }
 
-// TestUserAtANewSourceGetsInEventually: a new source of hers waits with the
-// strangers, no longer than MaxBackoff once they pause.
-func TestUserAtANewSourceGetsInEventually(t *testing.T) {
+// TestUserAtANewSource gets in at once, too. If she mistypes there while she is
+// under attack, she waits with the strangers.
+func TestUserAtANewSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget(t, BudgetConfig{})
+		for i := range 10_000 {
+			b.Spend("alice", fmt.Sprint("stranger ", i%997))
+		}
+		succeed(t, b, "alice", "on the road")
+		spend(t, b, "alice", "on the road")
+		succeed(t, b, "alice", "on the road")
+
+		require.Zero(t, spend(t, b, "alice", "office"))
+		require.NotZero(t, spend(t, b, "alice", "office"))
+	})
+}
+
+// TestRefuseNewSources: with it she waits the first time, no longer than
+// MaxBackoff once the strangers pause.
+func TestRefuseNewSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{RefuseNewSources: true})
 		for i := range 10_000 {
 			b.Spend("alice", fmt.Sprint("stranger ", i))
 		}
@@ -97,27 +114,34 @@ func TestUserAtANewSourceGetsInEventually(t *testing.T) {
 	})
 }
 
-// TestGuessesPerUserAreBounded: a month of attack from as many sources as the
-// attacker likes, while the user logs in all the time.
+// TestGuessesPerUserAreBounded: a month of attack from many sources, while the
+// user logs in all the time.
 func TestGuessesPerUserAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(t, BudgetConfig{})
-		const month = 30 * 24 * time.Hour
-		guesses, source := 0, 0
-		succeed(t, b, "alice", "home")
-		for start := time.Now(); time.Since(start) < month; {
-			source++
-			wait := spend(t, b, "alice", fmt.Sprint("stranger ", source))
-			if wait == 0 {
-				guesses++
-				continue
-			}
+	const month, sources = 30 * 24 * time.Hour, 20
+	together := int(month/(15*time.Minute)) + 40
+	for _, test := range []struct {
+		refuse bool
+		most   int
+	}{
+		{true, together},
+		{false, together + 31*sources},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBudget(t, BudgetConfig{RefuseNewSources: test.refuse})
+			guesses := 0
 			succeed(t, b, "alice", "home")
-			time.Sleep(wait)
-		}
-		require.Less(t, guesses, int(month/(15*time.Minute))+40)
-		require.Greater(t, guesses, 100, "the attack took place")
-	})
+			for start := time.Now(); time.Since(start) < month; time.Sleep(5 * time.Minute) {
+				for source := range sources {
+					if spend(t, b, "alice", fmt.Sprint("stranger ", source)) == 0 {
+						guesses++
+					}
+				}
+				succeed(t, b, "alice", "home")
+			}
+			require.Less(t, guesses, test.most)
+			require.Greater(t, guesses, 1000, "the attack took place")
+		})
+	}
 }
 
 // TestGuessesPerSourceAreBounded: one source that tries one password with every
@@ -139,7 +163,7 @@ func TestGuessesPerSourceAreBounded(t *testing.T) {
 // TestKnownSourceIsForgotten after 30 days without a login.
 func TestKnownSourceIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(t, BudgetConfig{FreePerUser: 1})
+		b := newBudget(t, BudgetConfig{FreePerUser: 1, RefuseNewSources: true})
 		succeed(t, b, "alice", "home")
 		time.Sleep(knownFor - time.Hour)
 		spend(t, b, "alice", "stranger")
@@ -309,7 +333,7 @@ func TestStoreThatRepeats(t *testing.T) {
 func TestMemoryStoreIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemoryStore(64)
-		b := newBudget(t, BudgetConfig{Store: store, FreePerUser: 1})
+		b := newBudget(t, BudgetConfig{Store: store, FreePerUser: 1, RefuseNewSources: true})
 		for i := range 10 {
 			succeed(t, b, fmt.Sprint("user ", i), "home")
 		}

@@ -128,7 +128,8 @@ func (c *Client) Finish(msg4 []byte) (key []byte, err error) {
 }
 
 // Abort ends the run and overwrites its secrets; for a run that times out or
-// that the server ended. It does nothing after the end.
+// that the server ended. It waits for a Reply that is under way, and does
+// nothing after the end.
 func (c *Client) Abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

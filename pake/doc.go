@@ -25,8 +25,8 @@
 //
 // # What is protected
 //
-// A run gives an active attacker one guess at the password, which the server
-// sees and can count, and a passive one nothing. Keys stay secret when the
+// A run gives an active attacker one guess at the password, which the side that
+// is attacked sees as an ErrProof and can count, and a passive one nothing. Keys stay secret when the
 // password or the verifier is stolen afterwards. Who steals a verifier cannot
 // log in as the user before guessing the password offline, at the price of one
 // Argon2id a guess; he can play the server to the user at once. Passwords are
