@@ -1,0 +1,154 @@
+package present
+
+import (
+	"context"
+	"crypto"
+	"crypto/cipher"
+	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"net"
+	"time"
+
+	"github.com/eclipse/paho.golang/autopaho"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/mqttsec/mqttsec/internal/plug"
+	"github.com/mqttsec/mqttsec/internal/seal"
+)
+
+// MessageOverhead is by how many bytes a sealed message is longer than its payload. A
+// signature adds SignedOverhead to that, and MQTT v5 properties that move inside add up
+// to 4 bytes to their own length.
+const (
+	MessageOverhead = 34
+	SignedOverhead  = 68
+)
+
+// Config says what a Sealer seals with and what it accepts. Keys is all that most
+// applications set. Each field means what the field of that name in aesmsg.Config does.
+type Config struct {
+	// Keys are the keys, at least one; for each topic the first that matches seals, and
+	// each that matches opens.
+	Keys []Key
+	// Signer, if set, signs every message (Ed25519).
+	Signer crypto.Signer
+	// Publishers, if set, are those whose signed messages alone are accepted.
+	Publishers []ed25519.PublicKey
+	// MaxAge, if not 0, refuses live messages that are older, or as far in the future.
+	MaxAge time.Duration
+	// MaxSessions bounds the memory of what each client has received; 4096 if it is 0.
+	MaxSessions int
+	// AllowClear accepts empty payloads, which cannot be authentic.
+	AllowClear bool
+	// PlainProperties leaves MQTT v5 properties outside, readable and changeable.
+	PlainProperties bool
+	// Rejected, if set, hears of each message that a connection withheld. It must not block.
+	Rejected func(Rejection)
+}
+
+// Sealer seals and opens messages with [NewAEAD], end to end from the publisher to every
+// holder of the topic's key. It has the face of aesmsg.Sealer, the same keys and the same
+// message format but for the cipher, and the same limits of what it protects. It is safe
+// for concurrent use and may serve any number of clients.
+//
+// A message has at most 256 KiB of payload, properties and signature, and its topic at
+// most 65,500 bytes. The 64-bit block is made up for by short sessions: a key serves 2^16
+// cipher calls, about 3,000 messages of 64 bytes, and is then replaced by another that is
+// derived from the topic's.
+type Sealer struct {
+	core *seal.Sealer
+}
+
+// New returns a Sealer, or an error that says what is wrong with the Config. Nothing the
+// Config points to but Signer and Rejected is kept.
+func New(cfg Config) (*Sealer, error) {
+	core, err := seal.New(suite(), seal.Config(cfg))
+	if err != nil {
+		return nil, err
+	}
+	return &Sealer{core}, nil
+}
+
+// suite is suite 2 of the sealed-message format.
+func suite() seal.Suite {
+	return seal.Suite{
+		ID:           2,
+		Label:        "mqttsec v1 present",
+		New:          sessionAEAD,
+		NonceSize:    NonceSize,
+		NonceTail:    4,
+		TagSize:      Overhead,
+		MaxPlaintext: MaxPlaintext,
+		MaxAD:        MaxAD,
+		Calls:        cipherCalls,
+		Budget:       1 << 16,
+	}
+}
+
+// sessionAEAD returns the AEAD of one session: its key is HKDF-SHA-256 (RFC 5869) of the
+// topic's key with the session as salt.
+func sessionAEAD(leaf *[32]byte, session *[12]byte) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, leaf[:], session[:], "", KeySize)
+	if err != nil {
+		return nil, err
+	}
+	return NewAEAD([KeySize]byte(key))
+}
+
+// cipherCalls counts the block cipher calls of one message: key stream and LightMAC.
+func cipherCalls(plaintext, ad int) int {
+	mac := macHeader + ad + plaintext
+	return (plaintext+BlockSize-1)/BlockSize + (mac+macPiece-1)/macPiece + 1
+}
+
+// Seal returns payload sealed for publication on topic. It fails with ErrNoKey if no key's
+// filter matches the topic, ErrTopicName, ErrTooLarge, or the Signer's error.
+func (s *Sealer) Seal(topic string, payload []byte) ([]byte, error) {
+	return s.core.Seal(topic, payload)
+}
+
+// AppendSeal is Seal, appending to dst. It allocates nothing if dst has room for the
+// payload and MessageOverhead and there is no Signer. The space it fills must not overlap
+// payload.
+func (s *Sealer) AppendSeal(dst []byte, topic string, payload []byte) ([]byte, error) {
+	return s.core.AppendSeal(dst, topic, payload)
+}
+
+// Open returns the payload of a sealed message that arrived on topic, once. The errors are
+// ErrNotSealed, ErrMalformed, ErrTooLarge, ErrNoKey, ErrTopicName, ErrUnknownKey,
+// ErrAuthentication, ErrReplay, ErrStale and ErrTooOld.
+func (s *Sealer) Open(topic string, message []byte) ([]byte, error) {
+	return s.core.Open(topic, message)
+}
+
+// AppendOpen is Open, appending to dst. It allocates nothing if dst has room for the
+// message and there are no Publishers. The space it fills must not overlap the message, but
+// for message[26:26] as dst, which decrypts in place.
+func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, error) {
+	return s.core.AppendOpen(dst, topic, message)
+}
+
+// OpenSigned is Open, and returns whose signature the message bears: one of
+// Config.Publishers, or nil if there are none to check it against.
+func (s *Sealer) OpenSigned(topic string, message []byte) (payload []byte, publisher ed25519.PublicKey, err error) {
+	return s.core.OpenSigned(topic, message)
+}
+
+// Wrap returns a copy of cfg, for paho.golang (MQTT v5), whose connections seal what they
+// publish and open what they receive, as aesmsg.Sealer.Wrap does.
+func (s *Sealer) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig {
+	return plug.V5(cfg, s.core)
+}
+
+// WrapV3 is Wrap for paho.mqtt.golang (MQTT 3.1.1).
+func (s *Sealer) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions {
+	return plug.V3(opts, s.core)
+}
+
+// Conn returns conn with the payloads of MQTT 3.1, 3.1.1 or 5 sealed on their way out and
+// opened on their way in, for any library that takes a net.Conn. ctx bounds the TLS
+// handshake if conn is a *tls.Conn that has not done it.
+func (s *Sealer) Conn(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	return s.core.Conn(ctx, conn)
+}
