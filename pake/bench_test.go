@@ -7,6 +7,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"slices"
@@ -52,6 +54,38 @@ func BenchmarkRistretto255BothSides(b *testing.B) { benchmark(b, bothSides(b, pa
 // BenchmarkTLS13Handshake is what a run is measured against: X25519, and an
 // ECDSA P-256 certificate issued by a root of the same kind, over net.Pipe.
 func BenchmarkTLS13Handshake(b *testing.B) { benchmark(b, tlsHandshake(b)) }
+
+// BenchmarkRespond is the server's answer and its refusal of a wrong proof, for a
+// user and for a decoy: the two may not differ.
+func BenchmarkRespond(b *testing.B) {
+	const user, server = "alice", "broker"
+	cfg := pake.Config{Stretch: pake.Stretch{Time: 1, Memory: 1024, Threads: 1}}
+	stored, err := pake.NewVerifier(cfg, user, server, []byte("correct horse"))
+	require.NoError(b, err)
+	decoys, err := pake.NewDecoys(cfg, make([]byte, 32))
+	require.NoError(b, err)
+	msg1, client, err := pake.Start(cfg, user, server, []byte("wrong"))
+	require.NoError(b, err)
+	msg2, _, err := pake.Respond(cfg, user, server, stored, msg1)
+	require.NoError(b, err)
+	msg3, err := client.Reply(msg2)
+	require.NoError(b, err)
+	answer := func(v *pake.Verifier) func() error {
+		return func() error {
+			_, run, err := pake.Respond(cfg, user, server, decoys.Verifier(user, server, v), msg1)
+			if err != nil {
+				return err
+			}
+			if _, _, err := run.Finish(msg3); !errors.Is(err, pake.ErrProof) {
+				return fmt.Errorf("a wrong proof: %v", err)
+			}
+			return nil
+		}
+	}
+	b.Run("user", func(b *testing.B) { benchmark(b, answer(stored)) })
+	b.Run("decoy", func(b *testing.B) { benchmark(b, answer(nil)) })
+	b.Run("user over decoy", func(b *testing.B) { ratio(b, answer(stored), answer(nil)) })
+}
 
 func BenchmarkNewVerifier(b *testing.B) {
 	password := []byte("correct horse battery staple")

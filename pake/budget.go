@@ -104,6 +104,7 @@ const (
 	firstBackoff = time.Second
 	knownFor     = 30 * 24 * time.Hour
 	newAfter     = 24 * time.Hour
+	maxDoublings = 30 // to 34 years; more attempts are not worth remembering
 
 	keyUserSource = 0
 	keyUser       = 1
@@ -215,13 +216,11 @@ func (r *Guesses) spend(now time.Time, free uint32, maxBackoff time.Duration) {
 	if quiet := now.Sub(r.Last); quiet > 0 {
 		r.Count -= uint32(min(int64(quiet/maxBackoff), int64(r.Count)))
 	}
-	r.Count++
+	r.Count = min(r.Count+1, free+maxDoublings)
 	r.Last = now
 	r.NotBefore = time.Time{}
 	if r.Count >= free {
-		// 30 doublings are 34 years, and no overflow.
-		backoff := firstBackoff << min(r.Count-free, 30)
-		r.NotBefore = now.Add(min(backoff, maxBackoff))
+		r.NotBefore = now.Add(min(firstBackoff<<(r.Count-free), maxBackoff))
 	}
 	forgotten := now.Add(max(time.Duration(r.Count)*maxBackoff, newAfter))
 	r.Expires = later(r.KnownUntil, forgotten)

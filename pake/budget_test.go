@@ -366,6 +366,21 @@ func TestRefusedAttemptsStoreNothing(t *testing.T) {
 	})
 }
 
+// TestFloodIsForgotten: a million attempts at a name take no longer to forget
+// than fifty.
+func TestFloodIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r Guesses
+		for range 1_000_000 {
+			r.spend(time.Now(), 20, 15*time.Minute)
+		}
+		require.Equal(t, time.Now().Add(15*time.Minute), r.NotBefore)
+		time.Sleep(50 * 15 * time.Minute)
+		r.spend(time.Now(), 20, 15*time.Minute)
+		require.EqualValues(t, 1, r.Count)
+	})
+}
+
 func TestExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Guesses

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// messages is a good run's four messages, and what they look like changed.
+// changed returns, by name, what may become of a message on its way.
 func changed(message []byte) map[string][]byte {
 	variants := map[string][]byte{
 		"nothing":  nil,
@@ -44,31 +44,35 @@ func TestEveryOctetCounts(t *testing.T) {
 				}
 				good := run{client: cfg, server: cfg, verifier: enrol(t, cfg)}
 				good.mustLogin(t)
-				for number, message := range [][]byte{1: good.msg1, good.msg2, good.msg3, good.msg4} {
+				for i, message := range [][]byte{good.msg1, good.msg2, good.msg3, good.msg4} {
 					for name, variant := range changed(message) {
-						if number == 0 {
-							continue
-						}
-						mask := xor(message, variant)
-						r := run{client: cfg, server: cfg, verifier: good.verifier, tamper: func(n int, m []byte) []byte {
-							if n != number {
-								return m
-							}
-							if mask != nil {
-								return xor(m, mask)
-							}
-							return variant
-						}}
-						require.Error(t, r.login(), "message %d: %s", number, name)
-						require.Nil(t, r.clientKey)
-						if number < 4 {
-							require.Nil(t, r.serverKey)
-							require.Nil(t, r.msg4)
-						}
+						requireRefused(t, cfg, good.verifier, i+1, message, variant, name)
 					}
 				}
 			})
 		}
+	}
+}
+
+// requireRefused does a fresh run in which the message of that number changes as
+// the given one did.
+func requireRefused(t *testing.T, cfg Config, v *Verifier, number int, message, variant []byte, name string) {
+	t.Helper()
+	mask := xor(message, variant)
+	r := run{client: cfg, server: cfg, verifier: v, tamper: func(n int, m []byte) []byte {
+		switch {
+		case n != number:
+			return m
+		case mask != nil:
+			return xor(m, mask)
+		}
+		return variant
+	}}
+	require.Error(t, r.login(), "message %d: %s", number, name)
+	require.Nil(t, r.clientKey)
+	if number < 4 {
+		require.Nil(t, r.serverKey)
+		require.Nil(t, r.msg4)
 	}
 }
 
