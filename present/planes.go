@@ -24,20 +24,26 @@ func (a *planes) encrypt(rk *roundKeys) {
 }
 
 // round sets a to x after a round with the round key k: key addition, S-box,
-// and P, which sends bit 4n+j to 16j+n.
+// and P, which sends bit 4n+j to 16j+n. Four nibbles a turn, so that nearly all
+// addresses and shifts are constants.
 func (a *planes) round(x *planes, k uint64) {
-	for n := range 16 {
-		i := 4 * n & 63
-		y := sbox(group{
-			x[i] ^ uint64(int64(k<<63)>>63),
-			x[i|1] ^ uint64(int64(k<<62)>>63),
-			x[i|2] ^ uint64(int64(k<<61)>>63),
-			x[i|3] ^ uint64(int64(k<<60)>>63),
-		})
-		a[n], a[n+16], a[n+32], a[n+48] = y.r0, y.r1, y.r2, y.r3
-		k >>= 4
+	for q := range 4 {
+		in := (*[16]uint64)(x[16*q:])
+		out := (*[52]uint64)(a[4*q:])
+		y := sbox(group{in[0] ^ keyBit(k, 0), in[1] ^ keyBit(k, 1), in[2] ^ keyBit(k, 2), in[3] ^ keyBit(k, 3)})
+		out[0], out[16], out[32], out[48] = y.r0, y.r1, y.r2, y.r3
+		y = sbox(group{in[4] ^ keyBit(k, 4), in[5] ^ keyBit(k, 5), in[6] ^ keyBit(k, 6), in[7] ^ keyBit(k, 7)})
+		out[1], out[17], out[33], out[49] = y.r0, y.r1, y.r2, y.r3
+		y = sbox(group{in[8] ^ keyBit(k, 8), in[9] ^ keyBit(k, 9), in[10] ^ keyBit(k, 10), in[11] ^ keyBit(k, 11)})
+		out[2], out[18], out[34], out[50] = y.r0, y.r1, y.r2, y.r3
+		y = sbox(group{in[12] ^ keyBit(k, 12), in[13] ^ keyBit(k, 13), in[14] ^ keyBit(k, 14), in[15] ^ keyBit(k, 15)})
+		out[3], out[19], out[35], out[51] = y.r0, y.r1, y.r2, y.r3
+		k >>= 16
 	}
 }
+
+// keyBit is bit i of k in all 64 places.
+func keyBit(k uint64, i uint) uint64 { return uint64(int64(k<<(63-i)) >> 63) }
 
 // transpose turns 64 blocks into planes and back.
 func (a *planes) transpose() {
