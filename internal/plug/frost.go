@@ -1,7 +1,6 @@
 package plug
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -19,25 +18,27 @@ type frost struct {
 	version wire.Version
 }
 
-// freeze protects p for the store. It edits p.
+// freeze protects p for the store. It may edit p.
 func (f frost) freeze(p wire.Packet, out bool) (wire.Packet, error) {
-	return f.neutrally(p, out, f.scheme.Freeze)
+	return f.change(p, out, f.scheme.Freeze)
 }
 
 // thaw is the inverse of freeze.
 func (f frost) thaw(p wire.Packet, out bool) (wire.Packet, error) {
-	return f.neutrally(p, out, f.scheme.Thaw)
+	return f.change(p, out, f.scheme.Thaw)
 }
 
-// neutrally runs change on p with the fields cleared that differ between the moments
-// at which a packet is stored and loaded, and puts them into the result.
-func (f frost) neutrally(p wire.Packet, out bool, change func(string, wire.Version, wire.Packet, bool) (wire.Packet, error)) (wire.Packet, error) {
+// change is what scheme makes of p, which must be delivered as p is. A store may set DUP
+// on a packet that it holds, so the scheme gets it without and the result has it again.
+func (f frost) change(p wire.Packet, out bool, scheme func(string, wire.Version, wire.Packet, bool) (wire.Packet, error)) (wire.Packet, error) {
+	const dup = 0x08
 	m, err := wire.ParsePublish(p, f.version)
 	if err != nil {
 		return nil, err
 	}
-	setDelivery(p, false, len(m.Topic), 0)
-	changed, err := change(f.session, f.version, p, out)
+	flag := p[0] & dup
+	p[0] &^= dup
+	changed, err := scheme(f.session, f.version, p, out)
 	if err != nil {
 		return nil, err
 	}
@@ -45,24 +46,11 @@ func (f frost) neutrally(p wire.Packet, out bool, change func(string, wire.Versi
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errFrost, err)
 	}
-	if c.QoS != m.QoS {
+	if c.QoS != m.QoS || c.ID != m.ID {
 		return nil, errFrost
 	}
-	setDelivery(changed, m.Dup, len(c.Topic), m.ID)
+	changed[0] |= flag
 	return changed, nil
-}
-
-// setDelivery writes DUP and, unless it is of QoS 0, the Packet Identifier into a
-// well-formed PUBLISH with a topic of the given length.
-func setDelivery(p wire.Packet, dup bool, topic int, id uint16) {
-	const dupFlag, qosFlags = 0x08, 0x06
-	p[0] &^= dupFlag
-	if dup {
-		p[0] |= dupFlag
-	}
-	if p[0]&qosFlags != 0 {
-		binary.BigEndian.PutUint16(p.Body()[2+topic:], id)
-	}
 }
 
 // readPublish reads r, which holds one PUBLISH and nothing else.

@@ -29,42 +29,24 @@ type frozenSession struct {
 	errs  log.Logger
 }
 
-// AddToSession adds p, frozen if it is a PUBLISH. One that cannot be frozen is refused
-// before anything is stored, as an invalid argument: autopaho does not take such a
-// message from its queue again.
+// AddToSession adds p, frozen if it is a PUBLISH. One that cannot be frozen is refused as
+// an invalid argument: autopaho does not take such a message from its queue again.
 func (s *frozenSession) AddToSession(ctx context.Context, p session.Packet, resp chan<- packets.ControlPacket) error {
-	if p.Type() == packets.PUBLISH {
-		frozen, err := s.freeze(p)
-		if err != nil {
-			return fmt.Errorf("plug: message not stored: %w: %w", err, paho.ErrInvalidArguments)
-		}
-		p = frozen
+	if p.Type() != packets.PUBLISH {
+		return s.SessionManager.AddToSession(ctx, p, resp)
 	}
-	return s.SessionManager.AddToSession(ctx, p, resp)
-}
-
-func (s *frozenSession) freeze(p session.Packet) (*frozenPacket, error) {
-	var b bytes.Buffer
-	if _, err := p.WriteTo(&b); err != nil {
-		return nil, err
+	stored := &frozenPacket{Packet: p, frost: s.frost}
+	if err := s.SessionManager.AddToSession(ctx, stored, resp); err != nil {
+		return err
 	}
-	m, err := wire.ParsePublish(b.Bytes(), wire.V5)
-	if err != nil {
-		return nil, err
+	if stored.err == nil {
+		return nil
 	}
-	var frozen wire.Packet
-	if len(m.Topic) == 0 {
-		// It can neither be frozen nor sent again; what the store gets is its place.
-		m.Payload, m.Properties = nil, aliasOf(m.Properties)
-		frozen, err = m.Append(nil, wire.V5)
-	} else {
-		frozen, err = s.frost.freeze(b.Bytes(), true)
+	// What has been stored is the message's place only; its transaction ends here.
+	if err := s.SessionManager.PacketReceived(refusal(stored.place), nil); err != nil {
+		s.errs.Printf("plug: refused message %d not removed: %s", stored.place.id, err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	m, err = wire.ParsePublish(frozen, wire.V5)
-	return &frozenPacket{Packet: p, frozen: frozen, topic: len(m.Topic)}, err
+	return fmt.Errorf("plug: message not stored: %w: %w", stored.err, paho.ErrInvalidArguments)
 }
 
 // aliasOf returns the Topic Alias alone.
@@ -77,20 +59,46 @@ func aliasOf(ps wire.Properties) wire.Properties {
 // the client is about to send, and is written as what is to be stored.
 type frozenPacket struct {
 	session.Packet
-	frozen wire.Packet
-	topic  int // length of the topic in frozen
+	frost frost
+	err   error // why it cannot be frozen
+	place skipped
 }
 
-// SetIdentifier sets the identifier of both packets.
-func (p *frozenPacket) SetIdentifier(id uint16) {
-	p.Packet.SetIdentifier(id)
-	setDelivery(p.frozen, false, p.topic, id)
-}
-
-// WriteTo writes the frozen packet.
+// WriteTo writes the frozen packet. By now it has its identifier. If it cannot be frozen
+// its place is written instead, for not every store takes an error from here.
 func (p *frozenPacket) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(p.frozen)
+	var b bytes.Buffer
+	if _, err := p.Packet.WriteTo(&b); err != nil {
+		return 0, err
+	}
+	m, err := wire.ParsePublish(b.Bytes(), wire.V5)
+	if err != nil {
+		return 0, err
+	}
+	var frozen wire.Packet
+	if len(m.Topic) == 0 { // it can neither be frozen nor sent again
+		frozen, err = placeOf(m)
+	} else if frozen, p.err = p.frost.freeze(b.Bytes(), true); p.err != nil {
+		p.place = skipped{m.ID, m.QoS}
+		frozen, err = placeOf(m)
+	}
+	if err != nil {
+		return 0, err
+	}
+	n, err := w.Write(frozen)
 	return int64(n), err
+}
+
+// placeOf returns m without its contents. It does not thaw, and is no clearing of a
+// retained message.
+func placeOf(m wire.PublishPacket) (wire.Packet, error) {
+	m.Retain, m.Payload = false, nil
+	if len(m.Topic) == 0 {
+		m.Properties = aliasOf(m.Properties)
+	} else {
+		m.Properties = nil
+	}
+	return m.Append(nil, wire.V5)
 }
 
 // ConAckReceived makes the session send what it has stored, thawed. What does not thaw
