@@ -13,7 +13,8 @@ import (
 const SecretSize = 32
 
 // Key is the secret of a tree of topics: those that its filter matches. The zero
-// Key is not usable. A Key is a small value that is copied freely.
+// Key is not usable. A Key is a small value that is copied freely, and compared
+// with [Key.Equal].
 //
 // Each topic has a secret of its own, which is derived from the key level by
 // level. Whoever holds a key can therefore hand out a sub-key ([Key.Sub]) that
@@ -24,9 +25,13 @@ const SecretSize = 32
 // how a key is stored.
 type Key struct {
 	filter string
-	// Behind a pointer, for fmt calls no method on a Key in an unexported field
-	// of another struct: it would print an array, and prints a pointer's address.
-	secret *[SecretSize]byte
+	// A function, for fmt calls no method of a Key in an unexported field of another
+	// struct. It would print an array, and for some verbs what a pointer points to.
+	secret func() *[SecretSize]byte
+}
+
+func hide(secret [SecretSize]byte) func() *[SecretSize]byte {
+	return func() *[SecretSize]byte { return &secret }
 }
 
 // NewKey returns the key with this secret for the topics that filter matches.
@@ -41,11 +46,10 @@ func NewKey(filter string, secret []byte) (Key, error) {
 	if len(secret) != SecretSize {
 		return Key{}, fmt.Errorf("%w: the secret has %d bytes, not %d", ErrInvalidKey, len(secret), SecretSize)
 	}
-	k := Key{filter: filter, secret: (*[SecretSize]byte)(append([]byte(nil), secret...))}
-	if k.weak() {
+	if weak(secret) {
 		return Key{}, fmt.Errorf("%w: the secret is one byte repeated", ErrInvalidKey)
 	}
-	return k, nil
+	return Key{filter, hide([SecretSize]byte(secret))}, nil
 }
 
 // GenerateKey returns a new random key for the topics that filter matches. The
@@ -55,9 +59,9 @@ func GenerateKey(filter string) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	k := Key{filter: filter, secret: new([SecretSize]byte)}
-	rand.Read(k.secret[:]) // never fails
-	return k, nil
+	var secret [SecretSize]byte
+	rand.Read(secret[:]) // never fails
+	return Key{filter, hide(secret)}, nil
 }
 
 func keyFilter(filter string) (string, error) {
@@ -68,10 +72,10 @@ func keyFilter(filter string) (string, error) {
 }
 
 // weak reports a secret that was never filled, or filled with a constant.
-func (k Key) weak() bool {
+func weak(secret []byte) bool {
 	var differ byte
-	for _, b := range k.secret {
-		differ |= b ^ k.secret[0]
+	for _, b := range secret {
+		differ |= b ^ secret[0]
 	}
 	return subtle.ConstantTimeByteEq(differ, 0) == 1
 }
@@ -83,10 +87,10 @@ func (k Key) Filter() string { return k.filter }
 // secret. It takes constant time in the secrets.
 func (k Key) Equal(other Key) bool {
 	if k.secret == nil || other.secret == nil {
-		return k.secret == other.secret
+		return k.secret == nil && other.secret == nil
 	}
 	return k.filter == other.filter &&
-		subtle.ConstantTimeCompare(k.secret[:], other.secret[:]) == 1
+		subtle.ConstantTimeCompare(k.secret()[:], other.secret()[:]) == 1
 }
 
 // Sub returns the key of a branch: what the branch's topics are sealed with is
@@ -116,8 +120,7 @@ func (k Key) Sub(filter string) (Key, error) {
 	if to <= from {
 		return Key{}, fmt.Errorf("%w: %q names no branch of %q", ErrInvalidKey, filter, k.filter)
 	}
-	node := walk(*k.secret, prefix, from)
-	return Key{filter: filter, secret: &node}, nil
+	return Key{filter, hide(walk(*k.secret(), prefix, from))}, nil
 }
 
 // walk goes down the tree from node by the levels of name, less the first skip.

@@ -76,7 +76,7 @@ func (s *Sealer) sealNew(dst []byte, l *leaves, flags byte, properties, payload 
 	return out, err
 }
 
-// encrypt appends the frame whose header stands in sc. There is room for it.
+// encrypt appends the frame whose header stands in sc.
 func (s *Sealer) encrypt(dst []byte, sc *scratch, b *box, topic string, properties, payload []byte) ([]byte, error) {
 	nonce := sc.finish(&s.suite, topic)
 	header := sc.header()[:]
@@ -85,11 +85,11 @@ func (s *Sealer) encrypt(dst []byte, sc *scratch, b *box, topic string, properti
 		return b.aead.Seal(dst, nonce, payload, sc.ad), nil
 	}
 
-	// The plaintext is put together where its ciphertext will be.
+	// The plaintext is put together where its ciphertext will be, given room.
 	start := len(dst)
 	plain := dst
 	if header[flagsAt]&flagSigned != 0 {
-		plain = plain[:start+signatureLen]
+		plain = slices.Grow(plain, signatureLen)[:start+signatureLen]
 	}
 	rest := len(plain)
 	if len(properties) > 0 {

@@ -40,7 +40,7 @@ func (k Key) MarshalText() ([]byte, error) {
 	}
 	b := make([]byte, 0, textOverhead+len(k.filter))
 	b = append(b, textVersion)
-	b = append(b, k.secret[:]...)
+	b = append(b, k.secret()[:]...)
 	b = append(b, k.filter...)
 	b = append(b, textSum(b)...)
 	return textEncoding.AppendEncode([]byte(textPrefix), b), nil

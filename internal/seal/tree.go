@@ -81,7 +81,7 @@ func plant(keys []Key, suite byte) ([]tree, error) {
 		if k.secret == nil {
 			return nil, fmt.Errorf("mqttsec: Keys[%d] is the zero Key", i)
 		}
-		trees[i] = tree{filter: k.filter, node: *k.secret}
+		trees[i] = tree{filter: k.filter, node: *k.secret()}
 		trees[i].levels, prefixes[i] = topic.Prefix(k.filter)
 		ids[i] = keyID(&trees[i].node, suite)
 	}
