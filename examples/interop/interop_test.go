@@ -154,7 +154,7 @@ func TestNodeRefuses(t *testing.T) {
 		require.NotEmpty(t, n.ask(t, request{Do: "open", Key: text, Topic: "site/7/temp", Frame: frame[:i]}).Error, "cut at %d", i)
 	}
 	require.Equal(t, "unknown key", n.ask(t, request{Do: "open", Key: text, Topic: "site/8/temp", Frame: frame}).Error)
-	require.Equal(t, "no key for this topic", n.ask(t, request{Do: "open", Key: text, Topic: "home/7", Frame: frame}).Error)
+	require.Equal(t, "no key", n.ask(t, request{Do: "open", Key: text, Topic: "home/7", Frame: frame}).Error)
 
 	mistyped := []byte(text)
 	mistyped[len(mistyped)/2] ^= 1

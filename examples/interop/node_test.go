@@ -50,7 +50,7 @@ type request struct {
 	Key        string     `json:"key"`
 	Filter     string     `json:"filter,omitempty"`
 	Topic      string     `json:"topic,omitempty"`
-	Frame      hexBytes   `json:"frame,omitempty"`
+	Frame      hexBytes   `json:"frame"`
 	Payload    hexBytes   `json:"payload"`
 	Session    hexBytes   `json:"session,omitempty"`
 	Time       uint32     `json:"time"`

@@ -1,6 +1,6 @@
 // Sealed MQTT payloads, version 1, suite 1 (XAES-256-GCM), written a second
-// time with nothing but the crypto that Node brings along. It is a page to
-// copy from when a device or a service in another language has to take part.
+// time with nothing but the crypto that Node brings along: something to copy
+// from when a device or a service in another language has to take part.
 //
 // It has no replay window: a receiver that needs one keeps the sequence
 // numbers it has seen, per key id and session, and refuses the rest.
@@ -44,7 +44,8 @@ const walk = (node, names) => names.reduce((n, level) => hmac(n, Buffer.from(lev
 // topicKeys walks from the secret of a key {filter, secret} down to one topic.
 // Who has a node of that tree has everything below it and nothing beside it.
 export function topicKeys({ filter, secret }, topic) {
-  if (!matches(filter, topic)) throw new Error('no key for this topic');
+  if (topic === '' || /[+#\0]/.test(topic)) throw new Error('topic name');
+  if (!matches(filter, topic)) throw new Error('no key');
   const node = walk(secret, levels(topic).slice(prefix(filter).length));
   const leaf = (...label) => hmac(node, Buffer.concat([Buffer.of(0), ...label.map(l => Buffer.from(l))]));
   return { key: leaf('mqttsec v1 aes'), id: leaf('mqttsec v1 id', [SUITE_AES]).subarray(0, 4) };
@@ -164,8 +165,10 @@ export function seal({ key, topic, payload, session, time, seq, flags = 0, prope
 // keys one of which must have signed.
 export function open({ key, topic, frame, publishers }) {
   if (frame[0] !== MAGIC) throw new Error('not sealed');
-  if (frame.length < HEADER + TAG || frame[1] >> 4 !== SUITE_AES) throw new Error('malformed');
   const header = frame.subarray(0, HEADER), flags = header[1] & 15;
+  if (frame.length < HEADER + (flags & SIGNED ? SIGNATURE : 0) + TAG || frame[1] >> 4 !== SUITE_AES) throw new Error('malformed');
+  const [time, seq] = [header.readUInt32BE(18), header.readUInt32BE(22)];
+  if (seq === 0 || (flags & WILL && seq !== 1)) throw new Error('malformed'); // a Will has a session to itself
   const { key: leaf, id } = topicKeys(key, topic);
   if (!id.equals(header.subarray(2, 6))) throw new Error('unknown key');
 
@@ -174,18 +177,16 @@ export function open({ key, topic, frame, publishers }) {
   gcm.setAAD(associated(header, topic));
   gcm.setAuthTag(frame.subarray(end));
   let plain = gcm.update(frame.subarray(HEADER, end));
-  try { gcm.final(); } catch { throw new Error('authentication failed'); }
+  try { gcm.final(); } catch { throw new Error('authentication'); }
 
-  const message = { flags, session, time: header.readUInt32BE(18), seq: header.readUInt32BE(22) };
-  if (message.seq === 0) throw new Error('malformed');
+  const message = { flags, session, time, seq };
   if (flags & SIGNED) {
-    if (plain.length < SIGNATURE) throw new Error('authentication failed');
     const [who, signature, rest] = [plain.subarray(0, 4), plain.subarray(4, SIGNATURE), plain.subarray(SIGNATURE)];
     message.signer = (publishers ?? []).find(pub => hint(pub).equals(who) &&
       crypto.verify(null, signedText(header, topic, rest), publicKey(pub), signature));
     plain = rest;
   }
-  if (publishers?.length && !message.signer) throw new Error('authentication failed');
+  if (publishers?.length && !message.signer) throw new Error('authentication');
   if (flags & PROPERTIES) {
     const [length, n] = varint(plain);
     if (plain.length < n + length) throw new Error('malformed');
