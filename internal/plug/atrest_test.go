@@ -231,7 +231,11 @@ func TestFrostRefusesAnotherPacket(t *testing.T) {
 	require.NoError(t, err)
 	higher, err := io.ReadAll(encoded(t, publication(2)))
 	require.NoError(t, err)
-	for _, p := range []wire.Packet{nil, {0xC0, 0}, b[:len(b)-1], higher} {
+	other := publication(1)
+	other.PacketID = 7
+	another, err := io.ReadAll(encoded(t, other))
+	require.NoError(t, err)
+	for _, p := range []wire.Packet{nil, {0xC0, 0}, b[:len(b)-1], higher, another} {
 		_, err := frost{scheme: returning{p}, version: wire.V5}.freeze(bytes.Clone(b), true)
 		require.ErrorIs(t, err, errFrost)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -204,6 +205,17 @@ func TestServerNameIsChecked(t *testing.T) {
 	require.ErrorAs(t, err, &unknown, "no TLS configuration means the system's roots")
 }
 
+func TestFailedHandshakeClosesConnection(t *testing.T) {
+	local, remote := net.Pipe()
+	defer remote.Close()
+	go remote.Write([]byte("220 this is another protocol\r\n"))
+	go io.Copy(io.Discard, remote)
+	conn := &closeNoter{Conn: local}
+	_, err := handshake(t.Context(), conn, nil, &url.URL{Host: "h"})
+	require.ErrorAs(t, err, new(tls.RecordHeaderError))
+	require.Equal(t, 1, conn.closed)
+}
+
 // TestHandshakeEndsWithContext has a server that takes everything and never answers.
 func TestHandshakeEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -243,6 +255,7 @@ func TestConnectTimeoutAtServerThatNeverAnswers(t *testing.T) {
 	}
 	t.Run("the dialer's own limit", func(t *testing.T) {
 		o := mqtt.NewClientOptions()
+		o.ConnectTimeout = 0
 		for _, d := range []*net.Dialer{{Timeout: limit}, {Deadline: time.Now().Add(limit)}} {
 			_, err := connectV3(V3(o.SetDialer(d), newSpy("a")), parse(t, "mqtts://"+l.Addr().String()))
 			require.ErrorIs(t, err, context.DeadlineExceeded)

@@ -37,16 +37,16 @@ type Scheme interface {
 // a client stores. session is the client's ClientID as configured; out tells whether
 // the packet is one that the client sends or one that it has received.
 //
-// The packets that both methods see have DUP clear and the Packet Identifier 0
-// whatever those are in truth, because both change while a packet is stored; what
-// the methods set there is put right afterwards. A v5 session re-encodes stored
-// packets: Thaw then finds the same properties, perhaps in another order. p belongs
-// to the method and may be returned or edited.
+// Both methods see packets with DUP clear, whatever it is in truth, because a client
+// sets it on a packet that it has stored. The Packet Identifier is the one that the
+// packet is sent with, or 0 for a message that waits in a queue. A v5 session re-encodes
+// stored packets: Thaw then finds the same properties, perhaps in another order. p
+// belongs to the method and may be returned or edited.
 //
 // Freeze returns p itself when no key covers the topic. Its result must be a PUBLISH
-// of the same QoS. Thaw is the inverse and fails if the packet does not open, that
-// is also when a covered topic comes back unprotected. Both may be called by several
-// goroutines at once.
+// of the same QoS and Packet Identifier. Thaw is the inverse and fails if the packet does
+// not open, which is also when a covered topic comes back unprotected. Both may be called
+// by several goroutines at once.
 type AtRest interface {
 	Freeze(session string, v wire.Version, p wire.Packet, out bool) (wire.Packet, error)
 	Thaw(session string, v wire.Version, p wire.Packet, out bool) (wire.Packet, error)

@@ -35,6 +35,9 @@ func (s *frozenSession) AddToSession(ctx context.Context, p session.Packet, resp
 	if p.Type() != packets.PUBLISH {
 		return s.SessionManager.AddToSession(ctx, p, resp)
 	}
+	if err := wellFormed(p); err != nil {
+		return fmt.Errorf("plug: message not stored: %w: %w", err, paho.ErrInvalidArguments)
+	}
 	stored := &frozenPacket{Packet: p, frost: s.frost}
 	if err := s.SessionManager.AddToSession(ctx, stored, resp); err != nil {
 		return err
@@ -46,7 +49,20 @@ func (s *frozenSession) AddToSession(ctx context.Context, p session.Packet, resp
 	if err := s.SessionManager.PacketReceived(refusal(stored.place), nil); err != nil {
 		s.errs.Printf("plug: refused message %d not removed: %s", stored.place.id, err)
 	}
+	p.SetIdentifier(0)
 	return fmt.Errorf("plug: message not stored: %w: %w", stored.err, paho.ErrInvalidArguments)
+}
+
+// wellFormed tells whether a PUBLISH is one that MQTT knows, before it is too late: it
+// has no place in a store otherwise, and paho's memory store panics when a packet does
+// not write itself.
+func wellFormed(p session.Packet) error {
+	var b bytes.Buffer
+	if _, err := p.WriteTo(&b); err != nil {
+		return err
+	}
+	_, err := wire.ParsePublish(b.Bytes(), wire.V5)
+	return err
 }
 
 // aliasOf returns the Topic Alias alone.

@@ -305,6 +305,11 @@ func TestUnfreezableIsRefused(t *testing.T) {
 		_, err := m.Publish(m.ctx, p)
 		require.ErrorIs(t, err, errTest)
 		require.ErrorIs(t, err, paho.ErrInvalidArguments)
+		p = publication(1)
+		p.Topic = "home/\x00"
+		_, err = m.Publish(m.ctx, p)
+		require.ErrorIs(t, err, wire.ErrMalformed)
+		require.ErrorIs(t, err, paho.ErrInvalidArguments)
 		_, err = m.Publish(m.ctx, publication(1))
 		require.NoError(t, err)
 		requirePublication(t, await(t, s.published), 1, false)
@@ -349,6 +354,11 @@ func TestThawerPassesOtherPackets(t *testing.T) {
 type failingWriter struct{}
 
 func (failingWriter) Write([]byte) (int, error) { return 0, errTest }
+
+func TestRefusalIsOfThePacketsQoS(t *testing.T) {
+	require.IsType(t, (*packets.Puback)(nil), refusal(skipped{1, 1}).Content)
+	require.IsType(t, (*packets.Pubrec)(nil), refusal(skipped{1, 2}).Content)
+}
 
 func TestIdentifier(t *testing.T) {
 	for want, p := range map[uint16]wire.Packet{
