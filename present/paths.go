@@ -11,7 +11,15 @@ const (
 	avx512 // with GFNI, VBMI and BITALG
 )
 
-func (p path) String() string { return [...]string{"portable", "avx2", "avx512"}[p] }
+func (p path) String() string {
+	switch p {
+	case avx2:
+		return "avx2"
+	case avx512:
+		return "avx512"
+	}
+	return "portable"
+}
 
 // setKey derives Ke, K1 and K2 from key and expands them for the path p.
 func (a *aead) setKey(key *[KeySize]byte, p path) {
