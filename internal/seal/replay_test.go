@@ -1,0 +1,556 @@
+package seal
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// head is a header as replay sees it.
+type head struct {
+	key, session byte
+	time, seq    uint32
+	flags        byte
+}
+
+func (h head) bytes() []byte {
+	var b [headerLen]byte
+	putHeader(&b, 1, h.flags, &[4]byte{h.key}, &[12]byte{h.session}, h.time, h.seq)
+	return b[:]
+}
+
+// topicOf gives each key id one topic.
+func (h head) topicOf() *leaves { return &leaves{mark: [16]byte{h.key}} }
+
+// deliver is what opening a message does to r.
+func (h head) deliver(r *replay, k kind) (entry, error) {
+	before, _ := r.snapshot()
+	if err := r.check(h.bytes(), h.topicOf(), k); err != nil {
+		after, _ := r.snapshot()
+		if before != after {
+			panic("check changed the state")
+		}
+		return entry{}, err
+	}
+	return r.commit(h.bytes(), h.topicOf(), k)
+}
+
+// snapshot sums up the sizes of what r holds.
+func (r *replay) snapshot() (sizes [6]int, late int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, h := range []*history{&r.live, &r.wills} {
+		for _, w := range h.windows {
+			late += len(w.late)
+			sizes[4] += w.heldCount
+		}
+	}
+	return [6]int{len(r.live.windows), len(r.wills.windows), len(r.live.publishers), len(r.marks.m), sizes[4], r.late}, late
+}
+
+func newTestReplay(limit int) *replay { return &replay{limit: limit, clock: new(clock)} }
+
+func at(seq uint32) head { return head{key: 1, session: 1, time: 1e9, seq: seq} }
+
+func TestWindowEdges(t *testing.T) {
+	for _, top := range []uint32{1, 2, 63, 64, 65, 1023, 1024, 1025, 5000, 1<<32 - 1} {
+		r := newTestReplay(10)
+		ok := func(seq uint32) { t.Helper(); _, err := at(seq).deliver(r, liveAtMostOnce); require.NoError(t, err, seq) }
+		fails := func(seq uint32, want error) {
+			t.Helper()
+			_, err := at(seq).deliver(r, liveAtMostOnce)
+			require.ErrorIs(t, err, want, seq)
+		}
+		ok(top)
+		fails(top, errDone)
+		if top > 1 {
+			ok(top - 1)
+			fails(top-1, errDone)
+		}
+		if top > 1023 {
+			ok(top - 1023)
+			fails(top-1023, errDone)
+		}
+		if top > 1024 {
+			fails(top-1024, ErrStale)
+			fails(1, ErrStale)
+		}
+		if top < 1<<32-1 {
+			ok(top + 1)
+			fails(top, errDone)
+			if top > 1023 {
+				fails(top-1023, ErrStale)
+			}
+		}
+		if top < 1<<31 {
+			ok(1<<32 - 1) // a jump over everything
+			ok(1<<32 - 1024)
+			fails(top, ErrStale)
+			fails(1<<32-1025, ErrStale)
+		}
+	}
+}
+
+// model is the window by brute force: a set of numbers.
+type model struct {
+	top   uint32
+	state map[uint32]byte // d done, p pending, r released
+}
+
+func (m *model) judge(seq uint32) error {
+	switch m.state[seq] {
+	case 'r':
+		return nil
+	case 'p':
+		return errPending
+	}
+	if seq+windowSize <= m.top {
+		return ErrStale
+	}
+	if m.state[seq] == 'd' {
+		return errDone
+	}
+	return nil
+}
+
+func TestWindowAgainstModel(t *testing.T) {
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		spread := []int{3, 100, 900, 1030, 3000}[seed%5]
+		r, m := newTestReplay(10), model{state: map[uint32]byte{}}
+		entries := map[uint32]entry{}
+		for range 4000 {
+			seq := uint32(max(1, int(m.top)-spread+rng.IntN(spread+5)))
+			if rng.IntN(200) == 0 {
+				seq = m.top + uint32(rng.IntN(2*windowSize))
+			}
+			seq = max(seq, 1)
+			switch op := rng.IntN(6); {
+			case op < 4:
+				k := kind(op & 1) // QoS 0 or higher
+				e, err := at(seq).deliver(r, k)
+				require.Equal(t, m.judge(seq), err, "seed %d: %d at %d", seed, seq, m.top)
+				if err != nil {
+					continue
+				}
+				m.top = max(m.top, seq)
+				m.state[seq] = 'd'
+				if k == liveAcknowledged {
+					m.state[seq] = 'p'
+					entries[seq] = e
+				}
+			default:
+				for s, e := range entries { // any
+					if op == 4 {
+						r.done(e)
+						m.state[s] = 'd'
+						delete(entries, s)
+					} else {
+						r.release(e)
+						if m.state[s] == 'p' {
+							m.state[s] = 'r'
+						}
+					}
+					break
+				}
+			}
+		}
+		held := 0
+		for _, s := range m.state {
+			if s != 'd' {
+				held++
+			}
+		}
+		sizes, late := r.snapshot()
+		require.Equal(t, held, sizes[4], "seed %d", seed)
+		require.Equal(t, late, sizes[5], "seed %d", seed)
+	}
+}
+
+func TestPendingAndDone(t *testing.T) {
+	r := newTestReplay(10)
+	first, err := at(1).deliver(r, liveAcknowledged)
+	require.NoError(t, err)
+	_, err = at(1).deliver(r, liveAcknowledged)
+	require.ErrorIs(t, err, ErrReplay)
+	require.ErrorIs(t, err, errPending)
+	require.NotErrorIs(t, err, errDone)
+
+	r.release(first)
+	second, err := at(1).deliver(r, liveAcknowledged)
+	require.NoError(t, err, "the redelivery after a lost connection")
+	r.done(second)
+	_, err = at(1).deliver(r, liveAcknowledged)
+	require.ErrorIs(t, err, ErrReplay)
+	require.ErrorIs(t, err, errDone)
+	r.release(second)
+	_, err = at(1).deliver(r, liveAcknowledged)
+	require.ErrorIs(t, err, errDone, "release after done does nothing")
+
+	r.done(entry{})
+	r.release(entry{})
+	e, err := at(2).deliver(r, liveAtMostOnce)
+	require.NoError(t, err)
+	require.Equal(t, entry{}, e)
+	_, err = at(2).deliver(r, liveAtMostOnce)
+	require.ErrorIs(t, err, errDone)
+}
+
+// A message that was never acknowledged comes through however far the window has
+// moved on.
+func TestPendingBehindTheWindow(t *testing.T) {
+	r := newTestReplay(10)
+	e, err := at(1).deliver(r, liveAcknowledged)
+	require.NoError(t, err)
+	kept, err := at(2).deliver(r, liveAcknowledged)
+	require.NoError(t, err)
+	for seq := uint32(3); seq < 5000; seq += 7 {
+		_, err := at(seq).deliver(r, liveAtMostOnce)
+		require.NoError(t, err)
+	}
+	_, err = at(1).deliver(r, liveAcknowledged)
+	require.ErrorIs(t, err, errPending)
+	r.release(e)
+	r.release(kept)
+	e, err = at(1).deliver(r, liveAcknowledged)
+	require.NoError(t, err)
+	r.done(e)
+	_, err = at(1).deliver(r, liveAcknowledged)
+	require.ErrorIs(t, err, ErrStale)
+	_, err = at(2).deliver(r, liveAtMostOnce)
+	require.NoError(t, err, "at another QoS")
+	_, err = at(2).deliver(r, liveAtMostOnce)
+	require.ErrorIs(t, err, ErrStale)
+	sizes, late := r.snapshot()
+	require.Zero(t, sizes[4])
+	require.Zero(t, sizes[5])
+	require.Zero(t, late)
+}
+
+// What is held behind the windows is bounded.
+func TestLateIsBounded(t *testing.T) {
+	r := newTestReplay(10)
+	for seq := uint32(1); seq <= maxLate+3*windowSize; seq++ {
+		_, err := at(seq).deliver(r, liveAcknowledged)
+		require.NoError(t, err)
+	}
+	sizes, late := r.snapshot()
+	require.Equal(t, maxLate, late)
+	require.Equal(t, maxLate, sizes[5])
+	require.Equal(t, maxLate+windowSize, sizes[4])
+	_, err := at(maxLate + windowSize).deliver(r, liveAcknowledged)
+	require.ErrorIs(t, err, ErrStale, "beyond the bound it is refused, not accepted")
+}
+
+func TestSessionsAndKeysApart(t *testing.T) {
+	r := newTestReplay(10)
+	for _, h := range []head{{key: 1, session: 1}, {key: 2, session: 1}, {key: 1, session: 2}} {
+		h.seq, h.time = 7, 1e9
+		_, err := h.deliver(r, liveAtMostOnce)
+		require.NoError(t, err)
+		_, err = h.deliver(r, liveAtMostOnce)
+		require.ErrorIs(t, err, errDone)
+	}
+}
+
+// Forgetting a publisher raises the horizon; nothing of it opens again.
+func TestHorizon(t *testing.T) {
+	r := newTestReplay(3)
+	send := func(session byte, time, seq uint32) error {
+		_, err := head{key: 1, session: session, time: time, seq: seq}.deliver(r, liveAtMostOnce)
+		return err
+	}
+	require.NoError(t, send(1, 100, 1))
+	require.NoError(t, send(2, 50, 1))
+	require.NoError(t, send(3, 60, 1))
+	require.NoError(t, send(0, 10, 1), "older than all, but none has been forgotten")
+	// Session 1 is out, and with it time 100.
+	require.ErrorIs(t, send(1, 100, 1), ErrStale)
+	require.ErrorIs(t, send(1, 100, 2), ErrStale)
+	require.ErrorIs(t, send(9, 100, 1), ErrStale)
+	require.ErrorIs(t, send(9, 0, 1), ErrStale, "no clock")
+	require.NoError(t, send(2, 40, 2), "a known session may be as old as it likes")
+	require.NoError(t, send(1, 101, 3), "newer: known again, and 3 is out")
+	require.ErrorIs(t, send(1, 101, 3), errDone)
+	require.ErrorIs(t, send(1, 100, 2), ErrStale, "still refused, though inside the new window")
+	require.NoError(t, send(1, 101, 2))
+	require.ErrorIs(t, send(3, 60, 1), ErrStale)
+	require.LessOrEqual(t, len(r.live.windows), 3)
+	require.LessOrEqual(t, len(r.live.publishers), 3)
+}
+
+// Least recently used goes first.
+func TestEvictionOrder(t *testing.T) {
+	r := newTestReplay(3)
+	send := func(session byte, seq uint32) error {
+		_, err := head{key: 1, session: session, time: 100 + seq, seq: seq}.deliver(r, liveAtMostOnce)
+		return err
+	}
+	for session := byte(1); session <= 3; session++ {
+		require.NoError(t, send(session, 1))
+	}
+	require.NoError(t, send(1, 2))
+	require.NoError(t, send(4, 2))
+	require.ErrorIs(t, send(1, 2), errDone, "still known")
+	require.ErrorIs(t, send(3, 1), errDone, "still known")
+	require.ErrorIs(t, send(2, 1), ErrStale, "forgotten")
+}
+
+// A publisher on more topics than there are windows is not shut out by the clock:
+// its numbers rise across all topics.
+func TestOnePublisherOnManyTopics(t *testing.T) {
+	r := newTestReplay(8)
+	seq := uint32(0)
+	for range 5 {
+		for key := byte(1); key <= 100; key++ {
+			seq++
+			h := head{key: key, session: 1, time: 100, seq: seq}
+			_, err := h.deliver(r, liveAtMostOnce)
+			require.NoError(t, err)
+			_, err = h.deliver(r, liveAtMostOnce)
+			require.ErrorIs(t, err, errDone)
+		}
+	}
+	for old := uint32(1); old <= seq; old++ {
+		_, err := head{key: byte((old-1)%100 + 1), session: 1, time: 100, seq: old}.deliver(r, liveAtMostOnce)
+		require.Error(t, err, old)
+	}
+	require.Len(t, r.live.windows, 8)
+	require.Len(t, r.live.publishers, 1)
+	require.Zero(t, r.live.horizon)
+}
+
+// A window whose client owes acknowledgements is kept rather than another.
+func TestEvictionSparesPending(t *testing.T) {
+	r := newTestReplay(3)
+	e, err := head{key: 1, session: 1, time: 1, seq: 1}.deliver(r, liveAcknowledged)
+	require.NoError(t, err)
+	for i := uint32(2); i < 100; i++ {
+		_, err := head{key: 1, session: byte(i), time: i, seq: 1}.deliver(r, liveAtMostOnce)
+		require.NoError(t, err)
+	}
+	r.release(e)
+	_, err = head{key: 1, session: 1, time: 1, seq: 1}.deliver(r, liveAcknowledged)
+	require.NoError(t, err)
+
+	r = newTestReplay(1) // nothing else to drop
+	e, err = at(1).deliver(r, liveAcknowledged)
+	require.NoError(t, err)
+	_, err = at(3000).deliver(r, liveAtMostOnce) // and it is late
+	require.NoError(t, err)
+	_, err = head{key: 1, session: 2, time: 2e9, seq: 1}.deliver(r, liveAtMostOnce)
+	require.NoError(t, err)
+	r.done(e)
+	sizes, late := r.snapshot()
+	require.Zero(t, sizes[5])
+	require.Zero(t, late)
+	_, err = at(1).deliver(r, liveAcknowledged)
+	require.ErrorIs(t, err, ErrStale)
+}
+
+// Replay never delivers a QoS 0 message twice, whatever the order and however few
+// sessions it may remember.
+func TestNeverTwice(t *testing.T) {
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		r := newTestReplay(1 + rng.IntN(6))
+		delivered := map[head]bool{}
+		accepted := 0
+		for range 5000 {
+			h := head{key: byte(rng.IntN(4)), session: byte(rng.IntN(5)), seq: uint32(1 + rng.IntN(3000))}
+			if rng.IntN(8) == 0 {
+				h.flags, h.seq = flagWill, 1
+			}
+			h.time = (uint32(h.session)*1000 + h.seq) * 7919 % 30 // a message has one time, in no order
+			if _, err := h.deliver(r, liveAtMostOnce); err == nil {
+				accepted++
+				require.False(t, delivered[h], "seed %d: %+v", seed, h)
+				delivered[h] = true
+			}
+			require.LessOrEqual(t, len(r.live.windows), r.limit)
+			require.LessOrEqual(t, len(r.wills.windows), r.limit)
+		}
+		require.Positive(t, accepted)
+	}
+}
+
+func TestRetainedMarks(t *testing.T) {
+	r := newTestReplay(10)
+	deliver := func(h head, k kind) error { _, err := h.deliver(r, k); return err }
+	message := func(session byte, time, seq uint32) head {
+		return head{key: 1, session: session, time: time, seq: seq, flags: flagRetain}
+	}
+	require.ErrorIs(t, deliver(head{key: 1, session: 1, time: 50, seq: 1}, retained), ErrReplay, "not published with RETAIN")
+	require.NoError(t, deliver(message(1, 100, 5), retained))
+	require.NoError(t, deliver(message(1, 100, 5), retained), "each subscription repeats it")
+	require.ErrorIs(t, deliver(message(1, 100, 4), retained), ErrStale, "the session goes backwards")
+	require.NoError(t, deliver(message(1, 90, 6), retained), "the number counts, not the clock")
+	require.ErrorIs(t, deliver(message(2, 89, 9), retained), ErrStale, "another session, older")
+	require.NoError(t, deliver(message(2, 90, 1), retained), "as old")
+	require.NoError(t, deliver(message(3, 91, 1), retained))
+	require.ErrorIs(t, deliver(message(2, 90, 1), retained), ErrStale)
+	require.Empty(t, r.live.windows, "retained messages are not judged by the window")
+
+	other := message(1, 1, 1)
+	other.key = 2
+	require.NoError(t, deliver(other, retained), "another topic")
+
+	// What came live with RETAIN=0 is an ordinary message, and replaces what was retained.
+	require.NoError(t, deliver(message(3, 95, 7), liveAtMostOnce))
+	require.ErrorIs(t, deliver(message(3, 95, 7), liveAtMostOnce), errDone)
+	require.ErrorIs(t, deliver(message(3, 91, 6), retained), ErrStale, "a broker may not roll back")
+	require.NoError(t, deliver(message(3, 95, 7), retained))
+	require.NoError(t, deliver(message(3, 91, 6), liveAtMostOnce), "late, but within the window")
+	require.NoError(t, deliver(message(3, 95, 7), retained), "and the mark has not gone back for it")
+}
+
+// A device publishes "online" as retained and leaves "offline" as its Will.
+func TestRetainedAfterWill(t *testing.T) {
+	r := newTestReplay(10)
+	deliver := func(h head, k kind) error { _, err := h.deliver(r, k); return err }
+	online := head{key: 1, session: 1, time: 101, seq: 1, flags: flagRetain}
+	offline := head{key: 1, session: 2, time: 100, seq: 1, flags: flagRetain | flagWill}
+	require.NoError(t, deliver(online, liveAtMostOnce))
+	require.NoError(t, deliver(offline, liveAtMostOnce), "older than online, and yet its successor")
+	require.ErrorIs(t, deliver(offline, liveAtMostOnce), errDone, "once per session")
+	require.NoError(t, deliver(offline, retained))
+	require.NoError(t, deliver(offline, retained))
+	older := head{key: 1, session: 3, time: 99, seq: 1, flags: flagRetain | flagWill}
+	require.ErrorIs(t, deliver(older, retained), ErrStale, "an earlier connection's Will")
+}
+
+func TestWillOnce(t *testing.T) {
+	r := newTestReplay(3)
+	deliver := func(h head) error { _, err := h.deliver(r, liveAcknowledged); return err }
+	for i := uint32(1); i < 20; i++ {
+		require.NoError(t, deliver(head{key: 1, session: byte(i), time: 1000 + i, seq: 1}))
+	}
+	will := head{key: 1, session: 100, time: 5, seq: 1, flags: flagWill}
+	require.NoError(t, deliver(will), "older than the horizon of live messages")
+	require.ErrorIs(t, deliver(will), errPending)
+	for i := uint32(1); i < 20; i++ {
+		require.NoError(t, deliver(head{key: 1, session: 100 + byte(i), time: 5 + i, seq: 1, flags: flagWill}))
+	}
+	require.ErrorIs(t, deliver(will), ErrStale, "forgotten, so refused")
+}
+
+func TestMarksAreBounded(t *testing.T) {
+	r := newTestReplay(3)
+	for key := range 100 {
+		h := head{key: byte(key), session: 1, time: 1, seq: 1, flags: flagRetain}
+		_, err := h.deliver(r, retained)
+		require.NoError(t, err)
+	}
+	require.Len(t, r.marks.m, 12)
+}
+
+func TestMaxAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := testKey(t, "#", 1)
+		sender := testSealer(t, Config{Keys: []Key{key}})
+		s := testSealer(t, Config{Keys: []Key{key}, MaxAge: 10 * time.Second})
+		seal := func(m Message) []byte {
+			m.Topic, m.Payload = []byte("a"), []byte("x")
+			b, err := sender.seal(nil, &m)
+			require.NoError(t, err)
+			return b
+		}
+		open := func(frame []byte, k kind) error {
+			_, err := s.open(nil, &Message{Topic: []byte("a"), Payload: frame}, k, s.newReplay())
+			return err
+		}
+		var live, ret, will [3][]byte
+		for i := range live {
+			live[i], ret[i], will[i] = seal(Message{}), seal(Message{Retain: true}), seal(Message{Will: true})
+		}
+		require.NoError(t, open(live[0], liveAtMostOnce))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.NoError(t, open(live[0], liveAcknowledged), "just")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.ErrorIs(t, open(live[0], liveAtMostOnce), ErrTooOld)
+		require.ErrorIs(t, open(live[0], liveAcknowledged), ErrTooOld)
+		require.ErrorIs(t, open(ret[0], liveAtMostOnce), ErrTooOld, "RETAIN=0 on arrival: a live message")
+		require.NoError(t, open(ret[0], retained))
+		require.NoError(t, open(will[0], liveAtMostOnce))
+		require.NoError(t, open(live[0], atRest))
+		time.Sleep(1000 * time.Hour)
+		synctest.Wait()
+		require.NoError(t, open(ret[0], retained))
+		require.NoError(t, open(will[0], liveAtMostOnce))
+		require.NoError(t, open(seal(Message{}), liveAtMostOnce))
+		time.Sleep(time.Minute) // the last clock's timer
+	})
+	r := newTestReplay(10)
+	r.maxAge = 10
+	now := uint32(time.Now().Unix())
+	for _, c := range []struct {
+		time uint32
+		want error
+	}{{0, ErrTooOld}, {now + 30, ErrTooOld}, {now - 30, ErrTooOld}, {now + 5, nil}, {now - 5, nil}, {1<<32 - 1, ErrTooOld}, {1, ErrTooOld}} {
+		_, err := head{key: 1, session: 1, time: c.time, seq: c.time%1000 + 1}.deliver(r, liveAtMostOnce)
+		require.Equal(t, c.want, err, c.time)
+	}
+}
+
+// Of many copies opened at once, one gets through.
+func TestConcurrentCopies(t *testing.T) {
+	key := testKey(t, "#", 1)
+	sender, s := testSealer(t, Config{Keys: []Key{key}}), testSealer(t, Config{Keys: []Key{key}})
+	for i := range 50 {
+		frame, err := sender.Seal(fmt.Sprint("topic/", i%3), []byte("x"))
+		require.NoError(t, err)
+		var passed, refused atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				_, err := s.Open(fmt.Sprint("topic/", i%3), frame)
+				switch {
+				case err == nil:
+					passed.Add(1)
+				case errors.Is(err, ErrReplay):
+					refused.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 1, passed.Load())
+		require.EqualValues(t, 7, refused.Load())
+	}
+}
+
+// Releasing, acknowledging, opening and evicting at the same time.
+func TestConcurrentReplay(t *testing.T) {
+	r := newTestReplay(4)
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 2000 {
+				h := head{key: byte(i % 3), session: byte(g + i%4), time: uint32(i), seq: uint32(i + 1)}
+				if r.check(h.bytes(), h.topicOf(), liveAcknowledged) != nil {
+					continue
+				}
+				e, err := r.commit(h.bytes(), h.topicOf(), liveAcknowledged)
+				if err != nil {
+					continue
+				}
+				r.release(e)
+				if i%2 == 0 {
+					r.done(e)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	sizes, late := r.snapshot()
+	require.Equal(t, late, sizes[5])
+	require.LessOrEqual(t, sizes[0], 4)
+}
