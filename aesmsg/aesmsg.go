@@ -71,9 +71,11 @@ type Config struct {
 	MaxAge time.Duration
 
 	// MaxSessions bounds the memory of what has been received, for each MQTT
-	// client: so many publishers' sessions times topics are kept, 4096 if it is 0,
-	// at about 400 bytes each. A message of a forgotten one is refused unless it is
-	// newer than all that was forgotten.
+	// client: so many pairs of a publisher (since its last start) and a topic, 4096
+	// if it is 0, at about 500 bytes each. Beyond, the least recently heard is
+	// forgotten, and a message of a publisher that is not remembered is refused
+	// unless it was sealed after all that was forgotten. So set it to more than a
+	// client hears within a few minutes.
 	MaxSessions int
 
 	// AllowClear lets anybody, the broker included, clear a retained message.
