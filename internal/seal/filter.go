@@ -81,7 +81,7 @@ func (f *filter) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 	switch p.Type() {
 	case wire.Publish:
 		return f.published(c, p)
-	case wire.Puback, wire.Pubrec:
+	case wire.Puback, wire.Pubcomp: // a PUBREC may cross a PUBLISH that is sent again
 		m, err := wire.ParseAck(p, c.Version())
 		if err != nil {
 			return nil, err

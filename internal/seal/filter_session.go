@@ -59,7 +59,7 @@ func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishP
 	return b, nil
 }
 
-// arrived tells that the peer acknowledged a message, which is not sent again then.
+// arrived tells that the exchange of a message is complete: it is not sent again.
 func (m *mqttSession) arrived(id uint16) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
