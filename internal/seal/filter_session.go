@@ -17,14 +17,21 @@ type mqttSession struct {
 	owner    *filter             // the connection that has the session now
 	waiting  map[uint16]entry    // delivered at QoS 1 or 2, not yet acknowledged
 	received map[uint16]struct{} // delivered at QoS 2, PUBREC sent, PUBCOMP not
-	sent     map[uint16]flight   // sealed at QoS 1 or 2, not yet acknowledged
+	sent     map[uint16]flight   // sealed at QoS 1 or 2, the last maxOver of which are over
+	over     []uint16            // the identifiers of those, oldest first
 }
+
+// maxOver is how many messages are remembered after their exchange is complete. The
+// client may not have read the last acknowledgement when its connection ends, and then
+// sends the message again.
+const maxOver = 256
 
 // flight is a message on its way. A client that sends it again must send the same
 // frame, or its receivers would take it for another message.
 type flight struct {
 	stamp  stamp
 	onWire bool // not just stored
+	over   bool // acknowledged
 }
 
 func (m *mqttSession) id() string {
@@ -47,7 +54,7 @@ func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishP
 			return nil, err
 		}
 		if same {
-			m.sent[p.ID] = flight{f.stamp, true}
+			m.sent[p.ID] = flight{stamp: f.stamp, onWire: true}
 			return b, nil
 		}
 	}
@@ -59,11 +66,25 @@ func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishP
 	return b, nil
 }
 
-// arrived tells that the exchange of a message is complete: it is not sent again.
+// arrived tells that the peer has completed the exchange of a message.
 func (m *mqttSession) arrived(id uint16) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.sent, id)
+	f, ok := m.sent[id]
+	if !ok || f.over {
+		return
+	}
+	f.over = true
+	m.sent[id] = f
+	m.over = append(m.over, id)
+	if len(m.over) <= maxOver {
+		return
+	}
+	oldest := m.over[0]
+	m.over = append(m.over[:0], m.over[1:]...)
+	if m.sent[oldest].over { // else it serves another message by now
+		delete(m.sent, oldest)
+	}
 }
 
 // delivered tells that a message went to the local side.

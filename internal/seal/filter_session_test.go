@@ -46,7 +46,8 @@ func TestResendIsTheSameFrame(t *testing.T) {
 					e.write(e.broker, e.ack(wire.Puback, 7, 0))
 				}
 				e.read(e.app)
-				require.NotEqual(t, third[:headerLen], e.publish(again).Payload[:headerLen], "after the acknowledgement")
+				require.Equal(t, third, e.publish(again).Payload, "an acknowledgement that the client has not read")
+				require.NotEqual(t, third[:headerLen], e.publish(m).Payload[:headerLen], "the next message")
 			})
 		}
 	}
@@ -219,4 +220,24 @@ func TestWillThatGrowsTooLarge(t *testing.T) {
 		require.Equal(t, want, ack.Code)
 		e.refused(true, "site/7", ErrTooLarge)
 	}
+}
+
+// TestMessagesThatAreOverAreForgotten completes more exchanges than are remembered.
+func TestMessagesThatAreOverAreForgotten(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	m := s.mqtt.create("client")
+	for round := range 3 {
+		for id := uint16(1); id <= 1000; id++ {
+			p := wire.PublishPacket{QoS: 1, ID: id}
+			_, err := m.seal(s, nil, &Message{Topic: []byte("site/7")}, &p)
+			require.NoError(t, err)
+			if id <= 10 && round == 0 {
+				continue // stay in flight
+			}
+			m.arrived(id)
+			m.arrived(id)
+		}
+	}
+	require.LessOrEqual(t, len(m.sent), maxOver)
+	require.Len(t, m.over, maxOver)
 }
