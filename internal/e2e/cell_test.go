@@ -3,13 +3,11 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
 	"github.com/stretchr/testify/require"
 )
@@ -48,15 +46,7 @@ func newCell(t testing.TB, p place) *cell {
 func (c *cell) topic(name string) string { return c.root + "/" + name }
 
 // sealing is the configuration that all clients of the cell share.
-func (c *cell) sealing() sealing { return sealing{Keys: []aesmsg.Key{c.key()}} }
-
-// key is the secret of the cell.
-func (c *cell) key() aesmsg.Key {
-	secret := sha256.Sum256([]byte(c.root))
-	key, err := aesmsg.NewKey("e2e/#", secret[:])
-	require.NoError(c.t, err)
-	return key
-}
+func (c *cell) sealing() sealing { return testSealing(c.t, c.root) }
 
 // connect makes a protected client, and sees to its end.
 func (c *cell) connect(o options) client {

@@ -276,7 +276,7 @@ func sessionAcrossRestart(c *cell) {
 	for _, text := range want {
 		require.GreaterOrEqual(c.t, countText(got, text), 1)
 		if c.suite.sealed {
-			require.Equal(c.t, 1, countText(got, text))
+			require.Equal(c.t, 1, countText(got, text), text)
 		}
 	}
 }

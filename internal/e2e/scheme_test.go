@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/sha256"
 	"net"
 	"testing"
 
@@ -36,6 +37,21 @@ type suite struct {
 
 // sealing is the part of a payload scheme's configuration that the tests turn. All packages have the same.
 type sealing = aesmsg.Config
+
+// testKey is a key for every topic below e2e/, another one for each name.
+func testKey(t testing.TB, name string) aesmsg.Key {
+	t.Helper()
+	secret := sha256.Sum256([]byte(name))
+	key, err := aesmsg.NewKey("e2e/#", secret[:])
+	require.NoError(t, err)
+	return key
+}
+
+// testSealing is a configuration with that key and nothing else.
+func testSealing(t testing.TB, name string) sealing {
+	t.Helper()
+	return sealing{Keys: []aesmsg.Key{testKey(t, name)}}
+}
 
 // unsealed is the suite of no scheme at all.
 func unsealed() suite {
