@@ -55,6 +55,16 @@ func (m *Message) flags() (f byte) {
 	return f
 }
 
+// putHeader writes the header of a new message.
+func putHeader(h *[headerLen]byte, suite, flags byte, id *[4]byte, session *[12]byte, time, seq uint32) {
+	h[0] = version
+	h[flagsAt] = suite<<4 | flags
+	copy(h[idAt:], id[:])
+	copy(h[sessionAt:], session[:])
+	binary.BigEndian.PutUint32(h[timeAt:], time)
+	binary.BigEndian.PutUint32(h[seqAt:], seq)
+}
+
 // stamp is what makes one sealed frame unlike all others: its header and its tag.
 type stamp struct {
 	header [headerLen]byte

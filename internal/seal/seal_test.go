@@ -4,19 +4,13 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"crypto"
 
 	"github.com/stretchr/testify/require"
 )
@@ -82,101 +76,6 @@ func TestNewRefuses(t *testing.T) {
 	broken.New = func(*[32]byte, *[12]byte) (cipher.AEAD, error) { return nil, errors.New("no such cipher") }
 	_, err = New(broken, Config{Keys: []Key{key}})
 	require.ErrorContains(t, err, "no such cipher")
-}
-
-// A signature for the all-zero public key can be made by anyone: that is why it
-// is refused.
-func TestSmallOrderKeysAreForgeable(t *testing.T) {
-	forged := 0
-	for i := range 64 {
-		signature := make([]byte, 64)
-		signature[0] = 1 // R is the identity, S is 0
-		if ed25519.Verify(make([]byte, 32), []byte{byte(i)}, signature) {
-			forged++
-		}
-	}
-	require.Positive(t, forged)
-}
-
-type otherSigner struct{}
-
-func (otherSigner) Public() crypto.PublicKey { return "rsa" }
-func (otherSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
-	return nil, errors.New("no")
-}
-
-func TestTopics(t *testing.T) {
-	alice, bob := pair(t, "site/#")
-	long := "site/" + strings.Repeat("x", 65530)
-	for topic, want := range map[string]error{
-		"site": nil, "site/": nil, "site/$x": nil, long: nil, "site/" + strings.Repeat("y", 2000): nil,
-		"sit": ErrNoKey, "Site/7": ErrNoKey, "/site/7": ErrNoKey,
-		"": ErrTopicName, "site/+": ErrTopicName, "site/#": ErrTopicName, "site/\x00": ErrTopicName, long + "x": ErrTopicName,
-	} {
-		for range 2 {
-			sealed, err := alice.Seal(topic, []byte("x"))
-			require.ErrorIs(t, err, want, "%.20q", topic)
-			if err != nil {
-				continue
-			}
-			got, err := bob.Open(topic, sealed)
-			require.NoError(t, err)
-			require.Equal(t, "x", string(got))
-		}
-	}
-}
-
-func TestCovers(t *testing.T) {
-	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1), testKey(t, "+/open", 2)}})
-	for range 2 { // the second time from memory
-		for name, want := range map[string]bool{
-			"site": true, "site/7": true, "x/open": true, "site/+": true, "x": false, "$SYS/open": false, "": false,
-			strings.Repeat("x", 2000): false, "site/" + strings.Repeat("x", 2000): true,
-		} {
-			require.Equal(t, want, s.covers([]byte(name)), "%.20q", name)
-		}
-	}
-	require.True(t, s.topics.isForeign([]byte("x")))
-	require.False(t, s.topics.isForeign([]byte(strings.Repeat("x", 2000))), "too long to be kept")
-	require.Nil(t, s.topics.findString("site/7"), "a question is no reason to remember")
-}
-
-// Who has no key cannot drive a topic in use out of the cache.
-func TestForgeriesAreNotRemembered(t *testing.T) {
-	alice, bob := pair(t, "#")
-	frame, err := alice.Seal("a", []byte("x"))
-	require.NoError(t, err)
-	for i := range 100 {
-		topic := fmt.Sprint("forged/", i)
-		forged := bytes.Clone(frame)
-		l, err := bob.derive(topic) // with the right key id even
-		require.NoError(t, err)
-		copy(forged[idAt:], l.keys[0].id[:])
-		_, err = bob.Open(topic, forged)
-		require.ErrorIs(t, err, ErrAuthentication)
-		require.Nil(t, bob.topics.findString(topic))
-	}
-	for i := range bob.boxes.rows {
-		require.Nil(t, bob.boxes.rows[i].slot[0].Load())
-	}
-	_, err = bob.Open("a", frame)
-	require.NoError(t, err)
-	require.NotNil(t, bob.topics.findString("a"))
-}
-
-func TestManyTopicsAndSessions(t *testing.T) {
-	bob := testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}, MaxSessions: 1 << 20})
-	for i := range 3 {
-		alice, _ := pair(t, "#")
-		for j := range 3 * topicRows * ways / 2 {
-			topic := fmt.Sprint("t/", j)
-			sealed, err := alice.Seal(topic, []byte(topic))
-			require.NoError(t, err)
-			got, err := bob.Open(topic, sealed)
-			require.NoError(t, err, "%d %d", i, j)
-			require.Equal(t, topic, string(got))
-		}
-	}
 }
 
 func TestRotation(t *testing.T) {
@@ -280,139 +179,6 @@ func raceEnabled() bool {
 	return kept < 190
 }
 
-// smallSuite has the nonces and the limits of a 64-bit cipher's suite.
-func smallSuite() Suite {
-	s := XAES()
-	s.ID, s.Label, s.NonceTail, s.MaxPlaintext, s.MaxAD = 2, "mqttsec v1 small", 4, 1000, 100
-	s.Budget, s.Calls = 100, func(plaintext, ad int) int { return plaintext }
-	return s
-}
-
-func sessionOf(frame []byte) string { return string(frame[sessionAt:timeAt]) }
-
-func seqOf(frame []byte) uint32 { return binary.BigEndian.Uint32(frame[seqAt:]) }
-
-func TestSessionEndsWithItsBudget(t *testing.T) {
-	s, err := New(smallSuite(), Config{Keys: []Key{testKey(t, "#", 1)}})
-	require.NoError(t, err)
-	used := map[string]int{}
-	last := ""
-	for i := range 200 {
-		n := i % 40
-		sealed, err := s.Seal("a", make([]byte, n))
-		require.NoError(t, err)
-		if _, known := used[sessionOf(sealed)]; !known {
-			require.EqualValues(t, 1, seqOf(sealed))
-		}
-		used[sessionOf(sealed)] += n
-		require.LessOrEqual(t, used[sessionOf(sealed)], 100)
-		last = sessionOf(sealed)
-	}
-	require.Greater(t, len(used), 30)
-
-	big, err := s.Seal("a", make([]byte, 101))
-	require.NoError(t, err)
-	require.NotContains(t, used, sessionOf(big), "a session to itself")
-	require.EqualValues(t, 1, seqOf(big))
-	after, err := s.Seal("a", nil)
-	require.NoError(t, err)
-	require.Equal(t, last, sessionOf(after), "the others go on")
-}
-
-func TestLimits(t *testing.T) {
-	s, err := New(smallSuite(), Config{Keys: []Key{testKey(t, "#", 1)}})
-	require.NoError(t, err)
-	_, err = s.Seal("a", make([]byte, 1000))
-	require.NoError(t, err)
-	_, err = s.Seal("a", make([]byte, 1001))
-	require.ErrorIs(t, err, ErrTooLarge)
-	sealed, err := s.Seal(strings.Repeat("a", 64), nil)
-	require.NoError(t, err)
-	_, err = s.Open(strings.Repeat("a", 64), sealed)
-	require.NoError(t, err)
-	_, err = s.Seal(strings.Repeat("a", 65), nil)
-	require.ErrorIs(t, err, ErrTooLarge)
-	l, err := s.derive(strings.Repeat("a", 65))
-	require.NoError(t, err)
-	copy(sealed[idAt:], l.keys[0].id[:])
-	_, err = s.Open(strings.Repeat("a", 65), sealed)
-	require.ErrorIs(t, err, ErrTooLarge)
-	_, err = s.Open("a", append(sealed, make([]byte, 1001)...))
-	require.ErrorIs(t, err, ErrTooLarge)
-	_, _, err = s.reseal(nil, &Message{Topic: []byte("a"), Payload: make([]byte, 1001)}, stamp{})
-	require.NoError(t, err, "another message, whatever its size")
-}
-
-// A session ends with its last sequence number, and never wraps around.
-func TestSessionEndsWithItsNumbers(t *testing.T) {
-	alice, bob := pair(t, "#")
-	alice.session.Load().seq.Store(math.MaxUint32 - 2)
-	sessions := map[string][]uint32{}
-	for range 5 {
-		sealed, err := alice.Seal("a", nil)
-		require.NoError(t, err)
-		_, err = bob.Open("a", sealed)
-		require.NoError(t, err)
-		sessions[sessionOf(sealed)] = append(sessions[sessionOf(sealed)], seqOf(sealed))
-	}
-	require.Len(t, sessions, 2)
-	for _, numbers := range sessions {
-		require.Contains(t, [][]uint32{{math.MaxUint32 - 1, math.MaxUint32}, {1, 2, 3}}, numbers)
-	}
-}
-
-// No two messages share session and number, however many seal at once and however
-// often the session changes under them.
-func TestNoncesAreUnique(t *testing.T) {
-	s, err := New(smallSuite(), Config{Keys: []Key{testKey(t, "#", 1)}})
-	require.NoError(t, err)
-	var mu sync.Mutex
-	seen := map[string]bool{}
-	used := map[string]int{}
-	var wg sync.WaitGroup
-	for g := range 8 {
-		wg.Go(func() {
-			for i := range 500 {
-				m := Message{Topic: []byte(fmt.Sprint("t/", i%7)), Will: i%50 == 0, Payload: make([]byte, (g+i)%30)}
-				sealed, err := s.seal(nil, &m)
-				if err != nil {
-					panic(err)
-				}
-				mu.Lock()
-				nonce := string(sealed[sessionAt:timeAt]) + string(sealed[seqAt:headerLen])
-				if seen[nonce] {
-					panic("a nonce twice")
-				}
-				seen[nonce] = true
-				used[sessionOf(sealed)] += len(m.Payload)
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	require.Len(t, seen, 4000)
-	for _, n := range used {
-		require.LessOrEqual(t, n, 100)
-	}
-}
-
-func TestSessionsDiffer(t *testing.T) {
-	alice, bob := pair(t, "#")
-	a, err := alice.Seal("a", nil)
-	require.NoError(t, err)
-	b, err := bob.Seal("a", nil)
-	require.NoError(t, err)
-	require.NotEqual(t, sessionOf(a), sessionOf(b))
-	will, err := alice.seal(nil, &Message{Topic: []byte("a"), Will: true})
-	require.NoError(t, err)
-	require.NotEqual(t, sessionOf(a), sessionOf(will))
-	require.EqualValues(t, 1, seqOf(will))
-	next, err := alice.Seal("a", nil)
-	require.NoError(t, err)
-	require.Equal(t, sessionOf(a), sessionOf(next))
-	require.EqualValues(t, 2, seqOf(next), "a Will takes no number")
-}
-
 func TestProperties(t *testing.T) {
 	alice, bob := pair(t, "#")
 	for _, n := range []int{1, 127, 128, 16383, 16384, 70000} {
@@ -453,127 +219,6 @@ func TestMalformedInside(t *testing.T) {
 		require.ErrorIs(t, err, ErrMalformed, name)
 		require.Empty(t, bob.own.live.windows, name)
 	}
-}
-
-func TestSignatures(t *testing.T) {
-	key := testKey(t, "#", 1)
-	private := ed25519.NewKeyFromSeed(count(0, 32))
-	public := private.Public().(ed25519.PublicKey)
-	stranger := ed25519.NewKeyFromSeed(count(1, 32))
-	by := func(s crypto.Signer) *Sealer { return testSealer(t, Config{Keys: []Key{key}, Signer: s}) }
-	for name, c := range map[string]struct {
-		from       *Sealer
-		publishers []ed25519.PublicKey
-		publisher  ed25519.PublicKey
-		err        error
-	}{
-		"known":           {by(private), []ed25519.PublicKey{public}, public, nil},
-		"one of two":      {by(private), []ed25519.PublicKey{stranger.Public().(ed25519.PublicKey), public}, public, nil},
-		"stranger":        {by(stranger), []ed25519.PublicKey{public}, nil, ErrAuthentication},
-		"unsigned":        {by(nil), []ed25519.PublicKey{public}, nil, ErrAuthentication},
-		"nobody asks":     {by(private), nil, nil, nil},
-		"nobody to check": {by(nil), nil, nil, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			to := testSealer(t, Config{Keys: []Key{key}, Publishers: c.publishers})
-			sealed, err := c.from.Seal("a", []byte("payload"))
-			require.NoError(t, err)
-			payload, publisher, err := to.OpenSigned("a", sealed)
-			require.ErrorIs(t, err, c.err)
-			if c.err == nil {
-				require.Equal(t, "payload", string(payload))
-				require.Equal(t, c.publisher, publisher)
-				_, err = to.Open("a", sealed)
-				require.ErrorIs(t, err, ErrReplay)
-			} else {
-				require.Nil(t, payload)
-				require.Empty(t, to.own.live.windows)
-			}
-		})
-	}
-}
-
-// A holder of the key cannot pass on somebody's signature: it covers header and topic.
-func TestSignatureIsBound(t *testing.T) {
-	key := testKey(t, "#", 1)
-	private := ed25519.NewKeyFromSeed(count(0, 32))
-	author := testSealer(t, Config{Keys: []Key{key}, Signer: private})
-	insider := testSealer(t, Config{Keys: []Key{key}})
-	reader := func() *Sealer {
-		return testSealer(t, Config{Keys: []Key{key}, Publishers: []ed25519.PublicKey{private.Public().(ed25519.PublicKey)}})
-	}
-	sealed, err := author.Seal("a", []byte("payload"))
-	require.NoError(t, err)
-	o, err := insider.open(nil, &Message{Topic: []byte("a"), Payload: sealed}, atRest, nil)
-	require.NoError(t, err)
-	plain := o.Payload[:len(o.Payload):len(o.Payload)]
-	require.Equal(t, "payload", string(plain))
-	l, err := insider.derive("a")
-	require.NoError(t, err)
-	b, err := insider.newBox(&l.keys[0], [12]byte(sealed[sessionAt:]))
-	require.NoError(t, err)
-	sc := newScratch()
-	copy(sc.header()[:], sealed)
-	nonce := sc.finish(&insider.suite, "a")
-	whole, err := b.aead.Open(nil, nonce, sealed[headerLen:], sc.ad)
-	require.NoError(t, err)
-	// Sealed again as it was it opens; under any other header or topic it does not.
-	forge := func(topic string, edit func(header []byte)) error {
-		l, err := insider.derive(topic)
-		require.NoError(t, err)
-		copy(sc.header()[:], sealed)
-		copy(sc.header()[idAt:], l.keys[0].id[:])
-		edit(sc.header()[:])
-		b, err := insider.newBox(&l.keys[0], [12]byte(sc.header()[sessionAt:]))
-		require.NoError(t, err)
-		nonce := sc.finish(&insider.suite, topic)
-		_, err = reader().Open(topic, b.aead.Seal(bytes.Clone(sc.header()[:]), nonce, whole, sc.ad))
-		return err
-	}
-	require.NoError(t, forge("a", func([]byte) {}))
-	require.ErrorIs(t, forge("b", func([]byte) {}), ErrAuthentication)
-	require.ErrorIs(t, forge("a", func(h []byte) { h[seqAt+3]++ }), ErrAuthentication)
-	require.ErrorIs(t, forge("a", func(h []byte) { h[timeAt+3]++ }), ErrAuthentication)
-	require.ErrorIs(t, forge("a", func(h []byte) { h[sessionAt]++ }), ErrAuthentication)
-	require.ErrorIs(t, forge("a", func(h []byte) { h[flagsAt] |= flagRetain }), ErrAuthentication)
-	require.ErrorIs(t, forge("a", func(h []byte) { h[flagsAt] |= flagWill }), ErrAuthentication)
-}
-
-// brokenSigner fails in one of the ways a security module can.
-type brokenSigner struct {
-	crypto.Signer
-	err error
-	n   int
-}
-
-func (b brokenSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
-	return make([]byte, b.n), b.err
-}
-
-func TestSignerFails(t *testing.T) {
-	private := ed25519.NewKeyFromSeed(count(0, 32))
-	gone := errors.New("module unplugged")
-	s := testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}, Signer: brokenSigner{private, gone, 64}})
-	dst := make([]byte, 3, 200)
-	_, err := s.AppendSeal(dst, "a", []byte("payload"))
-	require.ErrorIs(t, err, gone)
-	require.NotContains(t, string(dst[:200]), "payload", "no plaintext stays behind")
-	out, err := s.seal(dst, &Message{Topic: []byte("a"), Payload: []byte("payload")})
-	require.ErrorIs(t, err, gone)
-	require.Equal(t, dst, out)
-	s = testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}, Signer: brokenSigner{private, nil, 63}})
-	_, err = s.Seal("a", nil)
-	require.ErrorContains(t, err, "not an Ed25519 signature")
-}
-
-// randomSigner signs with another signature each time, as the standard forbids and
-// a module may.
-type randomSigner struct{ ed25519.PrivateKey }
-
-func (r randomSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
-	b := make([]byte, 64)
-	rand.Read(b)
-	return b, nil
 }
 
 func TestReseal(t *testing.T) {
@@ -630,26 +275,6 @@ func TestReseal(t *testing.T) {
 	require.False(t, same, "not the same frame, so not sent")
 }
 
-func TestClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}})
-		for i := range 50 {
-			sealed, err := s.Seal("a", nil)
-			require.NoError(t, err)
-			require.EqualValues(t, time.Now().Unix(), binary.BigEndian.Uint32(sealed[timeAt:]), i)
-			time.Sleep(time.Duration(i*37) * time.Millisecond)
-			synctest.Wait()
-		}
-		time.Sleep(2 * time.Second) // the timer has run out: nothing is left running
-	})
-	for _, c := range []struct {
-		seconds int64
-		want    uint32
-	}{{0, 0}, {-1, 0}, {946684799, 0}, {946684800, 946684800}, {math.MaxUint32, math.MaxUint32}, {math.MaxUint32 + 1, 0}} {
-		require.Equal(t, c.want, unixTime(c.seconds))
-	}
-}
-
 func TestConcurrentUse(t *testing.T) {
 	alice, bob := pair(t, "#")
 	var wg sync.WaitGroup
@@ -670,28 +295,4 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-func TestCacheGivesUpTheUnused(t *testing.T) {
-	c := newCache[int](1)
-	value := func(i int) *int { return &i }
-	for i := range ways {
-		c.put(0, value(i))
-	}
-	find := func(v int) bool {
-		r := c.row(0)
-		for i := range r.slot {
-			if p := r.slot[i].Load(); p != nil && *p == v {
-				r.touch(i)
-				return true
-			}
-		}
-		return false
-	}
-	for i := ways; i < 10*ways; i++ {
-		require.True(t, find(3), "in use, so kept when %d came", i)
-		c.put(0, value(i))
-		require.True(t, find(i))
-	}
-	require.False(t, find(0))
 }

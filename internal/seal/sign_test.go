@@ -1,0 +1,155 @@
+package seal
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A signature for the all-zero public key can be made by anyone: that is why it
+// is refused.
+func TestSmallOrderKeysAreForgeable(t *testing.T) {
+	forged := 0
+	for i := range 64 {
+		signature := make([]byte, 64)
+		signature[0] = 1 // R is the identity, S is 0
+		if ed25519.Verify(make([]byte, 32), []byte{byte(i)}, signature) {
+			forged++
+		}
+	}
+	require.Positive(t, forged)
+}
+
+type otherSigner struct{}
+
+func (otherSigner) Public() crypto.PublicKey { return "rsa" }
+func (otherSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("no")
+}
+
+func TestSignatures(t *testing.T) {
+	key := testKey(t, "#", 1)
+	private := ed25519.NewKeyFromSeed(count(0, 32))
+	public := private.Public().(ed25519.PublicKey)
+	stranger := ed25519.NewKeyFromSeed(count(1, 32))
+	by := func(s crypto.Signer) *Sealer { return testSealer(t, Config{Keys: []Key{key}, Signer: s}) }
+	for name, c := range map[string]struct {
+		from       *Sealer
+		publishers []ed25519.PublicKey
+		publisher  ed25519.PublicKey
+		err        error
+	}{
+		"known":           {by(private), []ed25519.PublicKey{public}, public, nil},
+		"one of two":      {by(private), []ed25519.PublicKey{stranger.Public().(ed25519.PublicKey), public}, public, nil},
+		"stranger":        {by(stranger), []ed25519.PublicKey{public}, nil, ErrAuthentication},
+		"unsigned":        {by(nil), []ed25519.PublicKey{public}, nil, ErrAuthentication},
+		"nobody asks":     {by(private), nil, nil, nil},
+		"nobody to check": {by(nil), nil, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			to := testSealer(t, Config{Keys: []Key{key}, Publishers: c.publishers})
+			sealed, err := c.from.Seal("a", []byte("payload"))
+			require.NoError(t, err)
+			payload, publisher, err := to.OpenSigned("a", sealed)
+			require.ErrorIs(t, err, c.err)
+			if c.err == nil {
+				require.Equal(t, "payload", string(payload))
+				require.Equal(t, c.publisher, publisher)
+				_, err = to.Open("a", sealed)
+				require.ErrorIs(t, err, ErrReplay)
+			} else {
+				require.Nil(t, payload)
+				require.Empty(t, to.own.live.windows)
+			}
+		})
+	}
+}
+
+// A holder of the key cannot pass on somebody's signature: it covers header and topic.
+func TestSignatureIsBound(t *testing.T) {
+	key := testKey(t, "#", 1)
+	private := ed25519.NewKeyFromSeed(count(0, 32))
+	author := testSealer(t, Config{Keys: []Key{key}, Signer: private})
+	insider := testSealer(t, Config{Keys: []Key{key}})
+	reader := func() *Sealer {
+		return testSealer(t, Config{Keys: []Key{key}, Publishers: []ed25519.PublicKey{private.Public().(ed25519.PublicKey)}})
+	}
+	sealed, err := author.Seal("a", []byte("payload"))
+	require.NoError(t, err)
+	o, err := insider.open(nil, &Message{Topic: []byte("a"), Payload: sealed}, atRest, nil)
+	require.NoError(t, err)
+	plain := o.Payload[:len(o.Payload):len(o.Payload)]
+	require.Equal(t, "payload", string(plain))
+	l, err := insider.derive("a")
+	require.NoError(t, err)
+	b, err := insider.newBox(&l.keys[0], [12]byte(sealed[sessionAt:]))
+	require.NoError(t, err)
+	sc := newScratch()
+	copy(sc.header()[:], sealed)
+	nonce := sc.finish(&insider.suite, "a")
+	whole, err := b.aead.Open(nil, nonce, sealed[headerLen:], sc.ad)
+	require.NoError(t, err)
+	// Sealed again as it was it opens; under any other header or topic it does not.
+	forge := func(topic string, edit func(header []byte)) error {
+		l, err := insider.derive(topic)
+		require.NoError(t, err)
+		copy(sc.header()[:], sealed)
+		copy(sc.header()[idAt:], l.keys[0].id[:])
+		edit(sc.header()[:])
+		b, err := insider.newBox(&l.keys[0], [12]byte(sc.header()[sessionAt:]))
+		require.NoError(t, err)
+		nonce := sc.finish(&insider.suite, topic)
+		_, err = reader().Open(topic, b.aead.Seal(bytes.Clone(sc.header()[:]), nonce, whole, sc.ad))
+		return err
+	}
+	require.NoError(t, forge("a", func([]byte) {}))
+	require.ErrorIs(t, forge("b", func([]byte) {}), ErrAuthentication)
+	require.ErrorIs(t, forge("a", func(h []byte) { h[seqAt+3]++ }), ErrAuthentication)
+	require.ErrorIs(t, forge("a", func(h []byte) { h[timeAt+3]++ }), ErrAuthentication)
+	require.ErrorIs(t, forge("a", func(h []byte) { h[sessionAt]++ }), ErrAuthentication)
+	require.ErrorIs(t, forge("a", func(h []byte) { h[flagsAt] |= flagRetain }), ErrAuthentication)
+	require.ErrorIs(t, forge("a", func(h []byte) { h[flagsAt] |= flagWill }), ErrAuthentication)
+}
+
+// brokenSigner fails in one of the ways a security module can.
+type brokenSigner struct {
+	crypto.Signer
+	err error
+	n   int
+}
+
+func (b brokenSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return make([]byte, b.n), b.err
+}
+
+func TestSignerFails(t *testing.T) {
+	private := ed25519.NewKeyFromSeed(count(0, 32))
+	gone := errors.New("module unplugged")
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}, Signer: brokenSigner{private, gone, 64}})
+	dst := make([]byte, 3, 200)
+	_, err := s.AppendSeal(dst, "a", []byte("payload"))
+	require.ErrorIs(t, err, gone)
+	require.NotContains(t, string(dst[:200]), "payload", "no plaintext stays behind")
+	out, err := s.seal(dst, &Message{Topic: []byte("a"), Payload: []byte("payload")})
+	require.ErrorIs(t, err, gone)
+	require.Equal(t, dst, out)
+	s = testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}, Signer: brokenSigner{private, nil, 63}})
+	_, err = s.Seal("a", nil)
+	require.ErrorContains(t, err, "not an Ed25519 signature")
+}
+
+// randomSigner signs with another signature each time, as the standard forbids and
+// a module may.
+type randomSigner struct{ ed25519.PrivateKey }
+
+func (r randomSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	b := make([]byte, 64)
+	rand.Read(b)
+	return b, nil
+}
