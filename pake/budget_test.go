@@ -381,6 +381,50 @@ func TestFloodIsForgotten(t *testing.T) {
 	})
 }
 
+// forgetfulStore drops each record at the moment it may.
+type forgetfulStore struct{ *memoryStore }
+
+func (s forgetfulStore) Update(keys []GuessKey, change func([]Guesses)) error {
+	for _, key := range keys {
+		e, ok := s.records[key]
+		if ok && !time.Now().Before(e.Value.(*memoryRecord).guesses.Expires) {
+			s.put(key, Guesses{})
+		}
+	}
+	return s.memoryStore.Update(keys, change)
+}
+
+// TestForgetfulStore: a record that expired makes no difference, so a known
+// source stays known and a new one is not new again too soon.
+func TestForgetfulStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := BudgetConfig{FreePerUser: 1, MaxBackoff: time.Minute}
+		cfg.Store = forgetfulStore{newMemoryStore(64)}
+		b := newBudget(t, cfg)
+		succeed(t, b, "alice", "home")
+		require.Zero(t, spend(t, b, "alice", "stranger"))
+		time.Sleep(newAfter - time.Second)
+		require.Zero(t, spend(t, b, "alice", "another stranger"))
+		require.NotZero(t, spend(t, b, "alice", "stranger"), "not new within a day")
+		time.Sleep(time.Second)
+		spend(t, b, "alice", "yet another")
+		require.Zero(t, spend(t, b, "alice", "stranger"), "new again")
+
+		time.Sleep(knownFor - newAfter - time.Second)
+		for i := range 100 {
+			spend(t, b, "alice", "stranger")
+			spend(t, b, fmt.Sprint("user ", i), "home")
+		}
+		require.Zero(t, spend(t, b, "alice", "home"), "known for 30 days")
+	})
+}
+
+func TestGuessKeysAreUnambiguous(t *testing.T) {
+	require.NotEqual(t, guessKey(keyUserSource, "ab", "c"), guessKey(keyUserSource, "a", "bc"))
+	require.NotEqual(t, guessKey(keyUser, "a", ""), guessKey(keySource, "", "a"))
+	require.NotEqual(t, guessKey(keyUser, "a", ""), guessKey(keyUserSource, "a", ""))
+}
+
 func TestExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Guesses

@@ -68,7 +68,11 @@ func requireRefused(t *testing.T, cfg Config, v *Verifier, number int, message, 
 		}
 		return variant
 	}}
-	require.Error(t, r.login(), "message %d: %s", number, name)
+	err := r.login()
+	require.Error(t, err, "message %d: %s", number, name)
+	if len(variant) != len(message) {
+		require.ErrorIs(t, err, ErrMessage, "message %d: %s", number, name)
+	}
 	require.Nil(t, r.clientKey)
 	if number < 4 {
 		require.Nil(t, r.serverKey)

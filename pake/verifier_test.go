@@ -60,11 +60,14 @@ func TestVerifierInAFile(t *testing.T) {
 	}
 	raw, err := base64.StdEncoding.DecodeString(encoded)
 	require.NoError(t, err)
+	require.True(t, strings.HasSuffix(encoded, "=="))
+	unusedBits := []byte(line) // of the last digit before the padding
+	unusedBits[len(line)-3]++
 	for _, bad := range []string{
 		"", " ", name, name + " ", encoded, encoded + " " + name,
 		"augpake-ristretto255 " + encoded, "ssh-ed25519 " + encoded, strings.ToUpper(name) + " " + encoded,
 		line + "\n" + line, name + "\n" + encoded, line[:len(line)-1], line + "=", name + " " + encoded[:40] + "\r\n" + encoded[40:],
-		name + " " + base64.RawURLEncoding.EncodeToString(raw),
+		name + " " + base64.RawURLEncoding.EncodeToString(raw), string(unusedBits),
 	} {
 		require.ErrorIs(t, new(Verifier).UnmarshalText([]byte(bad)), ErrMessage, "%q", bad)
 	}
