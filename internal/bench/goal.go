@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/mqttsec/mqttsec/internal/bench/meter"
 )
 
 // Goal is one figure that the module wants to reach.
@@ -48,13 +50,9 @@ type Pair struct {
 	Close func() error
 }
 
-// Side is something to be measured.
-type Side struct {
-	// Prepare may be nil. It makes ready for a Run of n operations, off the clock.
-	Prepare func(n int) error
-	// Run does n operations, on the clock.
-	Run func(n int) error
-}
+// Side is something to be measured: Run does n operations on the clock, Prepare, which
+// may be nil, makes ready for them off it.
+type Side = meter.Side
 
 // Loop is the Side whose operation is one call of f.
 func Loop(f func()) Side {

@@ -99,18 +99,15 @@ func Open(ctx context.Context, cfg Config) (*Link, error) {
 	return l, nil
 }
 
-// Connect connects a publisher, from dialing to CONNACK, and takes leave again. It
-// returns how long the former took.
-func Connect(ctx context.Context, cfg Config) (time.Duration, error) {
+// Connect connects a publisher, from dialing to CONNACK, and returns what disconnects it.
+func Connect(ctx context.Context, cfg Config) (disconnect func() error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	start := time.Now()
 	p, err := connect(ctx, cfg)
-	took := time.Since(start)
 	if err != nil {
-		return 0, fmt.Errorf("link: %w", err)
+		return nil, fmt.Errorf("link: %w", err)
 	}
-	return took, p.close()
+	return p.close, nil
 }
 
 // Send publishes n messages and returns when all of them have arrived.

@@ -26,7 +26,7 @@ func connectV5(ctx context.Context, cfg Config, receive func([]byte)) (*publishe
 		ConnectTimeout:                patience,
 		ConnectUsername:               cfg.Broker.User,
 		ConnectPassword:               []byte(cfg.Broker.Password),
-		ReconnectBackoff:              func(int) time.Duration { return time.Second },
+		ReconnectBackoff:              backoff,
 		OnConnectError: func(err error) {
 			select {
 			case failed <- err:
@@ -63,6 +63,14 @@ func connectV5(ctx context.Context, cfg Config, receive func([]byte)) (*publishe
 		return nil, err
 	}
 	return &publisherV5{manager: manager, end: end}, nil
+}
+
+// backoff is no time before the first attempt, for which autopaho asks too.
+func backoff(attempt int) time.Duration {
+	if attempt == 0 {
+		return 0
+	}
+	return time.Second
 }
 
 func (p *publisherV5) publish(ctx context.Context, topic string, payload []byte, qos byte) error {

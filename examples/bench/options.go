@@ -1,0 +1,160 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/mqttsec/mqttsec/internal/bench"
+	"github.com/mqttsec/mqttsec/internal/bench/link"
+	"github.com/mqttsec/mqttsec/internal/bench/report"
+)
+
+// errUsage is reported for arguments that make no sense, once that has been said.
+var errUsage = errors.New("usage")
+
+// options is what the command line says.
+type options struct {
+	config  report.Config
+	out     string
+	goals   bool
+	chosen  []bench.Goal
+	profile string
+}
+
+const usage = `Usage: go run ./examples/bench [flags]
+
+Measures what the security of mqttsec costs: the time to connect, and per message delay,
+rate, CPU, allocations, memory and bytes on the wire, for plain connections, TLS and each
+scheme, with both Eclipse clients. Takes one to two minutes. Writes Markdown to the standard
+output, or with -out Markdown, JSON and plots to a directory.
+
+With -broker URL (tcp://host:1883, ssl://host:8883, ws://..., wss://...) it goes through
+that broker, on topics below mqttsec-bench/; otherwise through one that it starts itself.
+
+Flags:
+`
+
+// parse reads the command line, and tells the user on messages what is wrong with it.
+func parse(args []string, messages io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(messages)
+	flags.Usage = func() {
+		fmt.Fprint(messages, usage)
+		flags.PrintDefaults()
+	}
+	broker := flags.String("broker", "", "`URL` of a broker to go through instead of an embedded one")
+	user := flags.String("user", "", "user `name` for -broker")
+	password := flags.String("password", "", "password for -broker")
+	cafile := flags.String("cafile", "", "PEM `file` with the certificate authorities that -broker's certificate comes from; the system's by default")
+	only := flags.String("only", "", "what to measure of all: names of schemes, or of goals with -goals; `A,B`")
+	flags.StringVar(&o.out, "out", "", "`directory` for the report with plots; it is made if need be")
+	flags.IntVar(&o.config.Rounds, "rounds", 0, "how often each scheme takes its turn (default 25)")
+	flags.BoolVar(&o.goals, "goals", false, "measure the module's own goals, a line each, and exit with 0 whatever they are; about 5 minutes")
+	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile for go tool pprof to this `file`")
+	if err := flags.Parse(args); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			err = errUsage
+		}
+		return o, err
+	}
+	var err error
+	if flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err == nil && *broker != "" {
+		o.config.Broker, err = reach(*broker, *user, *password, *cafile)
+	}
+	if err == nil {
+		err = o.choose(*only)
+	}
+	if err != nil {
+		fmt.Fprintf(messages, "bench: %v; -h explains the flags\n", err)
+		return o, errUsage
+	}
+	return o, nil
+}
+
+// choose keeps what -only names.
+func (o *options) choose(only string) error {
+	o.config.Schemes, o.chosen = report.Schemes(), bench.Goals()
+	if only == "" {
+		return nil
+	}
+	var known, names []string
+	for _, name := range strings.Split(only, ",") {
+		names = append(names, strings.TrimSpace(name))
+	}
+	if o.goals {
+		for _, g := range o.chosen {
+			known = append(known, g.ID)
+		}
+		o.chosen = slices.DeleteFunc(o.chosen, func(g bench.Goal) bool { return !slices.Contains(names, g.ID) })
+	} else {
+		for _, s := range o.config.Schemes {
+			known = append(known, s.Name)
+		}
+		o.config.Schemes = slices.DeleteFunc(o.config.Schemes, func(s report.Scheme) bool { return !slices.Contains(names, s.Name) })
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("-only: there is no %q, but %s", name, strings.Join(slices.Compact(known), ", "))
+		}
+	}
+	return nil
+}
+
+// reach makes a broker of what the flags say about one.
+func reach(broker, user, password, cafile string) (*link.Broker, error) {
+	u, err := url.Parse(broker)
+	if err != nil {
+		return nil, fmt.Errorf("-broker: %w", err)
+	}
+	secure, known := report.IsTLS(u.Scheme)
+	if !known || u.Hostname() == "" {
+		return nil, fmt.Errorf("-broker %q: want tcp://host:1883, ssl://host:8883 or the like", u.Redacted())
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), usualPort(u.Scheme))
+	}
+	b := &link.Broker{URL: u, User: user, Password: password}
+	if secure {
+		b.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if cafile != "" {
+		pem, err := os.ReadFile(cafile)
+		if err != nil {
+			return nil, fmt.Errorf("-cafile: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("-cafile %s: no certificate in it", cafile)
+		}
+		if !secure {
+			return nil, fmt.Errorf("-cafile goes with a broker that is reached over TLS, and %s is not", u.Redacted())
+		}
+		b.TLS.RootCAs = roots
+	}
+	return b, nil
+}
+
+func usualPort(scheme string) string {
+	switch scheme {
+	case "ws":
+		return "80"
+	case "wss":
+		return "443"
+	case "mqtt", "tcp":
+		return "1883"
+	}
+	return "8883"
+}

@@ -1,0 +1,52 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+)
+
+// Traffic is what a publisher and its broker exchange, both directions together, in
+// bytes of the transport's payload: TLS counts, TCP and IP headers do not.
+type Traffic struct {
+	// Connect is from the first byte to CONNACK.
+	Connect int64
+	// Message is of one message with its acknowledgement.
+	Message float64
+}
+
+// Weigh sends n messages and counts.
+func Weigh(ctx context.Context, cfg Config, n int) (t Traffic, err error) {
+	relay, err := NewRelay(cfg.Broker.URL.Host)
+	if err != nil {
+		return Traffic{}, err
+	}
+	defer func() { err = errors.Join(err, relay.Close()) }()
+	l, err := Open(ctx, cfg.via(relay))
+	if err != nil {
+		return Traffic{}, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	t.Connect = relay.Last() // Open connects the publisher last
+	if err := l.Send(ctx, n); err != nil {
+		return Traffic{}, err
+	}
+	t.Message = float64(relay.Last()-t.Connect) / float64(n)
+	return t, nil
+}
+
+// via is cfg with the relay for a broker, whose certificate is still asked for in the
+// broker's own name.
+func (cfg Config) via(relay *Relay) Config {
+	u := *cfg.Broker.URL
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if cfg.Broker.TLS != nil {
+		config = cfg.Broker.TLS.Clone()
+	}
+	if config.ServerName == "" {
+		config.ServerName = u.Hostname()
+	}
+	u.Host = relay.Addr()
+	cfg.Broker.URL, cfg.Broker.TLS = &u, config
+	return cfg
+}

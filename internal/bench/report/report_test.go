@@ -1,0 +1,162 @@
+package report
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"image/png"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/bench/link"
+)
+
+// tiny is the smallest configuration that has one of everything.
+func tiny() Config {
+	return Config{
+		QoS:      []byte{0, 1},
+		Sizes:    []int{16, 300},
+		Rounds:   1,
+		Batch:    time.Nanosecond,
+		Connects: 1,
+		Delays:   1,
+	}
+}
+
+func TestRun(t *testing.T) {
+	var fractions []float64
+	cfg := tiny()
+	cfg.Progress = func(fraction float64, what string) {
+		require.NotEmpty(t, what)
+		fractions = append(fractions, fraction)
+	}
+	r, err := Run(t.Context(), cfg)
+	require.NoError(t, err)
+	require.IsIncreasing(t, fractions)
+	require.GreaterOrEqual(t, fractions[0], 0.0)
+	require.Less(t, fractions[len(fractions)-1], 1.0)
+
+	schemes := len(Schemes())
+	require.Len(t, r.Connects, 2*schemes)
+	require.Len(t, r.Messages, 2*2*2*schemes)
+	for _, c := range r.Connects {
+		for what, v := range map[string]float64{"time": c.Time, "allocs": c.Allocs, "memory": c.Memory, "wire": c.Wire} {
+			require.Positive(t, v, "%s %s: %s", c.Client, c.Scheme, what)
+		}
+	}
+	for _, m := range r.Messages {
+		name := strings.Join([]string{string(m.Client), m.Scheme}, " ")
+		for what, v := range map[string]float64{"rate": m.Rate, "delay": m.Delay, "allocs": m.Allocs, "memory": m.Memory} {
+			require.Positive(t, v, "%s: %s", name, what)
+		}
+		require.GreaterOrEqual(t, m.Delay99, m.Delay, name)
+		require.Greater(t, m.Wire, float64(m.Size), name)
+	}
+	t.Run("sealing adds what it promises", func(t *testing.T) {
+		for _, client := range []link.Client{link.V5, link.V3} {
+			for _, size := range []int{16, 300} {
+				plain, sealed := r.find(client, "plain", 0, size), r.find(client, "aesmsg", 0, size)
+				// A topic or a Remaining Length may be a byte longer.
+				require.InDelta(t, 42, sealed.Wire-plain.Wire, 3)
+			}
+		}
+	})
+	t.Run("Markdown", func(t *testing.T) { checkMarkdown(t, r) })
+	t.Run("JSON", func(t *testing.T) {
+		var b bytes.Buffer
+		require.NoError(t, r.JSON(&b))
+		var back Report
+		require.NoError(t, json.Unmarshal(b.Bytes(), &back))
+		require.Equal(t, *r, back)
+	})
+	t.Run("plots", func(t *testing.T) { checkPlots(t, r) })
+}
+
+func (r *Report) find(client link.Client, scheme string, qos byte, size int) Message {
+	for _, m := range r.Messages {
+		if m.Client == client && m.Scheme == scheme && m.QoS == qos && m.Size == size {
+			return m
+		}
+	}
+	return Message{}
+}
+
+func checkMarkdown(t *testing.T, r *Report) {
+	var b bytes.Buffer
+	require.NoError(t, r.Markdown(&b, []string{"delay.svg"}))
+	text := b.String()
+	for _, s := range Schemes() {
+		// Twice to connect, and for two clients, two QoS and two sizes.
+		require.Equal(t, 2+8, strings.Count(text, "| "+s.Name+" |"), s.Name)
+	}
+	require.Contains(t, text, "![delay](delay.svg)")
+	columns := 0
+	for _, line := range strings.Split(text, "\n") {
+		n := strings.Count(line, "|")
+		if n > 0 && columns > 0 {
+			require.Equal(t, columns, n, "every row of a table has the columns of its head: %s", line)
+		}
+		columns = n
+	}
+}
+
+func checkPlots(t *testing.T, r *Report) {
+	dir := t.TempDir()
+	names, err := r.Plots(dir)
+	require.NoError(t, err)
+	require.Len(t, names, len(figures()))
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		decoder := xml.NewDecoder(bytes.NewReader(text))
+		for err == nil {
+			_, err = decoder.Token()
+		}
+		require.ErrorIs(t, err, io.EOF, "%s is not well formed", name)
+
+		file, err := os.Open(filepath.Join(dir, strings.TrimSuffix(name, ".svg")+".png"))
+		require.NoError(t, err)
+		image, err := png.Decode(file)
+		require.NoError(t, errors.Join(err, file.Close()))
+		require.Greater(t, image.Bounds().Dx(), image.Bounds().Dy())
+	}
+}
+
+func TestRunStopsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cfg := Config{Progress: func(float64, string) { cancel() }}
+	_, err := Run(ctx, cfg)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestRunNamesWhatFails(t *testing.T) {
+	broken := errors.New("broken")
+	cfg := tiny()
+	cfg.Schemes = []Scheme{{Name: "made up", New: func(string) (link.Scheme, error) { return nil, broken }}}
+	_, err := Run(t.Context(), cfg)
+	require.ErrorIs(t, err, broken)
+	require.ErrorContains(t, err, "made up: ")
+
+	cfg = tiny()
+	cfg.Schemes = []Scheme{{Name: "TLS", TLS: true}}
+	cfg.Broker = &link.Broker{URL: &url.URL{Scheme: "tcp", Host: "127.0.0.1:1"}}
+	_, err = Run(t.Context(), cfg)
+	require.ErrorContains(t, err, "none of these schemes")
+}
+
+func TestBrief(t *testing.T) {
+	for v, want := range map[float64]string{
+		0: "0.00", 1.234: "1.23", 9.994: "9.99", 9.996: "10.0", 12.34: "12.3", 99.96: "100", 1234: "1234", 9996: "10.0k", 12345: "12.3k", 123456: "123k",
+	} {
+		require.Equal(t, want, brief(v))
+	}
+}

@@ -1,0 +1,35 @@
+package report
+
+import (
+	"github.com/mqttsec/mqttsec/aesmsg"
+	"github.com/mqttsec/mqttsec/internal/bench/link"
+)
+
+// Scheme is one way to protect messages, or none: a row of every table.
+type Scheme struct {
+	Name string
+	// TLS says that the connection to the broker uses TLS.
+	TLS bool
+	// New makes what goes between client and connection; nil for nothing. Topics
+	// start with the given prefix.
+	New func(prefix string) (link.Scheme, error)
+}
+
+// Schemes lists what can be compared. The first of those that use TLS, and of those
+// that do not, has nothing else: it is what the others are to be compared with.
+func Schemes() []Scheme {
+	return []Scheme{
+		{Name: "plain"},
+		{Name: "aesmsg", New: newAES},
+		{Name: "TLS", TLS: true},
+		{Name: "aesmsg over TLS", TLS: true, New: newAES},
+	}
+}
+
+func newAES(prefix string) (link.Scheme, error) {
+	key, err := aesmsg.GenerateKey(prefix + "/#")
+	if err != nil {
+		return nil, err
+	}
+	return aesmsg.New(aesmsg.Config{Keys: []aesmsg.Key{key}})
+}
