@@ -1,0 +1,207 @@
+package bench
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/mqttsec/mqttsec/present"
+)
+
+// presentPath is one way in which package present computes, and its goals.
+type presentPath struct {
+	name              string
+	use               string // how to have this process take it
+	ctr, small, block float64
+}
+
+var presentPaths = []presentPath{
+	{"avx512", "a processor with AVX-512, GFNI, VBMI2 and BITALG", 1. / 30, 1.15, 0.70},
+	{"avx2", "GODEBUG=cpu.avx512f=off", 1. / 14, 2.5, 1.6},
+	{"portable", "-tags purego", 0.15, 3.3, 1.6},
+}
+
+// presentGoals are about the block cipher and the AEAD made of it. A process
+// takes one path through package present; the goals of the others are skipped.
+func presentGoals() []Goal {
+	const rounds = 101
+	var goals []Goal
+	add := func(id, what string, limit, stretch float64, skip func() string, pair func() (Pair, error)) {
+		goals = append(goals, Goal{
+			ID: id, What: what, Limit: limit, Stretch: stretch, Rounds: rounds, Skip: skip,
+			Setup: func(context.Context) (Pair, error) { return pair() },
+		})
+	}
+	for i, p := range presentPaths {
+		add(fmt.Sprint("P", i+1), "PRESENT CTR 1 KiB / table-driven, "+p.name, p.ctr, 0, p.skip, func() (Pair, error) { return presentCTR(1024) })
+	}
+	for _, p := range presentPaths {
+		add("P4", "PRESENT CTR 64 B / AES-128-GCM Seal, "+p.name, p.small, 0, p.skip, presentSmallCTR)
+	}
+	for _, p := range presentPaths {
+		add("P5", "PRESENT block, serial / table-driven, "+p.name, p.block, 0, p.skip, presentBlock)
+	}
+	add("P6", "PRESENT AEAD Seal 64 B / AES-128-GCM", 5, 3.3, nil, func() (Pair, error) { return presentSeal(64) })
+	add("P6", "PRESENT AEAD Seal 1 KiB / AES-128-GCM", 8, 5, nil, func() (Pair, error) { return presentSeal(1024) })
+	add("P7", "PRESENT AEAD key set-up / AES-128-GCM", 1, 0, nil, presentSetUp)
+	return goals
+}
+
+// skip says why this process does not show what p can do.
+func (p presentPath) skip() string {
+	a, err := present.NewAEAD([present.KeySize]byte{})
+	if err != nil {
+		return err.Error()
+	}
+	if taken := fmt.Sprint(a); !strings.HasSuffix(taken, "("+p.name+")") {
+		return taken + " here; for " + p.name + ": " + p.use
+	}
+	return ""
+}
+
+// A keyStream is what the AEAD of package present has besides.
+type keyStream interface {
+	XORKeyStream(dst, src, nonce []byte)
+}
+
+func presentKeyStream() (keyStream, error) {
+	a, err := present.NewAEAD([present.KeySize]byte{1})
+	if err != nil {
+		return nil, err
+	}
+	k, ok := a.(keyStream)
+	if !ok {
+		return nil, fmt.Errorf("bench: %T shows no counter mode", a)
+	}
+	return k, nil
+}
+
+func presentCTR(size int) (Pair, error) {
+	k, err := presentKeyStream()
+	if err != nil {
+		return Pair{}, err
+	}
+	t := newPresentTable()
+	buf, nonce := make([]byte, size), make([]byte, present.NonceSize)
+	return Pair{
+		A: Loop(func() { k.XORKeyStream(buf, buf, nonce) }),
+		B: Loop(func() { t.ctr(buf, 0) }),
+	}, nil
+}
+
+func presentSmallCTR() (Pair, error) {
+	k, err := presentKeyStream()
+	if err != nil {
+		return Pair{}, err
+	}
+	gcm, err := aesGCM()
+	if err != nil {
+		return Pair{}, err
+	}
+	buf, nonce := make([]byte, 64), make([]byte, gcm.NonceSize())
+	dst := make([]byte, 0, 64+gcm.Overhead())
+	return Pair{
+		A: Loop(func() { k.XORKeyStream(buf, buf, nonce[:present.NonceSize]) }),
+		B: Loop(func() { gcm.Seal(dst, nonce, buf, nil) }),
+	}, nil
+}
+
+func presentBlock() (Pair, error) {
+	c, err := present.NewCipher(make([]byte, 16))
+	if err != nil {
+		return Pair{}, err
+	}
+	t := newPresentTable()
+	var serial [present.BlockSize]byte
+	w := uint64(1)
+	return Pair{
+		A: Loop(func() { c.Encrypt(serial[:], serial[:]) }),
+		B: Loop(func() { w = t.encrypt(w) }),
+	}, nil
+}
+
+func presentSeal(size int) (Pair, error) {
+	a, err := present.NewAEAD([present.KeySize]byte{1})
+	if err != nil {
+		return Pair{}, err
+	}
+	gcm, err := aesGCM()
+	if err != nil {
+		return Pair{}, err
+	}
+	buf, nonce := make([]byte, size), make([]byte, gcm.NonceSize())
+	dst := make([]byte, 0, size+gcm.Overhead())
+	return Pair{
+		A: Loop(func() { a.Seal(dst, nonce[:present.NonceSize], buf, nil) }),
+		B: Loop(func() { gcm.Seal(dst, nonce, buf, nil) }),
+	}, nil
+}
+
+var kept any // so that no key set-up is left out as useless
+
+func presentSetUp() (Pair, error) {
+	return Pair{
+		A: repeat(func() (err error) {
+			kept, err = present.NewAEAD([present.KeySize]byte{1})
+			return err
+		}),
+		B: repeat(func() (err error) {
+			kept, err = aesGCM()
+			return err
+		}),
+	}, nil
+}
+
+// aesGCM is AES-128-GCM, set up from a key.
+func aesGCM() (cipher.AEAD, error) {
+	block, err := aes.NewCipher(make([]byte, 16))
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// A presentTable is the yardstick: PRESENT with S-box and permutation of each
+// byte in one lookup, the usual fast implementation. Its lookups give the key
+// away to whoever shares the cache, so it is for comparison only. What its
+// round keys are makes no difference to its speed.
+type presentTable struct {
+	keys [32]uint64
+	sp   [8][256]uint64
+}
+
+func newPresentTable() *presentTable {
+	s := [16]uint64{0xC, 5, 6, 0xB, 9, 0, 0xA, 0xD, 3, 0xE, 0xF, 8, 4, 7, 1, 2}
+	t := new(presentTable)
+	for b := range t.sp {
+		for v := range t.sp[b] {
+			y := s[v&15] | s[v>>4]<<4
+			for bit := range 8 {
+				i := 8*b + bit
+				t.sp[b][v] |= y >> bit & 1 << (i/4 + i%4*16)
+			}
+		}
+	}
+	return t
+}
+
+func (t *presentTable) encrypt(w uint64) uint64 {
+	sp := &t.sp
+	for _, k := range t.keys[:31] {
+		w ^= k
+		w = sp[0][w&255] ^ sp[1][w>>8&255] ^ sp[2][w>>16&255] ^ sp[3][w>>24&255] ^
+			sp[4][w>>32&255] ^ sp[5][w>>40&255] ^ sp[6][w>>48&255] ^ sp[7][w>>56]
+	}
+	return w ^ t.keys[31]
+}
+
+func (t *presentTable) ctr(buf []byte, iv uint64) {
+	for i := 0; i+8 <= len(buf); i += 8 {
+		b := buf[i : i+8]
+		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^t.encrypt(iv))
+		iv++
+	}
+}
