@@ -41,6 +41,7 @@ type server struct {
 
 	presentNow atomic.Bool         // like present, from now on
 	greeting   *wire.PublishPacket // sent after CONNACK
+	reply      *wire.PublishPacket // sent after a PUBLISH of QoS 0
 
 	connects  chan wire.ConnectPacket
 	published chan wire.PublishPacket
@@ -184,6 +185,8 @@ func (s *server) answer(p wire.Packet, v wire.Version) (b []byte) {
 		switch {
 		case m.QoS == 1 && s.acks(1):
 			return ack(wire.Puback, m.ID)
+		case m.QoS == 0 && s.reply != nil:
+			b, _ = s.reply.Append(nil, v)
 		case m.QoS == 2 && !s.deaf:
 			return ack(wire.Pubrec, m.ID)
 		}

@@ -88,13 +88,14 @@ func TestTamperedStoreIsPassedOver(t *testing.T) {
 func TestStoreOfWhatWasReceived(t *testing.T) {
 	dir := t.TempDir()
 	s := newServer(never)
-	s.greeting = &wire.PublishPacket{QoS: 2, ID: 9, Topic: []byte("home/safe"), Payload: []byte(secret)}
+	s.reply = &wire.PublishPacket{QoS: 2, ID: 9, Topic: []byte("home/safe"), Payload: []byte(secret)}
 	v := newVault()
 	o := v3Options(t, s, dir, v)
 	received := make(chan string, 1)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { received <- string(m.Payload()) })
 	client := mqtt.NewClient(o)
-	settle(t, client.Connect())
+	settle(t, client.Connect()) // while it connects, the client discards what it had received
+	settle(t, client.Publish("t", 0, false, ""))
 	require.Equal(t, secret, await(t, received))
 	requireSecret(t, files(t, dir, "i.9.msg"), 1)
 	client.Disconnect(0)
