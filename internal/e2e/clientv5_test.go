@@ -143,7 +143,21 @@ func connectAutopaho(ctx context.Context, s scheme, o options) (client, error) {
 			return nil, err
 		}
 	}
-	//nolint:contextcheck // the connection is to outlive ctx, which bounds its making
+	failed := make(chan error, 1)
+	cfg.OnConnectError = func(err error) {
+		select {
+		case failed <- err:
+		default: // only the first attempt matters
+		}
+	}
+	up := make(chan struct{}, 1)
+	cfg.OnConnectionUp = func(*autopaho.ConnectionManager, *paho.Connack) {
+		select {
+		case up <- struct{}{}:
+		default:
+		}
+	}
+	// The connection is to outlive ctx, which bounds its making.
 	manager, err := autopaho.NewConnection(context.Background(), s.Wrap(cfg))
 	if err != nil {
 		return nil, err
@@ -152,7 +166,14 @@ func connectAutopaho(ctx context.Context, s scheme, o options) (client, error) {
 	if o.offline {
 		return c, nil
 	}
-	return c, manager.AwaitConnection(ctx)
+	select {
+	case <-up:
+		return c, nil
+	case err = <-failed:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return nil, errors.Join(err, manager.Disconnect(ctx))
 }
 
 // onDisk keeps the queue and the session in files.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"net"
+	"sync"
 	"testing"
 
 	"github.com/eclipse/paho.golang/autopaho"
@@ -51,6 +52,40 @@ func testKey(t testing.TB, name string) aesmsg.Key {
 func testSealing(t testing.TB, name string) sealing {
 	t.Helper()
 	return sealing{Keys: []aesmsg.Key{testKey(t, name)}}
+}
+
+// rejections collects what a scheme tells of the messages that it withheld.
+type rejections struct {
+	mu      sync.Mutex
+	all     []aesmsg.Rejection
+	arrived chan struct{} // closed and replaced with each
+}
+
+func newRejections() *rejections { return &rejections{arrived: make(chan struct{})} }
+
+func (r *rejections) add(one aesmsg.Rejection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, one)
+	close(r.arrived)
+	r.arrived = make(chan struct{})
+}
+
+// await returns the first n rejections when there are so many.
+func (r *rejections) await(ctx context.Context, n int) ([]aesmsg.Rejection, error) {
+	for {
+		r.mu.Lock()
+		all, arrived := r.all[:len(r.all):len(r.all)], r.arrived
+		r.mu.Unlock()
+		if len(all) >= n {
+			return all, nil
+		}
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return all, ctx.Err()
+		}
+	}
 }
 
 // unsealed is the suite of no scheme at all.
