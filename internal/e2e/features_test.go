@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/eclipse/paho.golang/paho"
 	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
 	"github.com/stretchr/testify/require"
 )
@@ -67,6 +68,35 @@ func untilLast(c *cell, pub, sub client, qos byte) []string {
 	got, err := sub.inbox().awaitPayload(c.ctx, last)
 	require.NoError(c.t, err)
 	return payloads(got)
+}
+
+// properties sends along what MQTT v5 has for the application (MQTT5 section 3.3.2.3).
+func properties(c *cell) {
+	if !c.driver.v5 {
+		c.eavesdropOnSomething()
+		return
+	}
+	sub, pub := c.connect(options{}), c.connect(options{})
+	require.NoError(c.t, sub.subscribe(c.ctx, c.topic("#"), 1))
+	sent := &paho.PublishProperties{
+		PayloadFormat:   paho.Byte(1),
+		ContentType:     marker + "/type",
+		ResponseTopic:   marker + "/answer",
+		CorrelationData: []byte(marker + " data"),
+		User:            paho.UserProperties{{Key: marker, Value: "a"}, {Key: marker, Value: "b"}},
+		MessageExpiry:   paho.Uint32(sessionExpiry),
+	}
+	m := message{topic: c.topic("properties"), payload: []byte(marker), qos: 1, properties: sent}
+	require.NoError(c.t, pub.publish(c.ctx, m))
+	got, err := sub.inbox().awaitCount(c.ctx, 1)
+	require.NoError(c.t, err)
+	received := got[0].properties
+	require.Equal(c.t, sent.PayloadFormat, received.PayloadFormat)
+	require.Equal(c.t, sent.ContentType, received.ContentType)
+	require.Equal(c.t, sent.ResponseTopic, received.ResponseTopic)
+	require.Equal(c.t, sent.CorrelationData, received.CorrelationData)
+	require.Equal(c.t, sent.User, received.User)
+	require.NotNil(c.t, received.MessageExpiry) // outside, where the broker counts it down
 }
 
 // will loses a client, whose last words reach those who are there and those who come later.

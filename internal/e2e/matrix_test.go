@@ -22,6 +22,7 @@ func features() []feature {
 		{"QoS2", func(c *cell) { exchange(c, 2) }},
 		{"Retained", retained},
 		{"Will", will},
+		{"Properties", properties},
 		{"ResendQoS1", func(c *cell) { resend(c, 1) }},
 		{"ResendQoS2", func(c *cell) { resend(c, 2) }},
 		{"PersistentSession", persistentSession},

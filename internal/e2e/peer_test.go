@@ -98,12 +98,17 @@ func (p *peer) grant() error {
 	return p.write(&wire.SubackPacket{Type: wire.Suback, ID: m.ID, Codes: codes})
 }
 
-// readPast returns the next packet that is no ping, which it answers.
+// readPast returns the next packet that is no ping, which it answers. A DISCONNECT is the end of the file.
 func (p *peer) readPast() (wire.Packet, error) {
 	for {
 		packet, err := p.read()
-		if err != nil || packet.Type() != wire.Pingreq {
-			return packet, err
+		switch {
+		case err != nil:
+			return nil, err
+		case packet.Type() == wire.Disconnect:
+			return nil, io.EOF
+		case packet.Type() != wire.Pingreq:
+			return packet, nil
 		}
 		if err := p.send([]byte{byte(wire.Pingresp) << 4, 0}); err != nil {
 			return nil, err
@@ -117,9 +122,6 @@ func (p *peer) readAck(t wire.Type, id uint16) error {
 		packet, err := p.readPast()
 		if err != nil {
 			return err
-		}
-		if packet.Type() == wire.Disconnect {
-			return io.EOF
 		}
 		m, err := wire.ParseAck(packet, p.version)
 		if err != nil {
@@ -156,6 +158,33 @@ func (p *peer) complete(qos byte, id uint16) error {
 	return nil
 }
 
+// offer is deliver to a receiver that may refuse: in MQTT v5 a PUBREC with an error ends the exchange.
+func (p *peer) offer(m wire.PublishPacket) error {
+	if err := p.write(&m); err != nil || m.QoS == 0 {
+		return err
+	}
+	for {
+		packet, err := p.readPast()
+		if err != nil {
+			return err
+		}
+		ack, err := wire.ParseAck(packet, p.version)
+		if err != nil {
+			return err
+		}
+		switch {
+		case ack.ID != m.ID:
+		case ack.Type == wire.Puback, ack.Type == wire.Pubrec && ack.Reason >= wire.UnspecifiedError:
+			return nil
+		case ack.Type == wire.Pubrec:
+			if err := p.ack(wire.Pubrel, m.ID); err != nil {
+				return err
+			}
+			return p.readAck(wire.Pubcomp, m.ID)
+		}
+	}
+}
+
 // rogue is a broker that follows a script, once for each connection, one connection at a time.
 type rogue struct {
 	url     *url.URL
@@ -163,7 +192,7 @@ type rogue struct {
 	conns   map[net.Conn]struct{}
 	count   int
 	running sync.WaitGroup
-	script  sync.Mutex
+	script  sync.Locker
 }
 
 // errCut ends a script that has cut the connection on purpose.
@@ -172,9 +201,24 @@ var errCut = errors.New("e2e: cut")
 // newRogue starts one. The script is over when the client goes away; any other error than that fails the test.
 func newRogue(t testing.TB, script func(*peer) error) *rogue {
 	t.Helper()
+	return startRogue(t, new(sync.Mutex), script)
+}
+
+// newRogueParallel starts one that runs the scripts of several connections at once.
+func newRogueParallel(t testing.TB, script func(*peer) error) *rogue {
+	t.Helper()
+	return startRogue(t, new(sync.RWMutex).RLocker(), script)
+}
+
+func startRogue(t testing.TB, turns sync.Locker, script func(*peer) error) *rogue {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	r := &rogue{url: &url.URL{Scheme: brokers.TCP, Host: listener.Addr().String()}, conns: make(map[net.Conn]struct{})}
+	r := &rogue{
+		url:    &url.URL{Scheme: brokers.TCP, Host: listener.Addr().String()},
+		conns:  make(map[net.Conn]struct{}),
+		script: turns,
+	}
 	r.running.Go(func() {
 		for {
 			conn, err := listener.Accept()
