@@ -106,6 +106,13 @@ func TestKeyTextRefuses(t *testing.T) {
 		require.ErrorIs(t, k.UnmarshalText(text[:i]), ErrInvalidKey, "cut at %d", i)
 	}
 	require.ErrorIs(t, k.UnmarshalText(append(bytes.Clone(text), 'A')), ErrInvalidKey)
+	require.ErrorIs(t, k.UnmarshalText(append(bytes.Clone(text[:20]), "\n"+string(text[20:])...)), ErrInvalidKey, "a line break")
+	spare := bytes.Clone(text)
+	spare[len(spare)-1]++ // the last character has a bit to spare
+	decoded, err := textEncoding.DecodeString(string(spare[len(textPrefix):]))
+	require.NoError(t, err)
+	require.Equal(t, string(text), textPrefix+textEncoding.EncodeToString(decoded))
+	require.ErrorIs(t, k.UnmarshalText(spare), ErrInvalidKey, "a second form of the same key")
 	encode := func(b []byte) []byte {
 		return textEncoding.AppendEncode([]byte(textPrefix), append(b, textSum(b)...))
 	}

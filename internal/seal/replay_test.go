@@ -254,6 +254,9 @@ func TestMaxAge(t *testing.T) {
 		_, err := head{key: 1, session: 1, time: c.time, seq: c.time%1000 + 1}.deliver(r, liveAtMostOnce)
 		require.Equal(t, c.want, err, c.time)
 	}
+	r.clock.second.Store(5) // neither side has a clock
+	_, err := head{key: 1, session: 2, seq: 1}.deliver(r, liveAtMostOnce)
+	require.ErrorIs(t, err, ErrTooOld)
 }
 
 // Of many copies opened at once, one gets through.

@@ -26,6 +26,7 @@ func TestTopics(t *testing.T) {
 			got, err := bob.Open(topic, sealed)
 			require.NoError(t, err)
 			require.Equal(t, "x", string(got))
+			require.Equal(t, len(topic) <= maxKept, bob.topics.findString(topic) != nil, "a long name is not kept")
 		}
 	}
 }
