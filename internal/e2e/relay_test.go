@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -26,6 +27,7 @@ type relay struct {
 	closed   bool
 	accepted int
 	conns    map[net.Conn]struct{}
+	wire     bytes.Buffer // everything that has passed, of both directions
 }
 
 // newRelay stands in front of the broker at u. It is gone when the test is.
@@ -88,15 +90,31 @@ func (r *relay) relay(conn net.Conn) {
 		return
 	}
 	r.running.Go(func() {
-		_, _ = io.Copy(broker, conn)
+		_, _ = io.Copy(io.MultiWriter(broker, tap{r}), conn)
 		done()
 	})
-	_, _ = io.Copy(gate{r, conn}, broker)
+	_, _ = io.Copy(io.MultiWriter(gate{r, conn}, tap{r}), broker)
 	done()
 	r.mu.Lock()
 	delete(r.conns, conn)
 	delete(r.conns, broker)
 	r.mu.Unlock()
+}
+
+// tap takes down what passes.
+type tap struct{ r *relay }
+
+func (t tap) Write(b []byte) (int, error) {
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	return t.r.wire.Write(b)
+}
+
+// sniffed is everything that has passed so far.
+func (r *relay) sniffed() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.wire.String()
 }
 
 // gate writes when the relay lets the broker's bytes pass.
