@@ -30,12 +30,19 @@ var (
 	ErrADSize = errors.New("present: additional data longer than 64 KiB")
 )
 
-// aead is PRESENT-CTR with LightMAC. The vector paths work from the round keys
-// as they stand; lanes is nil there.
+// aead is PRESENT-CTR with LightMAC on one path. It has what the path needs:
+// the round keys as they stand, or lanes besides, which is nil elsewhere.
 type aead struct {
-	rk    [3 * (rounds + 1)]uint64
+	rk    *[3 * (rounds + 1)]uint64
 	lanes *aeadLanes
 	path  path
+}
+
+// vectorAEAD is an aead on the fastest path where that is not the portable
+// one. It is the round keys and nothing else: 768 bytes without a pointer are
+// a size of the allocator's, and memory is half of what a new key costs.
+type vectorAEAD struct {
+	rk [3 * (rounds + 1)]uint64
 }
 
 // enc, mac and fin are the round keys of Ke, K1 and K2.
@@ -72,9 +79,36 @@ type aeadLanes struct{ enc, mac, fin laneKeys }
 //	C   = plaintext XOR E_Ke(nonce ‖ u16(0)) ‖ E_Ke(nonce ‖ u16(1)) ‖ …
 //	tag = LightMAC_{K1,K2}(nonce ‖ u64(len(AD)) ‖ AD ‖ C), 16-bit counter
 func NewAEAD(key [KeySize]byte) (cipher.AEAD, error) {
-	a := new(aead)
+	if fastest == portable {
+		a := new(aead)
+		a.setKey(&key, portable)
+		return a, nil
+	}
+	v := new(vectorAEAD)
+	a := v.aead()
 	a.setKey(&key, fastest)
-	return a, nil
+	return v, nil
+}
+
+func (v *vectorAEAD) aead() aead { return aead{rk: &v.rk, path: fastest} }
+
+func (v *vectorAEAD) NonceSize() int { return NonceSize }
+
+func (v *vectorAEAD) Overhead() int { return Overhead }
+
+func (v *vectorAEAD) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
+	a := v.aead()
+	return a.Seal(dst, nonce, plaintext, additionalData)
+}
+
+func (v *vectorAEAD) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, error) {
+	a := v.aead()
+	return a.Open(dst, nonce, ciphertext, additionalData)
+}
+
+func (v *vectorAEAD) XORKeyStream(dst, src, nonce []byte) {
+	a := v.aead()
+	a.XORKeyStream(dst, src, nonce)
 }
 
 func (a *aead) NonceSize() int { return NonceSize }

@@ -81,8 +81,7 @@ func BenchmarkBlock(b *testing.B) {
 }
 
 func BenchmarkCTR(b *testing.B) {
-	a := new(aead)
-	a.setKey(new([KeySize]byte), fastest)
+	a := newAEAD([KeySize]byte{}, fastest)
 	for _, n := range []int{64, 256, 1024} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			buf := make([]byte, n)

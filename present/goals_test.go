@@ -96,9 +96,15 @@ func goals(p path) []goal {
 		{"P5 block/table", one, func() { blk.Encrypt(serial[:], serial[:]) }, tableOne},
 		{"P6 AEAD 64 B/AES-GCM", 5, func() { a.Seal(dst, nonce[:6], buf[:64], nil) }, gcm64},
 		{"P6 AEAD 1 KiB/AES-GCM", 8, func() { a.Seal(dst, nonce[:6], buf, nil) }, gcm1k},
-		{"P7 set-up/AES-GCM", 1, func() { setUp = newAEAD([KeySize]byte{}, p) }, func() {
+		{"P7 set-up/AES-GCM", 1, func() {
+			if p == fastest {
+				setUp, _ = NewAEAD([KeySize]byte{})
+			} else {
+				setUp = newAEAD([KeySize]byte{}, p)
+			}
+		}, func() {
 			c, _ := aes.NewCipher(buf[:16])
-			cipher.NewGCM(c)
+			setUp, _ = cipher.NewGCM(c)
 		}},
 	}
 }

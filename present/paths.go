@@ -1,7 +1,5 @@
 package present
 
-import "encoding/binary"
-
 // A path is one way to compute the same thing.
 type path uint8
 
@@ -24,18 +22,16 @@ func (p path) String() string {
 // setKey derives Ke, K1 and K2 from key and expands them for the path p.
 func (a *aead) setKey(key *[KeySize]byte, p path) {
 	a.path = p
+	if a.rk == nil {
+		a.rk = new([3 * (rounds + 1)]uint64)
+	}
 	if a.derive(key) {
 		return
 	}
 	var rk roundKeys
 	rk.expand128(key)
 	d := p.firstBlocks(&rk)
-	for i, k := range [...]*roundKeys{a.enc(), a.mac(), a.fin()} {
-		var sub [KeySize]byte
-		binary.BigEndian.PutUint64(sub[:8], d[2*i])
-		binary.BigEndian.PutUint64(sub[8:], d[2*i+1])
-		k.expand128(&sub)
-	}
+	expandThree(a.enc(), a.mac(), a.fin(), &d)
 	if p == portable {
 		a.lanes = new(aeadLanes)
 		a.lanes.enc.expand(a.enc())

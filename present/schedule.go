@@ -21,18 +21,37 @@ func (rk *roundKeys) expand80(key *[10]byte) {
 	}
 }
 
-// expand128 is the key schedule for 128-bit keys: k127..k64 are in hi, k63..k0 in lo.
+// expand128 is the key schedule for 128-bit keys.
 func (rk *roundKeys) expand128(key *[16]byte) {
-	hi := binary.BigEndian.Uint64(key[:8])
-	lo := binary.BigEndian.Uint64(key[8:])
+	k := key128{binary.BigEndian.Uint64(key[:8]), binary.BigEndian.Uint64(key[8:])}
 	for i := range rk {
-		rk[i] = hi
-		hi, lo = hi<<61|lo>>3, lo<<61|hi>>3
-		hi = substituteTop(hi, 0xff)
-		n := uint64(i + 1)
-		hi ^= n >> 2
-		lo ^= n << 62
+		rk[i] = k.hi
+		k.next(uint64(i + 1))
 	}
+}
+
+// expandThree is expand128 for three keys, halves in d one after the other.
+// A schedule is one long chain of dependent instructions; three of them take
+// hardly longer side by side than one.
+func expandThree(a, b, c *roundKeys, d *[6]uint64) {
+	ka, kb, kc := key128{d[0], d[1]}, key128{d[2], d[3]}, key128{d[4], d[5]}
+	for i := range a {
+		a[i], b[i], c[i] = ka.hi, kb.hi, kc.hi
+		n := uint64(i + 1)
+		ka.next(n)
+		kb.next(n)
+		kc.next(n)
+	}
+}
+
+// key128 is the key register: k127..k64 in hi, k63..k0 in lo.
+type key128 struct{ hi, lo uint64 }
+
+// next goes from the round key i to the one after it.
+func (k *key128) next(i uint64) {
+	hi := k.hi<<61 | k.lo>>3
+	k.lo = k.lo<<61 | k.hi>>3 ^ i<<62
+	k.hi = substituteTop(hi, 0xff) ^ i>>2
 }
 
 // substituteTop applies the S-box to the nibbles of w's top byte that mask

@@ -51,7 +51,7 @@ func (a *aead) derive(key *[KeySize]byte) bool {
 	if a.path != avx512 {
 		return false
 	}
-	deriveAVX512(key, &a.rk)
+	deriveAVX512(key, a.rk)
 	return true
 }
 
@@ -162,7 +162,7 @@ func (a *aead) sealSmall(out, plaintext, ad []byte, iv uint64) bool {
 	if n > 0 {
 		src = &plaintext[0]
 	}
-	sealAVX512(&a.rk, &out[0], src, n, iv, &m.bytes[0], m.head, m.pieces)
+	sealAVX512(a.rk, &out[0], src, n, iv, &m.bytes[0], m.head, m.pieces)
 	return true
 }
 
@@ -176,7 +176,7 @@ func (a *aead) openSmall(out, ciphertext, ad []byte, iv uint64) (ok, done bool) 
 	m.set(iv, ad, n)
 	copy(m.bytes[m.head:], ciphertext[:n])
 	var stream [64]byte
-	tag := openAVX512(&a.rk, &stream, iv, &m.bytes[0], m.pieces)
+	tag := openAVX512(a.rk, &stream, iv, &m.bytes[0], m.pieces)
 	if tag^binary.LittleEndian.Uint64(ciphertext[n:]) != 0 {
 		return false, true
 	}
