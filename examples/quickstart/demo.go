@@ -15,10 +15,11 @@ import (
 // A demo runs the application beside an eavesdropper and prints what each of
 // them saw. What is to be seen and is not ends it with an error.
 type demo struct {
-	out     io.Writer
-	server  server
-	protect protector // makes the scheme values, all with one key
-	base    string    // all topics are below it
+	out    io.Writer
+	server server
+	scheme maker
+	key    aesmsg.Key
+	base   string // all topics are below it
 
 	eavesdropper connection // an ordinary client that has subscribed to all of them
 }
@@ -35,11 +36,11 @@ func (d *demo) run(ctx context.Context) error {
 		return fmt.Errorf("the eavesdropper cannot subscribe: %w", err)
 	}
 
-	ours, err := d.protect(nil) // the publisher's side
+	ours, err := d.scheme(d.key, nil) // the publisher's side
 	if err != nil {
 		return err
 	}
-	theirs, err := d.protect(nil) // the subscriber's side: only the key is common
+	theirs, err := d.scheme(d.key, nil) // the subscriber's side: only the key is common
 	if err != nil {
 		return err
 	}
@@ -147,11 +148,11 @@ func (d *demo) print(who string, payload []byte) {
 // application must see nothing but what the publisher has sealed.
 func (d *demo) attack(ctx context.Context, subscriber func(scheme) client) error {
 	rejections := make(chan aesmsg.Rejection, 16)
-	theirs, err := d.protect(func(r aesmsg.Rejection) { rejections <- r })
+	theirs, err := d.scheme(d.key, func(r aesmsg.Rejection) { rejections <- r })
 	if err != nil {
 		return err
 	}
-	ours, err := d.protect(nil)
+	ours, err := d.scheme(d.key, nil)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mqttsec/mqttsec/aesmsg"
 )
 
 // passwordVariable keeps a password out of the list of processes.
@@ -84,7 +86,7 @@ func run(ctx context.Context, args []string, out, complaints io.Writer) error {
 		flags.Usage()
 		return errUsage
 	}
-	protect, ok := schemes[*name]
+	scheme, ok := schemes[*name]
 	if !ok {
 		return fmt.Errorf("-scheme %q: unknown", *name)
 	}
@@ -106,8 +108,8 @@ func run(ctx context.Context, args []string, out, complaints io.Writer) error {
 		return err
 	}
 
-	d := demo{out: out, server: to, base: "mqttsec/" + rand.Text()[:12]}
-	if d.protect, err = protect(d.base + "/#"); err != nil {
+	d := demo{out: out, server: to, scheme: scheme, base: "mqttsec/" + rand.Text()[:12]}
+	if d.key, err = aesmsg.GenerateKey(d.base + "/#"); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "broker  %s\ntopics  %s/#\nscheme  %s\n", to.url.Redacted(), d.base, *name)

@@ -25,15 +25,22 @@ func quickstart(t *testing.T, args ...string) (string, error) {
 }
 
 func TestEmbedded(t *testing.T) {
-	out, err := quickstart(t)
-	require.NoError(t, err, out)
-	require.Equal(t, 4, strings.Count(out, "  application   "+opening))
-	require.Equal(t, 2, strings.Count(out, "  eavesdropper  "+opening), "he reads what is plain, and only that")
-	require.Equal(t, 2, strings.Count(out, "  broker        "+opening))
-	for _, refusal := range []string{"ErrAuthentication", "ErrReplay", "ErrUnknownKey", "ErrNotSealed"} {
-		require.Equal(t, 2, strings.Count(out, "refused: "+refusal), "once for each version of MQTT")
+	for name := range schemes {
+		t.Run(name, func(t *testing.T) {
+			out, err := quickstart(t, "-scheme", name)
+			require.NoError(t, err, out)
+			require.Equal(t, 4, strings.Count(out, "  application   "+opening))
+			require.Equal(t, 2, strings.Count(out, "  eavesdropper  "+opening), "he reads what is plain, and only that")
+			require.Equal(t, 2, strings.Count(out, "  broker        "+opening))
+			for _, refusal := range []string{"ErrAuthentication", "ErrReplay", "ErrUnknownKey", "ErrNotSealed"} {
+				require.Equal(t, 2, strings.Count(out, "refused: "+refusal), "once for each version of MQTT")
+			}
+			require.Contains(t, out, "All of it as promised.")
+		})
 	}
-	require.Contains(t, out, "All of it as promised.")
+	out, err := quickstart(t)
+	require.NoError(t, err)
+	require.Contains(t, out, "scheme  aes\n", "what it does without options")
 }
 
 // TestSeesWhatIsMissing takes the sealing away: the program must notice.
@@ -41,7 +48,7 @@ func TestSeesWhatIsMissing(t *testing.T) {
 	to, stop, err := embedded()
 	require.NoError(t, err)
 	defer stop()
-	d := demo{out: new(bytes.Buffer), server: to, base: "mqttsec/test", protect: nothing}
+	d := demo{out: new(bytes.Buffer), server: to, base: "mqttsec/test", scheme: nothing}
 	require.ErrorContains(t, d.run(t.Context()), "could read a sealed message")
 }
 
@@ -101,4 +108,4 @@ func (unprotected) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig { retur
 
 func (unprotected) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions { return opts }
 
-func nothing(func(aesmsg.Rejection)) (scheme, error) { return unprotected{}, nil }
+func nothing(aesmsg.Key, func(aesmsg.Rejection)) (scheme, error) { return unprotected{}, nil }

@@ -5,6 +5,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/mqttsec/mqttsec/aesmsg"
+	"github.com/mqttsec/mqttsec/present"
 )
 
 // A scheme is what this program uses of a payload scheme: one method for each
@@ -14,20 +15,17 @@ type scheme interface {
 	WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions
 }
 
-// A protector makes scheme values that share one key. rejected, if not nil,
-// hears of what a value refuses.
-type protector func(rejected func(aesmsg.Rejection)) (scheme, error)
+// A maker makes values of one scheme. rejected, if not nil, hears of what a
+// value refuses.
+type maker func(key aesmsg.Key, rejected func(aesmsg.Rejection)) (scheme, error)
 
-// schemes makes, by the names that -scheme takes, a new key for the topics that
-// a filter matches.
-var schemes = map[string]func(filter string) (protector, error){
-	"aes": func(filter string) (protector, error) {
-		key, err := aesmsg.GenerateKey(filter)
-		if err != nil {
-			return nil, err
-		}
-		return func(rejected func(aesmsg.Rejection)) (scheme, error) {
-			return aesmsg.New(aesmsg.Config{Keys: []aesmsg.Key{key}, Rejected: rejected})
-		}, nil
+// schemes are the makers by the names that -scheme takes. Keys and refusals are
+// the same for all.
+var schemes = map[string]maker{
+	"aes": func(key aesmsg.Key, rejected func(aesmsg.Rejection)) (scheme, error) {
+		return aesmsg.New(aesmsg.Config{Keys: []aesmsg.Key{key}, Rejected: rejected})
+	},
+	"present": func(key present.Key, rejected func(present.Rejection)) (scheme, error) {
+		return present.New(present.Config{Keys: []present.Key{key}, Rejected: rejected})
 	},
 }
