@@ -37,7 +37,7 @@ func openAVX512(keys *[96]uint64, stream *[64]byte, iv uint64, buf *byte, pieces
 // encryptAVX512 encrypts one block.
 //
 //go:noescape
-func encryptAVX512(rk *[32]uint64, v uint64) uint64
+func encryptAVX512(rk *[32]uint64, dst *[8]byte, src *[8]byte)
 
 // deriveAVX512 derives Ke, K1 and K2 from key and sets rk to their schedules.
 //

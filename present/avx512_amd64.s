@@ -253,6 +253,10 @@ DATA nibbleShifts<>+0(SB)/8, $0x3828180830201000
 DATA nibbleShifts<>+8(SB)/8, $0x3c2c1c0c34241404
 GLOBL nibbleShifts<>(SB), RODATA|NOPTR, $16
 
+DATA nibbleShiftsBE<>+0(SB)/8, $0x0010203008182838
+DATA nibbleShiftsBE<>+8(SB)/8, $0x041424340c1c2c3c
+GLOBL nibbleShiftsBE<>(SB), RODATA|NOPTR, $16
+
 DATA packNibbles<>+0(SB)/8, $0x0a020e060b030f07
 DATA packNibbles<>+8(SB)/8, $0x08000c0409010d05
 GLOBL packNibbles<>(SB), RODATA|NOPTR, $16
@@ -2376,28 +2380,32 @@ openTag:
 	VZEROUPPER
 	RET
 
-// func encryptAVX512(rk *[32]uint64, v uint64) uint64
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI
+// func encryptAVX512(rk *[32]uint64, dst *[8]byte, src *[8]byte)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI
 TEXT ·encryptAVX512(SB), NOSPLIT, $0-24
-	MOVQ            rk+0(FP), AX
-	MOVQ            v+8(FP), CX
-	XORQ            (AX), CX
-	VBROADCASTI32X4 sboxNibbles<>+0(SB), Z0
-	VBROADCASTI32X4 gatherA<>+0(SB), Z1
-	VBROADCASTI32X4 gatherB<>+0(SB), Z2
-	VBROADCASTI32X4 unitA<>+0(SB), Z3
-	VBROADCASTI32X4 unitB<>+0(SB), Z4
-	VBROADCASTI32X4 lowNibble<>+0(SB), Z5
-	VBROADCASTI32X4 nibbleShifts<>+0(SB), Z6
-	VPBROADCASTQ    CX, Z7
-	VPMULTISHIFTQB  Z7, Z6, Z7
-	VPANDD          Z5, Z7, Z7
+	MOVQ                rk+0(FP), AX
+	MOVQ                dst+8(FP), CX
+	MOVQ                src+16(FP), DX
+	VBROADCASTI32X4     sboxNibbles<>+0(SB), Z0
+	VBROADCASTI32X4     gatherA<>+0(SB), Z1
+	VBROADCASTI32X4     gatherB<>+0(SB), Z2
+	VBROADCASTI32X4     unitA<>+0(SB), Z3
+	VBROADCASTI32X4     unitB<>+0(SB), Z4
+	VBROADCASTI32X4     lowNibble<>+0(SB), Z5
+	VBROADCASTI32X4     nibbleShifts<>+0(SB), Z6
+	VPMULTISHIFTQB.BCST (AX), Z6, Z8
+	VPANDD              Z5, Z8, Z8
+	VPBROADCASTQ        (DX), X7
+	VMOVDQU64           nibbleShiftsBE<>+0(SB), X9
+	VPMULTISHIFTQB      X7, X9, X7
+	VPANDD              X5, X7, X7
+	VPXORD              X8, X7, X7
 
 	// 31 rounds
-	MOVQ $-31, CX
+	MOVQ $-31, DX
 
 oneRounds:
-	VPMULTISHIFTQB.BCST 256(AX)(CX*8), Z6, Z8
+	VPMULTISHIFTQB.BCST 256(AX)(DX*8), Z6, Z8
 	VPANDD              Z5, Z8, Z8
 	VPSHUFB             X7, X0, X9
 	VPSHUFB             X1, X9, X7
@@ -2405,14 +2413,12 @@ oneRounds:
 	VGF2P8AFFINEQB      $0x00, X7, X3, X7
 	VGF2P8AFFINEQB      $0x00, X9, X4, X9
 	VPTERNLOGD          $0x96, X8, X9, X7
-	INCQ                CX
+	INCQ                DX
 	JNE                 oneRounds
 	VPSHUFB             packNibbles<>+0(SB), X7, X7
 	VPMADDUBSW          weighNibbles<>+0(SB), X7, X7
 	VPMOVWB             X7, X7
-	VMOVQ               X7, AX
-	BSWAPQ              AX
-	MOVQ                AX, ret+16(FP)
+	VMOVQ               X7, (CX)
 	VZEROUPPER
 	RET
 

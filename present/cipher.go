@@ -46,14 +46,18 @@ func (b *block) BlockSize() int { return BlockSize }
 
 func (b *block) Encrypt(dst, src []byte) {
 	checkBlock(dst, src)
-	w := binary.BigEndian.Uint64(src)
-	binary.BigEndian.PutUint64(dst, b.encrypt(w))
+	b.encrypt((*[BlockSize]byte)(dst), (*[BlockSize]byte)(src))
 }
 
 func (b *block) Decrypt(dst, src []byte) {
 	checkBlock(dst, src)
 	w := binary.BigEndian.Uint64(src)
 	binary.BigEndian.PutUint64(dst, b.lanes.decryptBlock(w))
+}
+
+func (b *block) encryptGeneric(dst, src *[BlockSize]byte) {
+	w := binary.BigEndian.Uint64(src[:])
+	binary.BigEndian.PutUint64(dst[:], b.lanes.encryptBlock(w))
 }
 
 // checkBlock panics as the standard library's block ciphers do.

@@ -26,11 +26,12 @@ func detect() path {
 	return portable
 }
 
-func (b *block) encrypt(w uint64) uint64 {
+func (b *block) encrypt(dst, src *[BlockSize]byte) {
 	if b.path == avx512 {
-		return encryptAVX512((*[32]uint64)(&b.rk), w)
+		encryptAVX512((*[32]uint64)(&b.rk), dst, src)
+		return
 	}
-	return b.lanes.encryptBlock(w)
+	b.encryptGeneric(dst, src)
 }
 
 // firstBlocks are the blocks 1 to 6 encrypted.
@@ -90,7 +91,10 @@ func (a *aead) macPieces(p []byte, next uint64) uint64 {
 func (a *aead) macFinal(v uint64) uint64 {
 	switch a.path {
 	case avx512:
-		return encryptAVX512((*[32]uint64)(a.fin()), v)
+		var b [BlockSize]byte
+		binary.BigEndian.PutUint64(b[:], v)
+		encryptAVX512((*[32]uint64)(a.fin()), &b, &b)
+		return binary.BigEndian.Uint64(b[:])
 	case avx2:
 		return encryptAVX2((*[32]uint64)(a.fin()), v)
 	default:

@@ -24,6 +24,7 @@ func byteNibble(s int) int { return s&3<<2 | s&4>>1 | s>>3 }
 // nibbleTables are the constants of the nibble layout.
 var nibbleTables struct {
 	sbox, gatherA, gatherB, unitA, unitB, low, shifts Mem
+	shiftsBE                                          Mem
 	pack, packLow, weigh                              Mem
 	counters, numbers, pieces                         Mem
 }
@@ -55,6 +56,10 @@ func declareNibbleTables() {
 	t.unitB = table("unitB", 16, unit(1))
 	t.low = table("lowNibble", 16, func(int) byte { return 0x0f })
 	t.shifts = table("nibbleShifts", 16, func(i int) byte { return byte(4 * byteNibble(i)) })
+	t.shiftsBE = table("nibbleShiftsBE", 16, func(i int) byte {
+		n := byteNibble(i)
+		return byte(8*(7-n>>1) + n&1*4)
+	})
 	t.pack = table("packNibbles", 16, func(i int) byte {
 		return byte(nibbleByte(2*(7-i>>1) + i&1))
 	})
@@ -111,6 +116,13 @@ func (c *nibbles) spreadBlock(b Register) VecVirtual {
 	v := ZMM()
 	VPBROADCASTQ(b, v)
 	c.spreadEach(v)
+	return v
+}
+
+// shiftsBE is shifts for a block as it stands in memory.
+func (c *nibbles) shiftsBE() VecVirtual {
+	v := XMM()
+	VMOVDQU64(nibbleTables.shiftsBE, v)
 	return v
 }
 
