@@ -18,6 +18,7 @@ func connectV3(ctx context.Context, cfg Config, receive func([]byte)) (*publishe
 		SetClientID(clientID()).
 		SetProtocolVersion(4).
 		SetConnectTimeout(patience).
+		SetKeepAlive(0). // as for v5
 		SetAutoReconnect(false).
 		SetUsername(cfg.Broker.User).
 		SetPassword(cfg.Broker.Password)

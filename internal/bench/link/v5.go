@@ -21,7 +21,7 @@ func connectV5(ctx context.Context, cfg Config, receive func([]byte)) (*publishe
 	options := autopaho.ClientConfig{
 		ServerUrls:                    []*url.URL{cfg.Broker.URL},
 		TlsCfg:                        cfg.Broker.TLS,
-		KeepAlive:                     60,
+		KeepAlive:                     0, // else it sends a PINGREQ right at the start, which somebody would count
 		CleanStartOnInitialConnection: true,
 		ConnectTimeout:                patience,
 		ConnectUsername:               cfg.Broker.User,

@@ -3,6 +3,7 @@ package report
 import (
 	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/internal/bench/link"
+	"github.com/mqttsec/mqttsec/present"
 )
 
 // Scheme is one way to protect messages, or none: a row of every table.
@@ -21,8 +22,10 @@ func Schemes() []Scheme {
 	return []Scheme{
 		{Name: "plain"},
 		{Name: "aesmsg", New: newAES},
+		{Name: "present", New: newPresent},
 		{Name: "TLS", TLS: true},
 		{Name: "aesmsg over TLS", TLS: true, New: newAES},
+		{Name: "present over TLS", TLS: true, New: newPresent},
 	}
 }
 
@@ -32,4 +35,12 @@ func newAES(prefix string) (link.Scheme, error) {
 		return nil, err
 	}
 	return aesmsg.New(aesmsg.Config{Keys: []aesmsg.Key{key}})
+}
+
+func newPresent(prefix string) (link.Scheme, error) {
+	key, err := present.GenerateKey(prefix + "/#")
+	if err != nil {
+		return nil, err
+	}
+	return present.New(present.Config{Keys: []present.Key{key}})
 }
