@@ -88,7 +88,7 @@ var errorNames = map[string]error{
 
 // fill computes what follows from the vector's inputs by the letter of the format. Of
 // this package it uses only what has vectors of its own.
-func (v *vector) fill(t *testing.T) {
+func (v *vector) fill(t testing.TB) {
 	prefix := 0
 	for _, l := range strings.Split(v.Filter, "/") {
 		if l == "+" || l == "#" {
@@ -145,7 +145,7 @@ func (v *vector) fill(t *testing.T) {
 	v.KeyText = string(text)
 }
 
-func (v *vector) key(t *testing.T) Key {
+func (v *vector) key(t testing.TB) Key {
 	k, err := NewKey(v.Filter, v.Secret)
 	require.NoError(t, err)
 	return k
@@ -372,30 +372,4 @@ func TestMutations(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
-}
-
-func FuzzOpen(f *testing.F) {
-	vs := inputs()
-	for i := range vs {
-		vs[i].fill(&testing.T{})
-		f.Add(vs[i].Topic, []byte(vs[i].Frame))
-	}
-	key, err := NewKey("#", count(0, 32))
-	require.NoError(f, err)
-	s := testSealer(f, Config{Keys: []Key{key}})
-	f.Fuzz(func(t *testing.T, topic string, frame []byte) {
-		before := bytes.Clone(frame)
-		r := s.newReplay()
-		o, err := s.open(nil, &Message{Topic: []byte(topic), Payload: frame}, liveAcknowledged, r)
-		require.Equal(t, before, frame)
-		if err != nil {
-			require.Equal(t, opened{}, o)
-			require.Empty(t, r.live.windows)
-			return
-		}
-		require.LessOrEqual(t, len(o.Payload)+len(o.Properties)+42, len(frame))
-		in := frame[headerLen:headerLen]
-		_, err = s.open(in, &Message{Topic: []byte(topic), Payload: frame}, liveAcknowledged, r)
-		require.ErrorIs(t, err, errPending)
-	})
 }

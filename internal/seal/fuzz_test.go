@@ -1,0 +1,70 @@
+package seal
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func FuzzOpen(f *testing.F) {
+	vs := inputs()
+	for i := range vs {
+		vs[i].fill(f)
+		f.Add(vs[i].Topic, []byte(vs[i].Frame))
+	}
+	key, err := NewKey("#", count(0, 32))
+	require.NoError(f, err)
+	s := testSealer(f, Config{Keys: []Key{key}})
+	f.Fuzz(func(t *testing.T, topic string, frame []byte) {
+		before := bytes.Clone(frame)
+		r := s.newReplay()
+		o, err := s.open(nil, &Message{Topic: []byte(topic), Payload: frame}, liveAcknowledged, r)
+		require.Equal(t, before, frame)
+		if err != nil {
+			require.Equal(t, opened{}, o)
+			require.Empty(t, r.live.windows)
+			return
+		}
+		require.LessOrEqual(t, len(o.Payload)+len(o.Properties)+42, len(frame))
+		in := frame[headerLen:headerLen]
+		_, err = s.open(in, &Message{Topic: []byte(topic), Payload: frame}, liveAcknowledged, r)
+		require.ErrorIs(t, err, errPending)
+	})
+}
+
+// FuzzContents opens what a holder of the key has sealed with anything inside.
+func FuzzContents(f *testing.F) {
+	f.Add(byte(0), []byte("payload"))
+	f.Add(byte(flagProperties), []byte("\x02\x01\x01payload"))
+	f.Add(byte(flagProperties), []byte("\xff\xff\xff\xff\x7f"))
+	f.Add(byte(flagSigned|flagProperties), append(make([]byte, signatureLen), 0x80))
+	key, err := NewKey("#", count(0, 32))
+	require.NoError(f, err)
+	public := ed25519.NewKeyFromSeed(count(0x40, 32)).Public().(ed25519.PublicKey)
+	open := testSealer(f, Config{Keys: []Key{key}})
+	strict := testSealer(f, Config{Keys: []Key{key}, Publishers: []ed25519.PublicKey{public}})
+	l, err := open.derive("a")
+	require.NoError(f, err)
+	b, err := open.newBox(&l.keys[0], [12]byte{1})
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, flags byte, plain []byte) {
+		sc := newScratch()
+		putHeader(sc.header(), 1, flags&15, &l.keys[0].id, &[12]byte{1}, 1, 1)
+		nonce := sc.finish(&open.suite, "a")
+		frame := b.aead.Seal(bytes.Clone(sc.header()[:]), nonce, plain, sc.ad)
+		m := Message{Topic: []byte("a"), Payload: frame}
+		_, err := strict.open(nil, &m, liveAtMostOnce, strict.newReplay())
+		require.Error(t, err)
+		r := open.newReplay()
+		o, err := open.open(frame[headerLen:headerLen], &m, liveAcknowledged, r)
+		if err != nil {
+			require.ErrorIs(t, err, ErrMalformed)
+			require.Empty(t, r.live.windows)
+			return
+		}
+		require.True(t, bytes.HasSuffix(plain, o.Payload))
+		require.Equal(t, flags&flagProperties != 0, len(o.Properties) > 0)
+	})
+}
