@@ -93,21 +93,6 @@ func TestCalls(t *testing.T) {
 	require.Equal(t, 8+20+1, cipherCalls(64, 40)) // 118 bytes
 }
 
-func TestSealerAllocatesNothing(t *testing.T) {
-	alice, bob := sealers(t)
-	payload := make([]byte, 64)
-	sealed, opened := make([]byte, 0, 200), make([]byte, 0, 200)
-	exchange := func() {
-		var err error
-		sealed, err = alice.AppendSeal(sealed[:0], "site/7", payload)
-		require.NoError(t, err)
-		opened, err = bob.AppendOpen(opened[:0], "site/7", sealed)
-		require.NoError(t, err)
-	}
-	exchange()
-	require.Zero(t, testing.AllocsPerRun(100, exchange))
-}
-
 func TestKeysOfBothPackages(t *testing.T) {
 	alice, _ := sealers(t)
 	key, err := NewKey("other/#", bytes.Repeat([]byte{1, 2}, 16))

@@ -107,9 +107,9 @@ func TestRedelivery(t *testing.T) {
 // TestTakenOverConnectionAcknowledgesNothing lets a connection that has been replaced
 // acknowledge a message: that counts for nothing, and the redelivery comes through.
 func TestTakenOverConnectionAcknowledgesNothing(t *testing.T) {
-	alice, old := connectedPair(t, wire.V5, Config{})
+	alice, _ := connectedPair(t, wire.V5, Config{})
 	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
-	old = client(t, s, nil, wire.V5, nil, nil)
+	old := client(t, s, nil, wire.V5, nil, nil)
 	m := alice.publish(message(1, "site/7", "x"))
 	old.deliver(m)
 	bob := client(t, s, nil, wire.V5, nil, nil)
@@ -160,19 +160,15 @@ func TestIdleSessionsAreBounded(t *testing.T) {
 func TestWill(t *testing.T) {
 	for _, v := range versions {
 		t.Run(fmt.Sprintf("v%d", v), func(t *testing.T) {
-			key := testKey(t, "site/#", 1)
-			s := testSealer(t, Config{Keys: []Key{key}})
-			e := client(t, s, nil, v, nil, nil)
-			var f filter
-			f.sealer = s
+			cfg := Config{Keys: []Key{testKey(t, "site/#", 1)}}
+			f := filter{sealer: testSealer(t, cfg)}
 			w := wire.Will{Topic: []byte("site/7"), Payload: []byte("gone"), Properties: wire.Properties(nil).AppendUint(wire.WillDelayInterval, 3).AppendPair("k", "v")}
 			require.NoError(t, f.sealWill(&w))
 			require.Equal(t, wire.Properties(nil).AppendUint(wire.WillDelayInterval, 3), w.Properties)
 			m := message(0, "site/7", "")
 			m.Payload = w.Payload
-			e = client(t, testSealer(t, Config{Keys: []Key{key}}), nil, v, nil, nil)
-			got := e.deliver(m)
-			require.Equal(t, "gone", string(got.Payload))
+			e := client(t, testSealer(t, cfg), nil, v, nil, nil)
+			require.Equal(t, "gone", string(e.deliver(m).Payload))
 		})
 	}
 }
