@@ -439,10 +439,10 @@ ctrKeys:
 	MOVQ         src+16(FP), BX
 	MOVQ         n+24(FP), SI
 	MOVQ         iv+32(FP), DI
-	CMPQ         SI, $+256
-	JLE          ctrOne
+	CMPQ         SI, $+768
+	JLE          ctrFew
 
-ctrTwo:
+ctrFour:
 	MOVQ         DI, R8
 	XORQ         AX, R8
 	VPBROADCASTQ R8, Z3
@@ -456,7 +456,8 @@ ctrTwo:
 	VPXORD       counters<>+64(SB), Z1, Z1
 	VPXORD       counters<>+128(SB), Z2, Z2
 	VPXORD       counters<>+192(SB), Z3, Z3
-	LEAQ         32(DI), R8
+	ADDQ         $0x20, DI
+	MOVQ         DI, R8
 	XORQ         AX, R8
 	VPBROADCASTQ R8, Z7
 	VPSHUFBITQMB blockBits<>+0(SB), Z7, K1
@@ -469,6 +470,393 @@ ctrTwo:
 	VPXORD       counters<>+64(SB), Z5, Z5
 	VPXORD       counters<>+128(SB), Z6, Z6
 	VPXORD       counters<>+192(SB), Z7, Z7
+	ADDQ         $0x20, DI
+	MOVQ         DI, R8
+	XORQ         AX, R8
+	VPBROADCASTQ R8, Z11
+	VPSHUFBITQMB blockBits<>+0(SB), Z11, K1
+	VPMOVM2B     K1, Z11
+	VSHUFI32X4   $0x00, Z11, Z11, Z8
+	VSHUFI32X4   $0x55, Z11, Z11, Z9
+	VSHUFI32X4   $0xaa, Z11, Z11, Z10
+	VSHUFI32X4   $0xff, Z11, Z11, Z11
+	VPXORD       counters<>+0(SB), Z8, Z8
+	VPXORD       counters<>+64(SB), Z9, Z9
+	VPXORD       counters<>+128(SB), Z10, Z10
+	VPXORD       counters<>+192(SB), Z11, Z11
+	ADDQ         $0x20, DI
+	MOVQ         DI, R8
+	XORQ         AX, R8
+	VPBROADCASTQ R8, Z15
+	VPSHUFBITQMB blockBits<>+0(SB), Z15, K1
+	VPMOVM2B     K1, Z15
+	VSHUFI32X4   $0x00, Z15, Z15, Z12
+	VSHUFI32X4   $0x55, Z15, Z15, Z13
+	VSHUFI32X4   $0xaa, Z15, Z15, Z14
+	VSHUFI32X4   $0xff, Z15, Z15, Z15
+	VPXORD       counters<>+0(SB), Z12, Z12
+	VPXORD       counters<>+64(SB), Z13, Z13
+	VPXORD       counters<>+128(SB), Z14, Z14
+	VPXORD       counters<>+192(SB), Z15, Z15
+	ADDQ         $0x20, DI
+
+	// 31 rounds
+	MOVQ CX, R8
+	LEAQ 1984(CX), R9
+
+ctrFourRounds:
+	VBROADCASTI32X4 (R8), Z16
+	VBROADCASTI32X4 16(R8), Z17
+	VBROADCASTI32X4 32(R8), Z18
+	VBROADCASTI32X4 48(R8), Z19
+	VMOVDQA64       Z1, Z20
+	VPTERNLOGD      $0xa6, Z3, Z2, Z20
+	VMOVDQA64       Z0, Z21
+	VPTERNLOGD      $0x36, Z2, Z1, Z21
+	VMOVDQA64       Z0, Z22
+	VPTERNLOGD      $0x6a, Z2, Z1, Z22
+	VPTERNLOGD      $0xc5, Z22, Z21, Z3
+	VPTERNLOGD      $0xb6, Z20, Z0, Z21
+	VPTERNLOGD      $0x29, Z20, Z0, Z22
+	VPTERNLOGD      $0x96, Z16, Z0, Z20
+	VPTERNLOGD      $0x96, Z17, Z2, Z21
+	VPXORD          Z18, Z3, Z3
+	VPTERNLOGD      $0x96, Z19, Z1, Z22
+	VPUNPCKLBW      Z3, Z20, Z1
+	VPUNPCKHBW      Z3, Z20, Z3
+	VPUNPCKLBW      Z22, Z21, Z2
+	VPUNPCKHBW      Z22, Z21, Z20
+	VPUNPCKLBW      Z2, Z1, Z0
+	VPUNPCKHBW      Z2, Z1, Z1
+	VPUNPCKLBW      Z20, Z3, Z2
+	VPUNPCKHBW      Z20, Z3, Z3
+	VMOVDQA64       Z5, Z20
+	VPTERNLOGD      $0xa6, Z7, Z6, Z20
+	VMOVDQA64       Z4, Z21
+	VPTERNLOGD      $0x36, Z6, Z5, Z21
+	VMOVDQA64       Z4, Z22
+	VPTERNLOGD      $0x6a, Z6, Z5, Z22
+	VPTERNLOGD      $0xc5, Z22, Z21, Z7
+	VPTERNLOGD      $0xb6, Z20, Z4, Z21
+	VPTERNLOGD      $0x29, Z20, Z4, Z22
+	VPTERNLOGD      $0x96, Z16, Z4, Z20
+	VPTERNLOGD      $0x96, Z17, Z6, Z21
+	VPXORD          Z18, Z7, Z7
+	VPTERNLOGD      $0x96, Z19, Z5, Z22
+	VPUNPCKLBW      Z7, Z20, Z5
+	VPUNPCKHBW      Z7, Z20, Z7
+	VPUNPCKLBW      Z22, Z21, Z6
+	VPUNPCKHBW      Z22, Z21, Z20
+	VPUNPCKLBW      Z6, Z5, Z4
+	VPUNPCKHBW      Z6, Z5, Z5
+	VPUNPCKLBW      Z20, Z7, Z6
+	VPUNPCKHBW      Z20, Z7, Z7
+	VMOVDQA64       Z9, Z20
+	VPTERNLOGD      $0xa6, Z11, Z10, Z20
+	VMOVDQA64       Z8, Z21
+	VPTERNLOGD      $0x36, Z10, Z9, Z21
+	VMOVDQA64       Z8, Z22
+	VPTERNLOGD      $0x6a, Z10, Z9, Z22
+	VPTERNLOGD      $0xc5, Z22, Z21, Z11
+	VPTERNLOGD      $0xb6, Z20, Z8, Z21
+	VPTERNLOGD      $0x29, Z20, Z8, Z22
+	VPTERNLOGD      $0x96, Z16, Z8, Z20
+	VPTERNLOGD      $0x96, Z17, Z10, Z21
+	VPXORD          Z18, Z11, Z11
+	VPTERNLOGD      $0x96, Z19, Z9, Z22
+	VPUNPCKLBW      Z11, Z20, Z9
+	VPUNPCKHBW      Z11, Z20, Z11
+	VPUNPCKLBW      Z22, Z21, Z10
+	VPUNPCKHBW      Z22, Z21, Z20
+	VPUNPCKLBW      Z10, Z9, Z8
+	VPUNPCKHBW      Z10, Z9, Z9
+	VPUNPCKLBW      Z20, Z11, Z10
+	VPUNPCKHBW      Z20, Z11, Z11
+	VMOVDQA64       Z13, Z20
+	VPTERNLOGD      $0xa6, Z15, Z14, Z20
+	VMOVDQA64       Z12, Z21
+	VPTERNLOGD      $0x36, Z14, Z13, Z21
+	VMOVDQA64       Z12, Z22
+	VPTERNLOGD      $0x6a, Z14, Z13, Z22
+	VPTERNLOGD      $0xc5, Z22, Z21, Z15
+	VPTERNLOGD      $0xb6, Z20, Z12, Z21
+	VPTERNLOGD      $0x29, Z20, Z12, Z22
+	VPTERNLOGD      $0x96, Z16, Z12, Z20
+	VPTERNLOGD      $0x96, Z17, Z14, Z21
+	VPXORD          Z18, Z15, Z15
+	VPTERNLOGD      $0x96, Z19, Z13, Z22
+	VPUNPCKLBW      Z15, Z20, Z13
+	VPUNPCKHBW      Z15, Z20, Z15
+	VPUNPCKLBW      Z22, Z21, Z14
+	VPUNPCKHBW      Z22, Z21, Z16
+	VPUNPCKLBW      Z14, Z13, Z12
+	VPUNPCKHBW      Z14, Z13, Z13
+	VPUNPCKLBW      Z16, Z15, Z14
+	VPUNPCKHBW      Z16, Z15, Z15
+	ADDQ            $0x40, R8
+	CMPQ            R8, R9
+	JNE             ctrFourRounds
+
+	// From bit slices to bytes
+	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z16
+	VPBROADCASTQ    unit<>+0(SB), Z17
+	VMOVDQU64       bigEndian<>+0(SB), Z18
+	VPSHUFB         Z16, Z0, Z0
+	VPSHUFB         Z16, Z1, Z1
+	VPSHUFB         Z16, Z2, Z2
+	VPSHUFB         Z16, Z3, Z3
+	VPUNPCKLBW      Z1, Z3, Z16
+	VPUNPCKHBW      Z1, Z3, Z3
+	VPUNPCKLBW      Z0, Z2, Z1
+	VPUNPCKHBW      Z0, Z2, Z19
+	VPUNPCKLBW      Z1, Z16, Z0
+	VPUNPCKHBW      Z1, Z16, Z1
+	VPUNPCKLBW      Z19, Z3, Z2
+	VPUNPCKHBW      Z19, Z3, Z3
+	VGF2P8AFFINEQB  $0x00, Z0, Z17, Z0
+	VGF2P8AFFINEQB  $0x00, Z1, Z17, Z1
+	VGF2P8AFFINEQB  $0x00, Z2, Z17, Z2
+	VGF2P8AFFINEQB  $0x00, Z3, Z17, Z3
+	VSHUFI32X4      $0x44, Z1, Z0, Z16
+	VSHUFI32X4      $0xee, Z1, Z0, Z17
+	VSHUFI32X4      $0x44, Z3, Z2, Z1
+	VSHUFI32X4      $0xee, Z3, Z2, Z3
+	VSHUFI32X4      $0x88, Z1, Z16, Z0
+	VSHUFI32X4      $0xdd, Z1, Z16, Z1
+	VSHUFI32X4      $0x88, Z3, Z17, Z2
+	VSHUFI32X4      $0xdd, Z3, Z17, Z3
+	VPERMB          Z0, Z18, Z0
+	VPERMB          Z1, Z18, Z1
+	VPERMB          Z2, Z18, Z2
+	VPERMB          Z3, Z18, Z3
+	VPXORD          (BX), Z0, Z0
+	VMOVDQU64       Z0, (DX)
+	VPXORD          64(BX), Z1, Z1
+	VMOVDQU64       Z1, 64(DX)
+	VPXORD          128(BX), Z2, Z2
+	VMOVDQU64       Z2, 128(DX)
+	VPXORD          192(BX), Z3, Z3
+	VMOVDQU64       Z3, 192(DX)
+	ADDQ            $+256, DX
+	ADDQ            $+256, BX
+	SUBQ            $+256, SI
+
+	// From bit slices to bytes
+	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z0
+	VPBROADCASTQ    unit<>+0(SB), Z1
+	VMOVDQU64       bigEndian<>+0(SB), Z2
+	VPSHUFB         Z0, Z4, Z4
+	VPSHUFB         Z0, Z5, Z5
+	VPSHUFB         Z0, Z6, Z6
+	VPSHUFB         Z0, Z7, Z7
+	VPUNPCKLBW      Z5, Z7, Z0
+	VPUNPCKHBW      Z5, Z7, Z3
+	VPUNPCKLBW      Z4, Z6, Z5
+	VPUNPCKHBW      Z4, Z6, Z7
+	VPUNPCKLBW      Z5, Z0, Z4
+	VPUNPCKHBW      Z5, Z0, Z5
+	VPUNPCKLBW      Z7, Z3, Z6
+	VPUNPCKHBW      Z7, Z3, Z7
+	VGF2P8AFFINEQB  $0x00, Z4, Z1, Z4
+	VGF2P8AFFINEQB  $0x00, Z5, Z1, Z5
+	VGF2P8AFFINEQB  $0x00, Z6, Z1, Z6
+	VGF2P8AFFINEQB  $0x00, Z7, Z1, Z7
+	VSHUFI32X4      $0x44, Z5, Z4, Z0
+	VSHUFI32X4      $0xee, Z5, Z4, Z1
+	VSHUFI32X4      $0x44, Z7, Z6, Z3
+	VSHUFI32X4      $0xee, Z7, Z6, Z7
+	VSHUFI32X4      $0x88, Z3, Z0, Z4
+	VSHUFI32X4      $0xdd, Z3, Z0, Z5
+	VSHUFI32X4      $0x88, Z7, Z1, Z6
+	VSHUFI32X4      $0xdd, Z7, Z1, Z7
+	VPERMB          Z4, Z2, Z4
+	VPERMB          Z5, Z2, Z5
+	VPERMB          Z6, Z2, Z6
+	VPERMB          Z7, Z2, Z7
+	VPXORD          (BX), Z4, Z4
+	VMOVDQU64       Z4, (DX)
+	VPXORD          64(BX), Z5, Z5
+	VMOVDQU64       Z5, 64(DX)
+	VPXORD          128(BX), Z6, Z6
+	VMOVDQU64       Z6, 128(DX)
+	VPXORD          192(BX), Z7, Z7
+	VMOVDQU64       Z7, 192(DX)
+	ADDQ            $+256, DX
+	ADDQ            $+256, BX
+	SUBQ            $+256, SI
+
+	// From bit slices to bytes
+	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z0
+	VPBROADCASTQ    unit<>+0(SB), Z1
+	VMOVDQU64       bigEndian<>+0(SB), Z2
+	VPSHUFB         Z0, Z8, Z8
+	VPSHUFB         Z0, Z9, Z9
+	VPSHUFB         Z0, Z10, Z10
+	VPSHUFB         Z0, Z11, Z11
+	VPUNPCKLBW      Z9, Z11, Z0
+	VPUNPCKHBW      Z9, Z11, Z3
+	VPUNPCKLBW      Z8, Z10, Z5
+	VPUNPCKHBW      Z8, Z10, Z4
+	VPUNPCKLBW      Z5, Z0, Z8
+	VPUNPCKHBW      Z5, Z0, Z9
+	VPUNPCKLBW      Z4, Z3, Z10
+	VPUNPCKHBW      Z4, Z3, Z11
+	VGF2P8AFFINEQB  $0x00, Z8, Z1, Z8
+	VGF2P8AFFINEQB  $0x00, Z9, Z1, Z9
+	VGF2P8AFFINEQB  $0x00, Z10, Z1, Z10
+	VGF2P8AFFINEQB  $0x00, Z11, Z1, Z11
+	VSHUFI32X4      $0x44, Z9, Z8, Z0
+	VSHUFI32X4      $0xee, Z9, Z8, Z1
+	VSHUFI32X4      $0x44, Z11, Z10, Z3
+	VSHUFI32X4      $0xee, Z11, Z10, Z4
+	VSHUFI32X4      $0x88, Z3, Z0, Z8
+	VSHUFI32X4      $0xdd, Z3, Z0, Z9
+	VSHUFI32X4      $0x88, Z4, Z1, Z10
+	VSHUFI32X4      $0xdd, Z4, Z1, Z11
+	VPERMB          Z8, Z2, Z8
+	VPERMB          Z9, Z2, Z9
+	VPERMB          Z10, Z2, Z10
+	VPERMB          Z11, Z2, Z11
+	VPXORD          (BX), Z8, Z8
+	VMOVDQU64       Z8, (DX)
+	VPXORD          64(BX), Z9, Z9
+	VMOVDQU64       Z9, 64(DX)
+	VPXORD          128(BX), Z10, Z10
+	VMOVDQU64       Z10, 128(DX)
+	VPXORD          192(BX), Z11, Z11
+	VMOVDQU64       Z11, 192(DX)
+	ADDQ            $+256, DX
+	ADDQ            $+256, BX
+	SUBQ            $+256, SI
+
+	// From bit slices to bytes
+	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z0
+	VPBROADCASTQ    unit<>+0(SB), Z1
+	VMOVDQU64       bigEndian<>+0(SB), Z2
+	VPSHUFB         Z0, Z12, Z12
+	VPSHUFB         Z0, Z13, Z13
+	VPSHUFB         Z0, Z14, Z14
+	VPSHUFB         Z0, Z15, Z15
+	VPUNPCKLBW      Z13, Z15, Z0
+	VPUNPCKHBW      Z13, Z15, Z3
+	VPUNPCKLBW      Z12, Z14, Z5
+	VPUNPCKHBW      Z12, Z14, Z4
+	VPUNPCKLBW      Z5, Z0, Z12
+	VPUNPCKHBW      Z5, Z0, Z13
+	VPUNPCKLBW      Z4, Z3, Z14
+	VPUNPCKHBW      Z4, Z3, Z15
+	VGF2P8AFFINEQB  $0x00, Z12, Z1, Z12
+	VGF2P8AFFINEQB  $0x00, Z13, Z1, Z13
+	VGF2P8AFFINEQB  $0x00, Z14, Z1, Z14
+	VGF2P8AFFINEQB  $0x00, Z15, Z1, Z15
+	VSHUFI32X4      $0x44, Z13, Z12, Z0
+	VSHUFI32X4      $0xee, Z13, Z12, Z1
+	VSHUFI32X4      $0x44, Z15, Z14, Z3
+	VSHUFI32X4      $0xee, Z15, Z14, Z4
+	VSHUFI32X4      $0x88, Z3, Z0, Z12
+	VSHUFI32X4      $0xdd, Z3, Z0, Z13
+	VSHUFI32X4      $0x88, Z4, Z1, Z14
+	VSHUFI32X4      $0xdd, Z4, Z1, Z15
+	VPERMB          Z12, Z2, Z12
+	VPERMB          Z13, Z2, Z13
+	VPERMB          Z14, Z2, Z14
+	VPERMB          Z15, Z2, Z15
+	MOVQ            SI, R8
+	MOVQ            $-1, R9
+	CMPQ            R8, $0x40
+	JGE             ctrFourFull0
+	BZHIQ           R8, R9, AX
+	KMOVQ           AX, K1
+	VMOVDQU8.Z      (BX), K1, Z0
+	VPXORD          Z0, Z12, Z12
+	VMOVDQU8        Z12, K1, (DX)
+	JMP             ctrDone
+
+ctrFourFull0:
+	VPXORD     (BX), Z12, Z12
+	VMOVDQU64  Z12, (DX)
+	SUBQ       $0x40, R8
+	JEQ        ctrDone
+	CMPQ       R8, $0x40
+	JGE        ctrFourFull1
+	BZHIQ      R8, R9, AX
+	KMOVQ      AX, K1
+	VMOVDQU8.Z 64(BX), K1, Z0
+	VPXORD     Z0, Z13, Z13
+	VMOVDQU8   Z13, K1, 64(DX)
+	JMP        ctrDone
+
+ctrFourFull1:
+	VPXORD     64(BX), Z13, Z13
+	VMOVDQU64  Z13, 64(DX)
+	SUBQ       $0x40, R8
+	JEQ        ctrDone
+	CMPQ       R8, $0x40
+	JGE        ctrFourFull2
+	BZHIQ      R8, R9, AX
+	KMOVQ      AX, K1
+	VMOVDQU8.Z 128(BX), K1, Z0
+	VPXORD     Z0, Z14, Z14
+	VMOVDQU8   Z14, K1, 128(DX)
+	JMP        ctrDone
+
+ctrFourFull2:
+	VPXORD     128(BX), Z14, Z14
+	VMOVDQU64  Z14, 128(DX)
+	SUBQ       $0x40, R8
+	JEQ        ctrDone
+	CMPQ       R8, $0x40
+	JGE        ctrFourFull3
+	BZHIQ      R8, R9, AX
+	KMOVQ      AX, K1
+	VMOVDQU8.Z 192(BX), K1, Z0
+	VPXORD     Z0, Z15, Z15
+	VMOVDQU8   Z15, K1, 192(DX)
+	JMP        ctrDone
+
+ctrFourFull3:
+	VPXORD    192(BX), Z15, Z15
+	VMOVDQU64 Z15, 192(DX)
+	SUBQ      $0x40, R8
+	ADDQ      $+256, DX
+	ADDQ      $+256, BX
+	SUBQ      $+256, SI
+	TESTQ     SI, SI
+	JEQ       ctrDone
+	CMPQ      SI, $+768
+	JG        ctrFour
+
+ctrFew:
+	CMPQ         SI, $+256
+	JLE          ctrOne
+	MOVQ         DI, R8
+	XORQ         AX, R8
+	VPBROADCASTQ R8, Z3
+	VPSHUFBITQMB blockBits<>+0(SB), Z3, K1
+	VPMOVM2B     K1, Z3
+	VSHUFI32X4   $0x00, Z3, Z3, Z0
+	VSHUFI32X4   $0x55, Z3, Z3, Z1
+	VSHUFI32X4   $0xaa, Z3, Z3, Z2
+	VSHUFI32X4   $0xff, Z3, Z3, Z3
+	VPXORD       counters<>+0(SB), Z0, Z0
+	VPXORD       counters<>+64(SB), Z1, Z1
+	VPXORD       counters<>+128(SB), Z2, Z2
+	VPXORD       counters<>+192(SB), Z3, Z3
+	ADDQ         $0x20, DI
+	MOVQ         DI, R8
+	XORQ         AX, R8
+	VPBROADCASTQ R8, Z7
+	VPSHUFBITQMB blockBits<>+0(SB), Z7, K1
+	VPMOVM2B     K1, Z7
+	VSHUFI32X4   $0x00, Z7, Z7, Z4
+	VSHUFI32X4   $0x55, Z7, Z7, Z5
+	VSHUFI32X4   $0xaa, Z7, Z7, Z6
+	VSHUFI32X4   $0xff, Z7, Z7, Z7
+	VPXORD       counters<>+0(SB), Z4, Z4
+	VPXORD       counters<>+64(SB), Z5, Z5
+	VPXORD       counters<>+128(SB), Z6, Z6
+	VPXORD       counters<>+192(SB), Z7, Z7
+	ADDQ         $0x20, DI
 
 	// 31 rounds
 	MOVQ CX, R8
@@ -660,15 +1048,15 @@ ctrTwoFull3:
 	SUBQ      $0x40, R8
 	ADDQ      $+256, DX
 	ADDQ      $+256, BX
-	ADDQ      $0x40, DI
 	SUBQ      $+256, SI
-	JLE       ctrDone
-	CMPQ      SI, $+256
-	JG        ctrTwo
+	TESTQ     SI, SI
+	JEQ       ctrDone
+	JMP       ctrFew
 
 ctrOne:
-	XORQ         AX, DI
-	VPBROADCASTQ DI, Z3
+	MOVQ         DI, R8
+	XORQ         AX, R8
+	VPBROADCASTQ R8, Z3
 	VPSHUFBITQMB blockBits<>+0(SB), Z3, K1
 	VPMOVM2B     K1, Z3
 	VSHUFI32X4   $0x00, Z3, Z3, Z0
@@ -679,6 +1067,7 @@ ctrOne:
 	VPXORD       counters<>+64(SB), Z1, Z1
 	VPXORD       counters<>+128(SB), Z2, Z2
 	VPXORD       counters<>+192(SB), Z3, Z3
+	ADDQ         $0x20, DI
 
 	// 31 rounds
 	MOVQ CX, AX
@@ -803,6 +1192,9 @@ ctrOneFull3:
 	VPXORD    192(BX), Z3, Z3
 	VMOVDQU64 Z3, 192(DX)
 	SUBQ      $0x40, AX
+	ADDQ      $+256, DX
+	ADDQ      $+256, BX
+	SUBQ      $+256, SI
 
 ctrDone:
 	VZEROUPPER
@@ -810,7 +1202,7 @@ ctrDone:
 
 // func macAVX512(rk *[32]uint64, p *byte, n int, next uint64) uint64
 // Requires: AVX, AVX512BITALG, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, BMI2, CMOV, GFNI
-TEXT ·macAVX512(SB), $2048-40
+TEXT ·macAVX512(SB), $2560-40
 	MOVQ rk+0(FP), AX
 
 	// Spread the round keys
@@ -835,350 +1227,843 @@ macKeys:
 	MOVQ         n+16(FP), BX
 	MOVQ         next+24(FP), SI
 	MOVQ         (AX), AX
-	VPBROADCASTQ AX, Z8
-	VPSHUFBITQMB blockBits<>+0(SB), Z8, K1
-	VPMOVM2B     K1, Z8
-	VSHUFI32X4   $0x00, Z8, Z8, Z0
-	VSHUFI32X4   $0x55, Z8, Z8, Z1
-	VSHUFI32X4   $0xaa, Z8, Z8, Z7
-	VSHUFI32X4   $0xff, Z8, Z8, Z8
+	VPBROADCASTQ AX, Z5
+	VPSHUFBITQMB blockBits<>+0(SB), Z5, K1
+	VPMOVM2B     K1, Z5
+	VSHUFI32X4   $0x00, Z5, Z5, Z0
+	VSHUFI32X4   $0x55, Z5, Z5, Z1
+	VSHUFI32X4   $0xaa, Z5, Z5, Z4
+	VSHUFI32X4   $0xff, Z5, Z5, Z5
 	VPXORD       Z2, Z2, Z2
-	VPXORD       Z3, Z3, Z3
-	VPXORD       Z4, Z4, Z4
-	VPXORD       Z5, Z5, Z5
-	VPBROADCASTW SI, Z9
-	VPADDW       numbers<>+0(SB), Z9, Z9
-	MOVL         $0x00000020, AX
-	VPBROADCASTW AX, Z10
-	CMPQ         BX, $0x20
-	JLE          macOne
+	VMOVDQU64    Z0, 2048(SP)
+	VMOVDQU64    Z2, 2304(SP)
+	VMOVDQU64    Z1, 2112(SP)
+	VMOVDQU64    Z2, 2368(SP)
+	VMOVDQU64    Z4, 2176(SP)
+	VMOVDQU64    Z2, 2432(SP)
+	VMOVDQU64    Z5, 2240(SP)
+	VMOVDQU64    Z2, 2496(SP)
+	CMPQ         BX, $0x60
+	JLE          macFew
 
-macTwo:
-	LEAQ (BX)(BX*2), AX
-	ADDQ AX, AX
+macFour:
+	VPBROADCASTW SI, Z0
+	VPADDW       numbers<>+0(SB), Z0, Z0
+	LEAQ         (BX)(BX*2), AX
+	ADDQ         AX, AX
 
 	// Pieces and their numbers, from bytes to bit slices
-	XORL            SI, SI
-	MOVQ            $-1, DI
-	MOVQ            $0x00000030, R8
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      (DX), K1, Z12
-	VMOVDQU64       pieceRows<>+0(SB), Z11
-	VPERMI2B        Z9, Z12, Z11
+	XORL            DI, DI
+	MOVQ            $-1, R8
+	MOVQ            $0x00000030, R9
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      (DX), K1, Z2
+	VMOVDQU64       pieceRows<>+0(SB), Z1
+	VPERMI2B        Z0, Z2, Z1
 	SUBQ            $0x30, AX
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      48(DX), K1, Z13
-	VMOVDQU64       pieceRows<>+64(SB), Z12
-	VPERMI2B        Z9, Z13, Z12
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      48(DX), K1, Z4
+	VMOVDQU64       pieceRows<>+64(SB), Z2
+	VPERMI2B        Z0, Z4, Z2
 	SUBQ            $0x30, AX
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      96(DX), K1, Z14
-	VMOVDQU64       pieceRows<>+128(SB), Z13
-	VPERMI2B        Z9, Z14, Z13
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z5
+	VMOVDQU64       pieceRows<>+128(SB), Z4
+	VPERMI2B        Z0, Z5, Z4
 	SUBQ            $0x30, AX
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      144(DX), K1, Z15
-	VMOVDQU64       pieceRows<>+192(SB), Z14
-	VPERMI2B        Z9, Z15, Z14
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      144(DX), K1, Z6
+	VMOVDQU64       pieceRows<>+192(SB), Z5
+	VPERMI2B        Z0, Z6, Z5
 	SUBQ            $0x30, AX
-	VSHUFI32X4      $0x44, Z12, Z11, Z15
-	VSHUFI32X4      $0xee, Z12, Z11, Z16
-	VSHUFI32X4      $0x44, Z14, Z13, Z12
-	VSHUFI32X4      $0xee, Z14, Z13, Z14
-	VSHUFI32X4      $0x88, Z12, Z15, Z11
-	VSHUFI32X4      $0xdd, Z12, Z15, Z12
-	VSHUFI32X4      $0x88, Z14, Z16, Z13
-	VSHUFI32X4      $0xdd, Z14, Z16, Z14
-	VPBROADCASTQ    unit<>+0(SB), Z15
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z16
-	VGF2P8AFFINEQB  $0x00, Z11, Z15, Z11
-	VGF2P8AFFINEQB  $0x00, Z12, Z15, Z12
-	VGF2P8AFFINEQB  $0x00, Z13, Z15, Z13
-	VGF2P8AFFINEQB  $0x00, Z14, Z15, Z14
-	VPSHUFB         Z16, Z11, Z11
-	VPSHUFB         Z16, Z12, Z12
-	VPSHUFB         Z16, Z13, Z13
-	VPSHUFB         Z16, Z14, Z14
-	VPUNPCKLBW      Z13, Z11, Z15
-	VPUNPCKHBW      Z13, Z11, Z16
-	VPUNPCKLBW      Z14, Z12, Z13
-	VPUNPCKHBW      Z14, Z12, Z14
-	VPUNPCKLBW      Z13, Z15, Z11
-	VPUNPCKHBW      Z13, Z15, Z12
-	VPUNPCKLBW      Z14, Z16, Z13
-	VPUNPCKHBW      Z14, Z16, Z14
-	VPXORD          Z0, Z11, Z11
-	VPXORD          Z1, Z12, Z12
-	VPXORD          Z7, Z13, Z13
-	VPXORD          Z8, Z14, Z14
-	VPADDW          Z10, Z9, Z9
+	VSHUFI32X4      $0x44, Z2, Z1, Z0
+	VSHUFI32X4      $0xee, Z2, Z1, Z6
+	VSHUFI32X4      $0x44, Z5, Z4, Z2
+	VSHUFI32X4      $0xee, Z5, Z4, Z5
+	VSHUFI32X4      $0x88, Z2, Z0, Z1
+	VSHUFI32X4      $0xdd, Z2, Z0, Z2
+	VSHUFI32X4      $0x88, Z5, Z6, Z4
+	VSHUFI32X4      $0xdd, Z5, Z6, Z5
+	VPBROADCASTQ    unit<>+0(SB), Z0
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z6
+	VGF2P8AFFINEQB  $0x00, Z1, Z0, Z1
+	VGF2P8AFFINEQB  $0x00, Z2, Z0, Z2
+	VGF2P8AFFINEQB  $0x00, Z4, Z0, Z4
+	VGF2P8AFFINEQB  $0x00, Z5, Z0, Z5
+	VPSHUFB         Z6, Z1, Z1
+	VPSHUFB         Z6, Z2, Z2
+	VPSHUFB         Z6, Z4, Z4
+	VPSHUFB         Z6, Z5, Z5
+	VPUNPCKLBW      Z4, Z1, Z0
+	VPUNPCKHBW      Z4, Z1, Z6
+	VPUNPCKLBW      Z5, Z2, Z4
+	VPUNPCKHBW      Z5, Z2, Z5
+	VPUNPCKLBW      Z4, Z0, Z1
+	VPUNPCKHBW      Z4, Z0, Z2
+	VPUNPCKLBW      Z5, Z6, Z4
+	VPUNPCKHBW      Z5, Z6, Z5
+	VPXORD          2048(SP), Z1, Z1
+	VPXORD          2112(SP), Z2, Z2
+	VPXORD          2176(SP), Z4, Z4
+	VPXORD          2240(SP), Z5, Z5
+	ADDQ            $0x20, SI
 	ADDQ            $+192, DX
 	SUBQ            $0x20, BX
+	VPBROADCASTW    SI, Z0
+	VPADDW          numbers<>+0(SB), Z0, Z0
 	LEAQ            (BX)(BX*2), AX
 	ADDQ            AX, AX
 
 	// Pieces and their numbers, from bytes to bit slices
-	XORL            SI, SI
-	MOVQ            $-1, DI
-	MOVQ            $0x00000030, R8
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      (DX), K1, Z16
-	VMOVDQU64       pieceRows<>+0(SB), Z15
-	VPERMI2B        Z9, Z16, Z15
+	XORL            DI, DI
+	MOVQ            $-1, R8
+	MOVQ            $0x00000030, R9
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      (DX), K1, Z7
+	VMOVDQU64       pieceRows<>+0(SB), Z6
+	VPERMI2B        Z0, Z7, Z6
 	SUBQ            $0x30, AX
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      48(DX), K1, Z17
-	VMOVDQU64       pieceRows<>+64(SB), Z16
-	VPERMI2B        Z9, Z17, Z16
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      48(DX), K1, Z8
+	VMOVDQU64       pieceRows<>+64(SB), Z7
+	VPERMI2B        Z0, Z8, Z7
 	SUBQ            $0x30, AX
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      96(DX), K1, Z18
-	VMOVDQU64       pieceRows<>+128(SB), Z17
-	VPERMI2B        Z9, Z18, Z17
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z9
+	VMOVDQU64       pieceRows<>+128(SB), Z8
+	VPERMI2B        Z0, Z9, Z8
 	SUBQ            $0x30, AX
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      144(DX), K1, Z19
-	VMOVDQU64       pieceRows<>+192(SB), Z18
-	VPERMI2B        Z9, Z19, Z18
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      144(DX), K1, Z10
+	VMOVDQU64       pieceRows<>+192(SB), Z9
+	VPERMI2B        Z0, Z10, Z9
 	SUBQ            $0x30, AX
-	VSHUFI32X4      $0x44, Z16, Z15, Z19
-	VSHUFI32X4      $0xee, Z16, Z15, Z20
-	VSHUFI32X4      $0x44, Z18, Z17, Z16
-	VSHUFI32X4      $0xee, Z18, Z17, Z18
-	VSHUFI32X4      $0x88, Z16, Z19, Z15
-	VSHUFI32X4      $0xdd, Z16, Z19, Z16
-	VSHUFI32X4      $0x88, Z18, Z20, Z17
-	VSHUFI32X4      $0xdd, Z18, Z20, Z18
-	VPBROADCASTQ    unit<>+0(SB), Z19
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z20
-	VGF2P8AFFINEQB  $0x00, Z15, Z19, Z15
-	VGF2P8AFFINEQB  $0x00, Z16, Z19, Z16
-	VGF2P8AFFINEQB  $0x00, Z17, Z19, Z17
-	VGF2P8AFFINEQB  $0x00, Z18, Z19, Z18
-	VPSHUFB         Z20, Z15, Z15
-	VPSHUFB         Z20, Z16, Z16
-	VPSHUFB         Z20, Z17, Z17
-	VPSHUFB         Z20, Z18, Z18
-	VPUNPCKLBW      Z17, Z15, Z19
-	VPUNPCKHBW      Z17, Z15, Z20
-	VPUNPCKLBW      Z18, Z16, Z17
-	VPUNPCKHBW      Z18, Z16, Z18
-	VPUNPCKLBW      Z17, Z19, Z15
-	VPUNPCKHBW      Z17, Z19, Z16
-	VPUNPCKLBW      Z18, Z20, Z17
-	VPUNPCKHBW      Z18, Z20, Z18
-	VPXORD          Z0, Z15, Z15
-	VPXORD          Z1, Z16, Z16
-	VPXORD          Z7, Z17, Z17
-	VPXORD          Z8, Z18, Z18
-	VPADDW          Z10, Z9, Z9
+	VSHUFI32X4      $0x44, Z7, Z6, Z0
+	VSHUFI32X4      $0xee, Z7, Z6, Z10
+	VSHUFI32X4      $0x44, Z9, Z8, Z7
+	VSHUFI32X4      $0xee, Z9, Z8, Z9
+	VSHUFI32X4      $0x88, Z7, Z0, Z6
+	VSHUFI32X4      $0xdd, Z7, Z0, Z7
+	VSHUFI32X4      $0x88, Z9, Z10, Z8
+	VSHUFI32X4      $0xdd, Z9, Z10, Z9
+	VPBROADCASTQ    unit<>+0(SB), Z0
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z10
+	VGF2P8AFFINEQB  $0x00, Z6, Z0, Z6
+	VGF2P8AFFINEQB  $0x00, Z7, Z0, Z7
+	VGF2P8AFFINEQB  $0x00, Z8, Z0, Z8
+	VGF2P8AFFINEQB  $0x00, Z9, Z0, Z9
+	VPSHUFB         Z10, Z6, Z6
+	VPSHUFB         Z10, Z7, Z7
+	VPSHUFB         Z10, Z8, Z8
+	VPSHUFB         Z10, Z9, Z9
+	VPUNPCKLBW      Z8, Z6, Z0
+	VPUNPCKHBW      Z8, Z6, Z10
+	VPUNPCKLBW      Z9, Z7, Z8
+	VPUNPCKHBW      Z9, Z7, Z9
+	VPUNPCKLBW      Z8, Z0, Z6
+	VPUNPCKHBW      Z8, Z0, Z7
+	VPUNPCKLBW      Z9, Z10, Z8
+	VPUNPCKHBW      Z9, Z10, Z9
+	VPXORD          2048(SP), Z6, Z6
+	VPXORD          2112(SP), Z7, Z7
+	VPXORD          2176(SP), Z8, Z8
+	VPXORD          2240(SP), Z9, Z9
+	ADDQ            $0x20, SI
+	ADDQ            $+192, DX
+	SUBQ            $0x20, BX
+	VPBROADCASTW    SI, Z0
+	VPADDW          numbers<>+0(SB), Z0, Z0
+	LEAQ            (BX)(BX*2), AX
+	ADDQ            AX, AX
+
+	// Pieces and their numbers, from bytes to bit slices
+	XORL            DI, DI
+	MOVQ            $-1, R8
+	MOVQ            $0x00000030, R9
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      (DX), K1, Z11
+	VMOVDQU64       pieceRows<>+0(SB), Z10
+	VPERMI2B        Z0, Z11, Z10
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      48(DX), K1, Z12
+	VMOVDQU64       pieceRows<>+64(SB), Z11
+	VPERMI2B        Z0, Z12, Z11
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z13
+	VMOVDQU64       pieceRows<>+128(SB), Z12
+	VPERMI2B        Z0, Z13, Z12
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      144(DX), K1, Z14
+	VMOVDQU64       pieceRows<>+192(SB), Z13
+	VPERMI2B        Z0, Z14, Z13
+	SUBQ            $0x30, AX
+	VSHUFI32X4      $0x44, Z11, Z10, Z0
+	VSHUFI32X4      $0xee, Z11, Z10, Z14
+	VSHUFI32X4      $0x44, Z13, Z12, Z11
+	VSHUFI32X4      $0xee, Z13, Z12, Z13
+	VSHUFI32X4      $0x88, Z11, Z0, Z10
+	VSHUFI32X4      $0xdd, Z11, Z0, Z11
+	VSHUFI32X4      $0x88, Z13, Z14, Z12
+	VSHUFI32X4      $0xdd, Z13, Z14, Z13
+	VPBROADCASTQ    unit<>+0(SB), Z0
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z14
+	VGF2P8AFFINEQB  $0x00, Z10, Z0, Z10
+	VGF2P8AFFINEQB  $0x00, Z11, Z0, Z11
+	VGF2P8AFFINEQB  $0x00, Z12, Z0, Z12
+	VGF2P8AFFINEQB  $0x00, Z13, Z0, Z13
+	VPSHUFB         Z14, Z10, Z10
+	VPSHUFB         Z14, Z11, Z11
+	VPSHUFB         Z14, Z12, Z12
+	VPSHUFB         Z14, Z13, Z13
+	VPUNPCKLBW      Z12, Z10, Z0
+	VPUNPCKHBW      Z12, Z10, Z14
+	VPUNPCKLBW      Z13, Z11, Z12
+	VPUNPCKHBW      Z13, Z11, Z13
+	VPUNPCKLBW      Z12, Z0, Z10
+	VPUNPCKHBW      Z12, Z0, Z11
+	VPUNPCKLBW      Z13, Z14, Z12
+	VPUNPCKHBW      Z13, Z14, Z13
+	VPXORD          2048(SP), Z10, Z10
+	VPXORD          2112(SP), Z11, Z11
+	VPXORD          2176(SP), Z12, Z12
+	VPXORD          2240(SP), Z13, Z13
+	ADDQ            $0x20, SI
+	ADDQ            $+192, DX
+	SUBQ            $0x20, BX
+	VPBROADCASTW    SI, Z0
+	VPADDW          numbers<>+0(SB), Z0, Z0
+	LEAQ            (BX)(BX*2), AX
+	ADDQ            AX, AX
+
+	// Pieces and their numbers, from bytes to bit slices
+	XORL            DI, DI
+	MOVQ            $-1, R8
+	MOVQ            $0x00000030, R9
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      (DX), K1, Z15
+	VMOVDQU64       pieceRows<>+0(SB), Z14
+	VPERMI2B        Z0, Z15, Z14
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      48(DX), K1, Z16
+	VMOVDQU64       pieceRows<>+64(SB), Z15
+	VPERMI2B        Z0, Z16, Z15
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z17
+	VMOVDQU64       pieceRows<>+128(SB), Z16
+	VPERMI2B        Z0, Z17, Z16
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      144(DX), K1, Z18
+	VMOVDQU64       pieceRows<>+192(SB), Z17
+	VPERMI2B        Z0, Z18, Z17
+	SUBQ            $0x30, AX
+	VSHUFI32X4      $0x44, Z15, Z14, Z0
+	VSHUFI32X4      $0xee, Z15, Z14, Z18
+	VSHUFI32X4      $0x44, Z17, Z16, Z15
+	VSHUFI32X4      $0xee, Z17, Z16, Z17
+	VSHUFI32X4      $0x88, Z15, Z0, Z14
+	VSHUFI32X4      $0xdd, Z15, Z0, Z15
+	VSHUFI32X4      $0x88, Z17, Z18, Z16
+	VSHUFI32X4      $0xdd, Z17, Z18, Z17
+	VPBROADCASTQ    unit<>+0(SB), Z0
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z18
+	VGF2P8AFFINEQB  $0x00, Z14, Z0, Z14
+	VGF2P8AFFINEQB  $0x00, Z15, Z0, Z15
+	VGF2P8AFFINEQB  $0x00, Z16, Z0, Z16
+	VGF2P8AFFINEQB  $0x00, Z17, Z0, Z17
+	VPSHUFB         Z18, Z14, Z14
+	VPSHUFB         Z18, Z15, Z15
+	VPSHUFB         Z18, Z16, Z16
+	VPSHUFB         Z18, Z17, Z17
+	VPUNPCKLBW      Z16, Z14, Z0
+	VPUNPCKHBW      Z16, Z14, Z18
+	VPUNPCKLBW      Z17, Z15, Z16
+	VPUNPCKHBW      Z17, Z15, Z17
+	VPUNPCKLBW      Z16, Z0, Z14
+	VPUNPCKHBW      Z16, Z0, Z15
+	VPUNPCKLBW      Z17, Z18, Z16
+	VPUNPCKHBW      Z17, Z18, Z17
+	VPXORD          2048(SP), Z14, Z14
+	VPXORD          2112(SP), Z15, Z15
+	VPXORD          2176(SP), Z16, Z16
+	VPXORD          2240(SP), Z17, Z17
+	ADDQ            $0x20, SI
 	ADDQ            $+192, DX
 
 	// 31 rounds
 	MOVQ CX, AX
-	LEAQ 1984(CX), SI
+	LEAQ 1984(CX), DI
 
-macTwoRounds:
-	VBROADCASTI32X4 (AX), Z19
-	VBROADCASTI32X4 16(AX), Z20
-	VBROADCASTI32X4 32(AX), Z21
-	VBROADCASTI32X4 48(AX), Z22
-	VMOVDQA64       Z12, Z23
-	VPTERNLOGD      $0xa6, Z14, Z13, Z23
-	VMOVDQA64       Z11, Z24
-	VPTERNLOGD      $0x36, Z13, Z12, Z24
-	VMOVDQA64       Z11, Z25
-	VPTERNLOGD      $0x6a, Z13, Z12, Z25
-	VPTERNLOGD      $0xc5, Z25, Z24, Z14
-	VPTERNLOGD      $0xb6, Z23, Z11, Z24
-	VPTERNLOGD      $0x29, Z23, Z11, Z25
-	VPTERNLOGD      $0x96, Z19, Z11, Z23
-	VPTERNLOGD      $0x96, Z20, Z13, Z24
-	VPXORD          Z21, Z14, Z14
-	VPTERNLOGD      $0x96, Z22, Z12, Z25
-	VPUNPCKLBW      Z14, Z23, Z12
-	VPUNPCKHBW      Z14, Z23, Z14
-	VPUNPCKLBW      Z25, Z24, Z13
-	VPUNPCKHBW      Z25, Z24, Z23
-	VPUNPCKLBW      Z13, Z12, Z11
-	VPUNPCKHBW      Z13, Z12, Z12
-	VPUNPCKLBW      Z23, Z14, Z13
-	VPUNPCKHBW      Z23, Z14, Z14
-	VMOVDQA64       Z16, Z23
-	VPTERNLOGD      $0xa6, Z18, Z17, Z23
-	VMOVDQA64       Z15, Z24
-	VPTERNLOGD      $0x36, Z17, Z16, Z24
-	VMOVDQA64       Z15, Z25
-	VPTERNLOGD      $0x6a, Z17, Z16, Z25
-	VPTERNLOGD      $0xc5, Z25, Z24, Z18
-	VPTERNLOGD      $0xb6, Z23, Z15, Z24
-	VPTERNLOGD      $0x29, Z23, Z15, Z25
-	VPTERNLOGD      $0x96, Z19, Z15, Z23
-	VPTERNLOGD      $0x96, Z20, Z17, Z24
-	VPXORD          Z21, Z18, Z18
-	VPTERNLOGD      $0x96, Z22, Z16, Z25
-	VPUNPCKLBW      Z18, Z23, Z16
-	VPUNPCKHBW      Z18, Z23, Z18
-	VPUNPCKLBW      Z25, Z24, Z17
-	VPUNPCKHBW      Z25, Z24, Z19
-	VPUNPCKLBW      Z17, Z16, Z15
-	VPUNPCKHBW      Z17, Z16, Z16
-	VPUNPCKLBW      Z19, Z18, Z17
-	VPUNPCKHBW      Z19, Z18, Z18
+macFourRounds:
+	VBROADCASTI32X4 (AX), Z0
+	VBROADCASTI32X4 16(AX), Z18
+	VBROADCASTI32X4 32(AX), Z19
+	VBROADCASTI32X4 48(AX), Z20
+	VMOVDQA64       Z2, Z21
+	VPTERNLOGD      $0xa6, Z5, Z4, Z21
+	VMOVDQA64       Z1, Z22
+	VPTERNLOGD      $0x36, Z4, Z2, Z22
+	VMOVDQA64       Z1, Z23
+	VPTERNLOGD      $0x6a, Z4, Z2, Z23
+	VPTERNLOGD      $0xc5, Z23, Z22, Z5
+	VPTERNLOGD      $0xb6, Z21, Z1, Z22
+	VPTERNLOGD      $0x29, Z21, Z1, Z23
+	VPTERNLOGD      $0x96, Z0, Z1, Z21
+	VPTERNLOGD      $0x96, Z18, Z4, Z22
+	VPXORD          Z19, Z5, Z5
+	VPTERNLOGD      $0x96, Z20, Z2, Z23
+	VPUNPCKLBW      Z5, Z21, Z2
+	VPUNPCKHBW      Z5, Z21, Z5
+	VPUNPCKLBW      Z23, Z22, Z4
+	VPUNPCKHBW      Z23, Z22, Z21
+	VPUNPCKLBW      Z4, Z2, Z1
+	VPUNPCKHBW      Z4, Z2, Z2
+	VPUNPCKLBW      Z21, Z5, Z4
+	VPUNPCKHBW      Z21, Z5, Z5
+	VMOVDQA64       Z7, Z21
+	VPTERNLOGD      $0xa6, Z9, Z8, Z21
+	VMOVDQA64       Z6, Z22
+	VPTERNLOGD      $0x36, Z8, Z7, Z22
+	VMOVDQA64       Z6, Z23
+	VPTERNLOGD      $0x6a, Z8, Z7, Z23
+	VPTERNLOGD      $0xc5, Z23, Z22, Z9
+	VPTERNLOGD      $0xb6, Z21, Z6, Z22
+	VPTERNLOGD      $0x29, Z21, Z6, Z23
+	VPTERNLOGD      $0x96, Z0, Z6, Z21
+	VPTERNLOGD      $0x96, Z18, Z8, Z22
+	VPXORD          Z19, Z9, Z9
+	VPTERNLOGD      $0x96, Z20, Z7, Z23
+	VPUNPCKLBW      Z9, Z21, Z7
+	VPUNPCKHBW      Z9, Z21, Z9
+	VPUNPCKLBW      Z23, Z22, Z8
+	VPUNPCKHBW      Z23, Z22, Z21
+	VPUNPCKLBW      Z8, Z7, Z6
+	VPUNPCKHBW      Z8, Z7, Z7
+	VPUNPCKLBW      Z21, Z9, Z8
+	VPUNPCKHBW      Z21, Z9, Z9
+	VMOVDQA64       Z11, Z21
+	VPTERNLOGD      $0xa6, Z13, Z12, Z21
+	VMOVDQA64       Z10, Z22
+	VPTERNLOGD      $0x36, Z12, Z11, Z22
+	VMOVDQA64       Z10, Z23
+	VPTERNLOGD      $0x6a, Z12, Z11, Z23
+	VPTERNLOGD      $0xc5, Z23, Z22, Z13
+	VPTERNLOGD      $0xb6, Z21, Z10, Z22
+	VPTERNLOGD      $0x29, Z21, Z10, Z23
+	VPTERNLOGD      $0x96, Z0, Z10, Z21
+	VPTERNLOGD      $0x96, Z18, Z12, Z22
+	VPXORD          Z19, Z13, Z13
+	VPTERNLOGD      $0x96, Z20, Z11, Z23
+	VPUNPCKLBW      Z13, Z21, Z11
+	VPUNPCKHBW      Z13, Z21, Z13
+	VPUNPCKLBW      Z23, Z22, Z12
+	VPUNPCKHBW      Z23, Z22, Z21
+	VPUNPCKLBW      Z12, Z11, Z10
+	VPUNPCKHBW      Z12, Z11, Z11
+	VPUNPCKLBW      Z21, Z13, Z12
+	VPUNPCKHBW      Z21, Z13, Z13
+	VMOVDQA64       Z15, Z21
+	VPTERNLOGD      $0xa6, Z17, Z16, Z21
+	VMOVDQA64       Z14, Z22
+	VPTERNLOGD      $0x36, Z16, Z15, Z22
+	VMOVDQA64       Z14, Z23
+	VPTERNLOGD      $0x6a, Z16, Z15, Z23
+	VPTERNLOGD      $0xc5, Z23, Z22, Z17
+	VPTERNLOGD      $0xb6, Z21, Z14, Z22
+	VPTERNLOGD      $0x29, Z21, Z14, Z23
+	VPTERNLOGD      $0x96, Z0, Z14, Z21
+	VPTERNLOGD      $0x96, Z18, Z16, Z22
+	VPXORD          Z19, Z17, Z17
+	VPTERNLOGD      $0x96, Z20, Z15, Z23
+	VPUNPCKLBW      Z17, Z21, Z0
+	VPUNPCKHBW      Z17, Z21, Z17
+	VPUNPCKLBW      Z23, Z22, Z15
+	VPUNPCKHBW      Z23, Z22, Z18
+	VPUNPCKLBW      Z15, Z0, Z14
+	VPUNPCKHBW      Z15, Z0, Z15
+	VPUNPCKLBW      Z18, Z17, Z16
+	VPUNPCKHBW      Z18, Z17, Z17
 	ADDQ            $0x40, AX
-	CMPQ            AX, SI
-	JNE             macTwoRounds
-	VPXORD          Z11, Z2, Z2
-	VPXORD          Z12, Z3, Z3
-	VPXORD          Z13, Z4, Z4
-	VPXORD          Z14, Z5, Z5
+	CMPQ            AX, DI
+	JNE             macFourRounds
 	MOVQ            $0x00000020, AX
 	CMPQ            BX, AX
 	CMOVQLT         BX, AX
-	MOVQ            $-1, SI
-	BZHIQ           AX, SI, SI
-	VPBROADCASTD    SI, Z11
-	VPSHUFB         lanes<>+0(SB), Z11, Z11
-	VPTERNLOGD      $0x78, Z11, Z15, Z2
-	VPTERNLOGD      $0x78, Z11, Z16, Z3
-	VPTERNLOGD      $0x78, Z11, Z17, Z4
-	VPTERNLOGD      $0x78, Z11, Z18, Z5
+	MOVQ            $-1, DI
+	BZHIQ           AX, DI, DI
+	VPBROADCASTD    DI, Z0
+	VPSHUFB         lanes<>+0(SB), Z0, Z0
+	VMOVDQU64       2304(SP), Z18
+	VPXORD          Z1, Z18, Z18
+	VPXORD          Z6, Z18, Z18
+	VPXORD          Z10, Z18, Z18
+	VPTERNLOGD      $0x78, Z0, Z14, Z18
+	VMOVDQU64       Z18, 2304(SP)
+	VMOVDQU64       2368(SP), Z1
+	VPXORD          Z2, Z1, Z1
+	VPXORD          Z7, Z1, Z1
+	VPXORD          Z11, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z15, Z1
+	VMOVDQU64       Z1, 2368(SP)
+	VMOVDQU64       2432(SP), Z1
+	VPXORD          Z4, Z1, Z1
+	VPXORD          Z8, Z1, Z1
+	VPXORD          Z12, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z16, Z1
+	VMOVDQU64       Z1, 2432(SP)
+	VMOVDQU64       2496(SP), Z1
+	VPXORD          Z5, Z1, Z1
+	VPXORD          Z9, Z1, Z1
+	VPXORD          Z13, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z17, Z1
+	VMOVDQU64       Z1, 2496(SP)
 	SUBQ            $0x20, BX
 	JLE             macDone
-	CMPQ            BX, $0x20
-	JG              macTwo
+	CMPQ            BX, $0x60
+	JG              macFour
 
-macOne:
-	LEAQ (BX)(BX*2), AX
-	ADDQ AX, AX
+macFew:
+	CMPQ         BX, $0x20
+	JLE          macOne
+	VPBROADCASTW SI, Z0
+	VPADDW       numbers<>+0(SB), Z0, Z0
+	LEAQ         (BX)(BX*2), AX
+	ADDQ         AX, AX
 
 	// Pieces and their numbers, from bytes to bit slices
-	XORL            SI, SI
+	XORL            DI, DI
+	MOVQ            $-1, R8
+	MOVQ            $0x00000030, R9
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      (DX), K1, Z2
+	VMOVDQU64       pieceRows<>+0(SB), Z1
+	VPERMI2B        Z0, Z2, Z1
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      48(DX), K1, Z4
+	VMOVDQU64       pieceRows<>+64(SB), Z2
+	VPERMI2B        Z0, Z4, Z2
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z5
+	VMOVDQU64       pieceRows<>+128(SB), Z4
+	VPERMI2B        Z0, Z5, Z4
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      144(DX), K1, Z6
+	VMOVDQU64       pieceRows<>+192(SB), Z5
+	VPERMI2B        Z0, Z6, Z5
+	SUBQ            $0x30, AX
+	VSHUFI32X4      $0x44, Z2, Z1, Z0
+	VSHUFI32X4      $0xee, Z2, Z1, Z6
+	VSHUFI32X4      $0x44, Z5, Z4, Z2
+	VSHUFI32X4      $0xee, Z5, Z4, Z5
+	VSHUFI32X4      $0x88, Z2, Z0, Z1
+	VSHUFI32X4      $0xdd, Z2, Z0, Z2
+	VSHUFI32X4      $0x88, Z5, Z6, Z4
+	VSHUFI32X4      $0xdd, Z5, Z6, Z5
+	VPBROADCASTQ    unit<>+0(SB), Z0
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z6
+	VGF2P8AFFINEQB  $0x00, Z1, Z0, Z1
+	VGF2P8AFFINEQB  $0x00, Z2, Z0, Z2
+	VGF2P8AFFINEQB  $0x00, Z4, Z0, Z4
+	VGF2P8AFFINEQB  $0x00, Z5, Z0, Z5
+	VPSHUFB         Z6, Z1, Z1
+	VPSHUFB         Z6, Z2, Z2
+	VPSHUFB         Z6, Z4, Z4
+	VPSHUFB         Z6, Z5, Z5
+	VPUNPCKLBW      Z4, Z1, Z0
+	VPUNPCKHBW      Z4, Z1, Z6
+	VPUNPCKLBW      Z5, Z2, Z4
+	VPUNPCKHBW      Z5, Z2, Z5
+	VPUNPCKLBW      Z4, Z0, Z1
+	VPUNPCKHBW      Z4, Z0, Z2
+	VPUNPCKLBW      Z5, Z6, Z4
+	VPUNPCKHBW      Z5, Z6, Z5
+	VPXORD          2048(SP), Z1, Z1
+	VPXORD          2112(SP), Z2, Z2
+	VPXORD          2176(SP), Z4, Z4
+	VPXORD          2240(SP), Z5, Z5
+	ADDQ            $0x20, SI
+	ADDQ            $+192, DX
+	SUBQ            $0x20, BX
+	VPBROADCASTW    SI, Z0
+	VPADDW          numbers<>+0(SB), Z0, Z0
+	LEAQ            (BX)(BX*2), AX
+	ADDQ            AX, AX
+
+	// Pieces and their numbers, from bytes to bit slices
+	XORL            DI, DI
+	MOVQ            $-1, R8
+	MOVQ            $0x00000030, R9
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      (DX), K1, Z7
+	VMOVDQU64       pieceRows<>+0(SB), Z6
+	VPERMI2B        Z0, Z7, Z6
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      48(DX), K1, Z8
+	VMOVDQU64       pieceRows<>+64(SB), Z7
+	VPERMI2B        Z0, Z8, Z7
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z9
+	VMOVDQU64       pieceRows<>+128(SB), Z8
+	VPERMI2B        Z0, Z9, Z8
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      144(DX), K1, Z10
+	VMOVDQU64       pieceRows<>+192(SB), Z9
+	VPERMI2B        Z0, Z10, Z9
+	SUBQ            $0x30, AX
+	VSHUFI32X4      $0x44, Z7, Z6, Z0
+	VSHUFI32X4      $0xee, Z7, Z6, Z10
+	VSHUFI32X4      $0x44, Z9, Z8, Z7
+	VSHUFI32X4      $0xee, Z9, Z8, Z9
+	VSHUFI32X4      $0x88, Z7, Z0, Z6
+	VSHUFI32X4      $0xdd, Z7, Z0, Z7
+	VSHUFI32X4      $0x88, Z9, Z10, Z8
+	VSHUFI32X4      $0xdd, Z9, Z10, Z9
+	VPBROADCASTQ    unit<>+0(SB), Z0
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z10
+	VGF2P8AFFINEQB  $0x00, Z6, Z0, Z6
+	VGF2P8AFFINEQB  $0x00, Z7, Z0, Z7
+	VGF2P8AFFINEQB  $0x00, Z8, Z0, Z8
+	VGF2P8AFFINEQB  $0x00, Z9, Z0, Z9
+	VPSHUFB         Z10, Z6, Z6
+	VPSHUFB         Z10, Z7, Z7
+	VPSHUFB         Z10, Z8, Z8
+	VPSHUFB         Z10, Z9, Z9
+	VPUNPCKLBW      Z8, Z6, Z0
+	VPUNPCKHBW      Z8, Z6, Z10
+	VPUNPCKLBW      Z9, Z7, Z8
+	VPUNPCKHBW      Z9, Z7, Z9
+	VPUNPCKLBW      Z8, Z0, Z6
+	VPUNPCKHBW      Z8, Z0, Z7
+	VPUNPCKLBW      Z9, Z10, Z8
+	VPUNPCKHBW      Z9, Z10, Z9
+	VPXORD          2048(SP), Z6, Z6
+	VPXORD          2112(SP), Z7, Z7
+	VPXORD          2176(SP), Z8, Z8
+	VPXORD          2240(SP), Z9, Z9
+	ADDQ            $0x20, SI
+	ADDQ            $+192, DX
+
+	// 31 rounds
+	MOVQ CX, AX
+	LEAQ 1984(CX), DI
+
+macTwoRounds:
+	VBROADCASTI32X4 (AX), Z0
+	VBROADCASTI32X4 16(AX), Z10
+	VBROADCASTI32X4 32(AX), Z11
+	VBROADCASTI32X4 48(AX), Z12
+	VMOVDQA64       Z2, Z13
+	VPTERNLOGD      $0xa6, Z5, Z4, Z13
+	VMOVDQA64       Z1, Z14
+	VPTERNLOGD      $0x36, Z4, Z2, Z14
+	VMOVDQA64       Z1, Z15
+	VPTERNLOGD      $0x6a, Z4, Z2, Z15
+	VPTERNLOGD      $0xc5, Z15, Z14, Z5
+	VPTERNLOGD      $0xb6, Z13, Z1, Z14
+	VPTERNLOGD      $0x29, Z13, Z1, Z15
+	VPTERNLOGD      $0x96, Z0, Z1, Z13
+	VPTERNLOGD      $0x96, Z10, Z4, Z14
+	VPXORD          Z11, Z5, Z5
+	VPTERNLOGD      $0x96, Z12, Z2, Z15
+	VPUNPCKLBW      Z5, Z13, Z2
+	VPUNPCKHBW      Z5, Z13, Z5
+	VPUNPCKLBW      Z15, Z14, Z4
+	VPUNPCKHBW      Z15, Z14, Z13
+	VPUNPCKLBW      Z4, Z2, Z1
+	VPUNPCKHBW      Z4, Z2, Z2
+	VPUNPCKLBW      Z13, Z5, Z4
+	VPUNPCKHBW      Z13, Z5, Z5
+	VMOVDQA64       Z7, Z13
+	VPTERNLOGD      $0xa6, Z9, Z8, Z13
+	VMOVDQA64       Z6, Z14
+	VPTERNLOGD      $0x36, Z8, Z7, Z14
+	VMOVDQA64       Z6, Z15
+	VPTERNLOGD      $0x6a, Z8, Z7, Z15
+	VPTERNLOGD      $0xc5, Z15, Z14, Z9
+	VPTERNLOGD      $0xb6, Z13, Z6, Z14
+	VPTERNLOGD      $0x29, Z13, Z6, Z15
+	VPTERNLOGD      $0x96, Z0, Z6, Z13
+	VPTERNLOGD      $0x96, Z10, Z8, Z14
+	VPXORD          Z11, Z9, Z9
+	VPTERNLOGD      $0x96, Z12, Z7, Z15
+	VPUNPCKLBW      Z9, Z13, Z0
+	VPUNPCKHBW      Z9, Z13, Z9
+	VPUNPCKLBW      Z15, Z14, Z7
+	VPUNPCKHBW      Z15, Z14, Z10
+	VPUNPCKLBW      Z7, Z0, Z6
+	VPUNPCKHBW      Z7, Z0, Z7
+	VPUNPCKLBW      Z10, Z9, Z8
+	VPUNPCKHBW      Z10, Z9, Z9
+	ADDQ            $0x40, AX
+	CMPQ            AX, DI
+	JNE             macTwoRounds
+	MOVQ            $0x00000020, AX
+	CMPQ            BX, AX
+	CMOVQLT         BX, AX
 	MOVQ            $-1, DI
-	MOVQ            $0x00000030, R8
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      (DX), K1, Z12
-	VMOVDQU64       pieceRows<>+0(SB), Z11
-	VPERMI2B        Z9, Z12, Z11
+	BZHIQ           AX, DI, DI
+	VPBROADCASTD    DI, Z0
+	VPSHUFB         lanes<>+0(SB), Z0, Z0
+	VMOVDQU64       2304(SP), Z10
+	VPXORD          Z1, Z10, Z10
+	VPTERNLOGD      $0x78, Z0, Z6, Z10
+	VMOVDQU64       Z10, 2304(SP)
+	VMOVDQU64       2368(SP), Z1
+	VPXORD          Z2, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z7, Z1
+	VMOVDQU64       Z1, 2368(SP)
+	VMOVDQU64       2432(SP), Z1
+	VPXORD          Z4, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z8, Z1
+	VMOVDQU64       Z1, 2432(SP)
+	VMOVDQU64       2496(SP), Z1
+	VPXORD          Z5, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z9, Z1
+	VMOVDQU64       Z1, 2496(SP)
+	SUBQ            $0x20, BX
+	JLE             macDone
+	JMP             macFew
+
+macOne:
+	VPBROADCASTW SI, Z0
+	VPADDW       numbers<>+0(SB), Z0, Z0
+	LEAQ         (BX)(BX*2), AX
+	ADDQ         AX, AX
+
+	// Pieces and their numbers, from bytes to bit slices
+	XORL            DI, DI
+	MOVQ            $-1, R8
+	MOVQ            $0x00000030, R9
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      (DX), K1, Z2
+	VMOVDQU64       pieceRows<>+0(SB), Z1
+	VPERMI2B        Z0, Z2, Z1
 	SUBQ            $0x30, AX
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      48(DX), K1, Z13
-	VMOVDQU64       pieceRows<>+64(SB), Z12
-	VPERMI2B        Z9, Z13, Z12
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      48(DX), K1, Z4
+	VMOVDQU64       pieceRows<>+64(SB), Z2
+	VPERMI2B        Z0, Z4, Z2
 	SUBQ            $0x30, AX
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      96(DX), K1, Z14
-	VMOVDQU64       pieceRows<>+128(SB), Z13
-	VPERMI2B        Z9, Z14, Z13
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z5
+	VMOVDQU64       pieceRows<>+128(SB), Z4
+	VPERMI2B        Z0, Z5, Z4
 	SUBQ            $0x30, AX
-	MOVQ            AX, R9
-	CMPQ            R9, R8
-	CMOVQGT         R8, R9
-	CMPQ            R9, $0x00
-	CMOVQLT         SI, R9
-	BZHIQ           R9, DI, R9
-	KMOVQ           R9, K1
-	VMOVDQU8.Z      144(DX), K1, Z15
-	VMOVDQU64       pieceRows<>+192(SB), Z14
-	VPERMI2B        Z9, Z15, Z14
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      144(DX), K1, Z6
+	VMOVDQU64       pieceRows<>+192(SB), Z5
+	VPERMI2B        Z0, Z6, Z5
 	SUBQ            $0x30, AX
-	VSHUFI32X4      $0x44, Z12, Z11, Z15
-	VSHUFI32X4      $0xee, Z12, Z11, Z16
-	VSHUFI32X4      $0x44, Z14, Z13, Z12
-	VSHUFI32X4      $0xee, Z14, Z13, Z14
-	VSHUFI32X4      $0x88, Z12, Z15, Z11
-	VSHUFI32X4      $0xdd, Z12, Z15, Z12
-	VSHUFI32X4      $0x88, Z14, Z16, Z13
-	VSHUFI32X4      $0xdd, Z14, Z16, Z14
-	VPBROADCASTQ    unit<>+0(SB), Z15
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z16
-	VGF2P8AFFINEQB  $0x00, Z11, Z15, Z11
-	VGF2P8AFFINEQB  $0x00, Z12, Z15, Z12
-	VGF2P8AFFINEQB  $0x00, Z13, Z15, Z13
-	VGF2P8AFFINEQB  $0x00, Z14, Z15, Z14
-	VPSHUFB         Z16, Z11, Z11
-	VPSHUFB         Z16, Z12, Z12
-	VPSHUFB         Z16, Z13, Z13
-	VPSHUFB         Z16, Z14, Z14
-	VPUNPCKLBW      Z13, Z11, Z15
-	VPUNPCKHBW      Z13, Z11, Z16
-	VPUNPCKLBW      Z14, Z12, Z13
-	VPUNPCKHBW      Z14, Z12, Z14
-	VPUNPCKLBW      Z13, Z15, Z11
-	VPUNPCKHBW      Z13, Z15, Z12
-	VPUNPCKLBW      Z14, Z16, Z13
-	VPUNPCKHBW      Z14, Z16, Z14
-	VPXORD          Z0, Z11, Z11
-	VPXORD          Z1, Z12, Z12
-	VPXORD          Z7, Z13, Z13
-	VPXORD          Z8, Z14, Z14
-	VPADDW          Z10, Z9, Z9
+	VSHUFI32X4      $0x44, Z2, Z1, Z0
+	VSHUFI32X4      $0xee, Z2, Z1, Z6
+	VSHUFI32X4      $0x44, Z5, Z4, Z2
+	VSHUFI32X4      $0xee, Z5, Z4, Z5
+	VSHUFI32X4      $0x88, Z2, Z0, Z1
+	VSHUFI32X4      $0xdd, Z2, Z0, Z2
+	VSHUFI32X4      $0x88, Z5, Z6, Z4
+	VSHUFI32X4      $0xdd, Z5, Z6, Z5
+	VPBROADCASTQ    unit<>+0(SB), Z0
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z6
+	VGF2P8AFFINEQB  $0x00, Z1, Z0, Z1
+	VGF2P8AFFINEQB  $0x00, Z2, Z0, Z2
+	VGF2P8AFFINEQB  $0x00, Z4, Z0, Z4
+	VGF2P8AFFINEQB  $0x00, Z5, Z0, Z5
+	VPSHUFB         Z6, Z1, Z1
+	VPSHUFB         Z6, Z2, Z2
+	VPSHUFB         Z6, Z4, Z4
+	VPSHUFB         Z6, Z5, Z5
+	VPUNPCKLBW      Z4, Z1, Z0
+	VPUNPCKHBW      Z4, Z1, Z6
+	VPUNPCKLBW      Z5, Z2, Z4
+	VPUNPCKHBW      Z5, Z2, Z5
+	VPUNPCKLBW      Z4, Z0, Z1
+	VPUNPCKHBW      Z4, Z0, Z2
+	VPUNPCKLBW      Z5, Z6, Z4
+	VPUNPCKHBW      Z5, Z6, Z5
+	VPXORD          2048(SP), Z1, Z1
+	VPXORD          2112(SP), Z2, Z2
+	VPXORD          2176(SP), Z4, Z4
+	VPXORD          2240(SP), Z5, Z5
+	ADDQ            $0x20, SI
 	ADDQ            $+192, DX
 
 	// 31 rounds
@@ -1187,30 +2072,30 @@ macOne:
 
 macOneRounds:
 	VBROADCASTI32X4 (AX), Z0
-	VBROADCASTI32X4 16(AX), Z1
+	VBROADCASTI32X4 16(AX), Z6
 	VBROADCASTI32X4 32(AX), Z7
 	VBROADCASTI32X4 48(AX), Z8
-	VMOVDQA64       Z12, Z9
-	VPTERNLOGD      $0xa6, Z14, Z13, Z9
-	VMOVDQA64       Z11, Z10
-	VPTERNLOGD      $0x36, Z13, Z12, Z10
-	VMOVDQA64       Z11, Z15
-	VPTERNLOGD      $0x6a, Z13, Z12, Z15
-	VPTERNLOGD      $0xc5, Z15, Z10, Z14
-	VPTERNLOGD      $0xb6, Z9, Z11, Z10
-	VPTERNLOGD      $0x29, Z9, Z11, Z15
-	VPTERNLOGD      $0x96, Z0, Z11, Z9
-	VPTERNLOGD      $0x96, Z1, Z13, Z10
-	VPXORD          Z7, Z14, Z14
-	VPTERNLOGD      $0x96, Z8, Z12, Z15
-	VPUNPCKLBW      Z14, Z9, Z0
-	VPUNPCKHBW      Z14, Z9, Z1
-	VPUNPCKLBW      Z15, Z10, Z7
-	VPUNPCKHBW      Z15, Z10, Z8
-	VPUNPCKLBW      Z7, Z0, Z11
-	VPUNPCKHBW      Z7, Z0, Z12
-	VPUNPCKLBW      Z8, Z1, Z13
-	VPUNPCKHBW      Z8, Z1, Z14
+	VMOVDQA64       Z2, Z9
+	VPTERNLOGD      $0xa6, Z5, Z4, Z9
+	VMOVDQA64       Z1, Z10
+	VPTERNLOGD      $0x36, Z4, Z2, Z10
+	VMOVDQA64       Z1, Z11
+	VPTERNLOGD      $0x6a, Z4, Z2, Z11
+	VPTERNLOGD      $0xc5, Z11, Z10, Z5
+	VPTERNLOGD      $0xb6, Z9, Z1, Z10
+	VPTERNLOGD      $0x29, Z9, Z1, Z11
+	VPTERNLOGD      $0x96, Z0, Z1, Z9
+	VPTERNLOGD      $0x96, Z6, Z4, Z10
+	VPXORD          Z7, Z5, Z5
+	VPTERNLOGD      $0x96, Z8, Z2, Z11
+	VPUNPCKLBW      Z5, Z9, Z0
+	VPUNPCKHBW      Z5, Z9, Z5
+	VPUNPCKLBW      Z11, Z10, Z2
+	VPUNPCKHBW      Z11, Z10, Z6
+	VPUNPCKLBW      Z2, Z0, Z1
+	VPUNPCKHBW      Z2, Z0, Z2
+	VPUNPCKLBW      Z6, Z5, Z4
+	VPUNPCKHBW      Z6, Z5, Z5
 	ADDQ            $0x40, AX
 	CMPQ            AX, CX
 	JNE             macOneRounds
@@ -1221,29 +2106,43 @@ macOneRounds:
 	BZHIQ           AX, CX, CX
 	VPBROADCASTD    CX, Z0
 	VPSHUFB         lanes<>+0(SB), Z0, Z0
-	VPTERNLOGD      $0x78, Z0, Z11, Z2
-	VPTERNLOGD      $0x78, Z0, Z12, Z3
-	VPTERNLOGD      $0x78, Z0, Z13, Z4
-	VPTERNLOGD      $0x78, Z0, Z14, Z5
+	VMOVDQU64       2304(SP), Z6
+	VPTERNLOGD      $0x78, Z0, Z1, Z6
+	VMOVDQU64       Z6, 2304(SP)
+	VMOVDQU64       2368(SP), Z1
+	VPTERNLOGD      $0x78, Z0, Z2, Z1
+	VMOVDQU64       Z1, 2368(SP)
+	VMOVDQU64       2432(SP), Z1
+	VPTERNLOGD      $0x78, Z0, Z4, Z1
+	VMOVDQU64       Z1, 2432(SP)
+	VMOVDQU64       2496(SP), Z1
+	VPTERNLOGD      $0x78, Z0, Z5, Z1
+	VMOVDQU64       Z1, 2496(SP)
+	SUBQ            $0x20, BX
+	JLE             macDone
 
 macDone:
-	VSHUFI32X4 $0x44, Z3, Z2, Z0
-	VSHUFI32X4 $0xee, Z3, Z2, Z1
-	VPXORD     Z0, Z1, Z1
-	VSHUFI32X4 $0x44, Z5, Z4, Z0
-	VSHUFI32X4 $0xee, Z5, Z4, Z2
-	VPXORD     Z0, Z2, Z2
-	VSHUFI32X4 $0x88, Z2, Z1, Z0
-	VSHUFI32X4 $0xdd, Z2, Z1, Z1
-	VPXORD     Z0, Z1, Z1
+	VMOVDQU64  2304(SP), Z0
+	VMOVDQU64  2368(SP), Z1
+	VMOVDQU64  2432(SP), Z2
+	VMOVDQU64  2496(SP), Z4
+	VSHUFI32X4 $0x44, Z1, Z0, Z5
+	VSHUFI32X4 $0xee, Z1, Z0, Z0
+	VPXORD     Z5, Z0, Z0
+	VSHUFI32X4 $0x44, Z4, Z2, Z1
+	VSHUFI32X4 $0xee, Z4, Z2, Z2
+	VPXORD     Z1, Z2, Z2
+	VSHUFI32X4 $0x88, Z2, Z0, Z1
+	VSHUFI32X4 $0xdd, Z2, Z0, Z0
+	VPXORD     Z1, Z0, Z0
 
 	// The parity of a byte is the XOR of its eight blocks
-	VPTERNLOGD     $0xff, Z6, Z6, Z6
-	VGF2P8AFFINEQB $0x00, Z6, Z1, Z1
-	VPMOVB2M       Z1, K1
+	VPTERNLOGD     $0xff, Z3, Z3, Z3
+	VGF2P8AFFINEQB $0x00, Z3, Z0, Z0
+	VPMOVB2M       Z0, K1
 	KMOVQ          K1, AX
-	VPBROADCASTQ   AX, Z1
-	VPSHUFBITQMB   stateBits<>+0(SB), Z1, K1
+	VPBROADCASTQ   AX, Z0
+	VPSHUFBITQMB   stateBits<>+0(SB), Z0, K1
 	KMOVQ          K1, AX
 	MOVQ           AX, ret+32(FP)
 	VZEROUPPER
@@ -1879,6 +2778,117 @@ sealMAC4:
 	JMP           sealMACEnd
 
 sealMACOver4:
+	CMPQ DX, $0x18
+	JG   sealMACOver6
+	LEAQ 256(AX), BX
+
+	// Pieces, from bytes to nibbles
+	VPMULTISHIFTQB.BCST (BX), Z6, Z7
+	VPANDD              Z5, Z7, Z7
+	VMOVDQU64           nibblePieces<>+0(SB), Z8
+	MOVQ                $0x3f3f3f3f3f3f3f3f, SI
+	KMOVQ               SI, K1
+	VMOVDQU64           (CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z10
+	VPMULTISHIFTQB      Z10, Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPTERNLOGD          $0x96, nibbleNumbers<>+0(SB), Z7, Z10
+	VMOVDQU64           24(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z11
+	VPMULTISHIFTQB      Z11, Z6, Z11
+	VPANDD              Z5, Z11, Z11
+	VPTERNLOGD          $0x96, nibbleNumbers<>+64(SB), Z7, Z11
+	VMOVDQU64           48(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z12
+	VPMULTISHIFTQB      Z12, Z6, Z12
+	VPANDD              Z5, Z12, Z12
+	VPTERNLOGD          $0x96, nibbleNumbers<>+128(SB), Z7, Z12
+	VMOVDQU64           72(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z13
+	VPMULTISHIFTQB      Z13, Z6, Z13
+	VPANDD              Z5, Z13, Z13
+	VPTERNLOGD          $0x96, nibbleNumbers<>+192(SB), Z7, Z13
+	VMOVDQU64           96(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z14
+	VPMULTISHIFTQB      Z14, Z6, Z14
+	VPANDD              Z5, Z14, Z14
+	VPTERNLOGD          $0x96, nibbleNumbers<>+256(SB), Z7, Z14
+	VMOVDQU64           120(CX), Y9
+	VPERMB.Z            Z9, Z8, K1, Z8
+	VPMULTISHIFTQB      Z8, Z6, Z8
+	VPANDD              Z5, Z8, Z8
+	VPTERNLOGD          $0x96, nibbleNumbers<>+320(SB), Z7, Z8
+
+	// 31 rounds
+	MOVQ $-31, SI
+
+sealMAC6:
+	VPMULTISHIFTQB.BCST 256(BX)(SI*8), Z6, Z7
+	VPANDD              Z5, Z7, Z7
+	VPSHUFB             Z10, Z0, Z9
+	VPSHUFB             Z1, Z9, Z10
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z10, Z3, Z10
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z10
+	VPSHUFB             Z11, Z0, Z9
+	VPSHUFB             Z1, Z9, Z11
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z11, Z3, Z11
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z11
+	VPSHUFB             Z12, Z0, Z9
+	VPSHUFB             Z1, Z9, Z12
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z12, Z3, Z12
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z12
+	VPSHUFB             Z13, Z0, Z9
+	VPSHUFB             Z1, Z9, Z13
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z13, Z3, Z13
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z13
+	VPSHUFB             Z14, Z0, Z9
+	VPSHUFB             Z1, Z9, Z14
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z14, Z3, Z14
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z14
+	VPSHUFB             Z8, Z0, Z9
+	VPSHUFB             Z1, Z9, Z8
+	VPSHUFB             Z2, Z9, Z9
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z9, Z4, Z9
+	VPTERNLOGD          $0x96, Z7, Z9, Z8
+	INCQ                SI
+	JNE                 sealMAC6
+
+	// The XOR of the pieces there are
+	MOVQ          $-1, BX
+	LEAQ          (DX)(DX*1), SI
+	BZHIQ         SI, BX, BX
+	KMOVQ         BX, K1
+	VMOVDQA64.Z   Z10, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VMOVDQA64.Z   Z11, K1, Z9
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z12, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z13, Z9, K1, Z9
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z14, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z8, Z9, K1, Z9
+	VPXORD        Z9, Z7, Z7
+	VEXTRACTI64X4 $0x01, Z7, Y8
+	VPXORD        Y8, Y7, Y7
+	VEXTRACTI128  $0x01, Y7, X8
+	VPXORD        X8, X7, X7
+	VMOVDQA64     X7, X7
+	JMP           sealMACEnd
+
+sealMACOver6:
 	LEAQ 256(AX), BX
 
 	// Pieces, from bytes to nibbles
@@ -2180,6 +3190,150 @@ openMAC4:
 	JMP           openMACEnd
 
 openMACOver4:
+	CMPQ           BX, $0x18
+	JG             openMACOver6
+	LEAQ           (AX), DI
+	LEAQ           256(AX), R8
+	XORQ           (DI), CX
+	VPBROADCASTQ   CX, Z7
+	VPMULTISHIFTQB Z7, Z6, Z7
+	VPANDD         Z5, Z7, Z7
+	VPXORD         nibbleCounters<>+0(SB), Z7, Z8
+	VPXORD         nibbleCounters<>+64(SB), Z7, Z7
+
+	// Pieces, from bytes to nibbles
+	VPMULTISHIFTQB.BCST (R8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VMOVDQU64           nibblePieces<>+0(SB), Z11
+	MOVQ                $0x3f3f3f3f3f3f3f3f, CX
+	KMOVQ               CX, K1
+	VMOVDQU64           (DX), Y9
+	VPERMB.Z            Z9, Z11, K1, Z9
+	VPMULTISHIFTQB      Z9, Z6, Z9
+	VPANDD              Z5, Z9, Z9
+	VPTERNLOGD          $0x96, nibbleNumbers<>+0(SB), Z10, Z9
+	VMOVDQU64           24(DX), Y12
+	VPERMB.Z            Z12, Z11, K1, Z12
+	VPMULTISHIFTQB      Z12, Z6, Z12
+	VPANDD              Z5, Z12, Z12
+	VPTERNLOGD          $0x96, nibbleNumbers<>+64(SB), Z10, Z12
+	VMOVDQU64           48(DX), Y13
+	VPERMB.Z            Z13, Z11, K1, Z13
+	VPMULTISHIFTQB      Z13, Z6, Z13
+	VPANDD              Z5, Z13, Z13
+	VPTERNLOGD          $0x96, nibbleNumbers<>+128(SB), Z10, Z13
+	VMOVDQU64           72(DX), Y14
+	VPERMB.Z            Z14, Z11, K1, Z14
+	VPMULTISHIFTQB      Z14, Z6, Z14
+	VPANDD              Z5, Z14, Z14
+	VPTERNLOGD          $0x96, nibbleNumbers<>+192(SB), Z10, Z14
+	VMOVDQU64           96(DX), Y15
+	VPERMB.Z            Z15, Z11, K1, Z15
+	VPMULTISHIFTQB      Z15, Z6, Z15
+	VPANDD              Z5, Z15, Z15
+	VPTERNLOGD          $0x96, nibbleNumbers<>+256(SB), Z10, Z15
+	VMOVDQU64           120(DX), Y16
+	VPERMB.Z            Z16, Z11, K1, Z11
+	VPMULTISHIFTQB      Z11, Z6, Z11
+	VPANDD              Z5, Z11, Z11
+	VPTERNLOGD          $0x96, nibbleNumbers<>+320(SB), Z10, Z11
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+openMAC6:
+	VPMULTISHIFTQB.BCST 256(DI)(CX*8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPSHUFB             Z8, Z0, Z16
+	VPSHUFB             Z1, Z16, Z8
+	VPSHUFB             Z2, Z16, Z16
+	VGF2P8AFFINEQB      $0x00, Z8, Z3, Z8
+	VGF2P8AFFINEQB      $0x00, Z16, Z4, Z16
+	VPTERNLOGD          $0x96, Z10, Z16, Z8
+	VPSHUFB             Z7, Z0, Z16
+	VPSHUFB             Z1, Z16, Z7
+	VPSHUFB             Z2, Z16, Z16
+	VGF2P8AFFINEQB      $0x00, Z7, Z3, Z7
+	VGF2P8AFFINEQB      $0x00, Z16, Z4, Z16
+	VPTERNLOGD          $0x96, Z10, Z16, Z7
+	VPMULTISHIFTQB.BCST 256(R8)(CX*8), Z6, Z10
+	VPANDD              Z5, Z10, Z10
+	VPSHUFB             Z9, Z0, Z16
+	VPSHUFB             Z1, Z16, Z9
+	VPSHUFB             Z2, Z16, Z16
+	VGF2P8AFFINEQB      $0x00, Z9, Z3, Z9
+	VGF2P8AFFINEQB      $0x00, Z16, Z4, Z16
+	VPTERNLOGD          $0x96, Z10, Z16, Z9
+	VPSHUFB             Z12, Z0, Z16
+	VPSHUFB             Z1, Z16, Z12
+	VPSHUFB             Z2, Z16, Z16
+	VGF2P8AFFINEQB      $0x00, Z12, Z3, Z12
+	VGF2P8AFFINEQB      $0x00, Z16, Z4, Z16
+	VPTERNLOGD          $0x96, Z10, Z16, Z12
+	VPSHUFB             Z13, Z0, Z16
+	VPSHUFB             Z1, Z16, Z13
+	VPSHUFB             Z2, Z16, Z16
+	VGF2P8AFFINEQB      $0x00, Z13, Z3, Z13
+	VGF2P8AFFINEQB      $0x00, Z16, Z4, Z16
+	VPTERNLOGD          $0x96, Z10, Z16, Z13
+	VPSHUFB             Z14, Z0, Z16
+	VPSHUFB             Z1, Z16, Z14
+	VPSHUFB             Z2, Z16, Z16
+	VGF2P8AFFINEQB      $0x00, Z14, Z3, Z14
+	VGF2P8AFFINEQB      $0x00, Z16, Z4, Z16
+	VPTERNLOGD          $0x96, Z10, Z16, Z14
+	VPSHUFB             Z15, Z0, Z16
+	VPSHUFB             Z1, Z16, Z15
+	VPSHUFB             Z2, Z16, Z16
+	VGF2P8AFFINEQB      $0x00, Z15, Z3, Z15
+	VGF2P8AFFINEQB      $0x00, Z16, Z4, Z16
+	VPTERNLOGD          $0x96, Z10, Z16, Z15
+	VPSHUFB             Z11, Z0, Z16
+	VPSHUFB             Z1, Z16, Z11
+	VPSHUFB             Z2, Z16, Z16
+	VGF2P8AFFINEQB      $0x00, Z11, Z3, Z11
+	VGF2P8AFFINEQB      $0x00, Z16, Z4, Z16
+	VPTERNLOGD          $0x96, Z10, Z16, Z11
+	INCQ                CX
+	JNE                 openMAC6
+	VBROADCASTI32X4     packNibbles<>+0(SB), Z10
+	VBROADCASTI32X4     weighNibbles<>+0(SB), Z16
+	VPSHUFB             Z10, Z8, Z8
+	VPMADDUBSW          Z16, Z8, Z8
+	VPMOVWB             Z8, Y8
+	VMOVDQU64           Y8, (SI)
+	VBROADCASTI32X4     packNibbles<>+0(SB), Z8
+	VBROADCASTI32X4     weighNibbles<>+0(SB), Z10
+	VPSHUFB             Z8, Z7, Z7
+	VPMADDUBSW          Z10, Z7, Z7
+	VPMOVWB             Z7, Y7
+	VMOVDQU64           Y7, 32(SI)
+
+	// The XOR of the pieces there are
+	MOVQ          $-1, CX
+	LEAQ          (BX)(BX*1), SI
+	BZHIQ         SI, CX, CX
+	KMOVQ         CX, K1
+	VMOVDQA64.Z   Z9, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VMOVDQA64.Z   Z12, K1, Z8
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z13, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z14, Z8, K1, Z8
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z15, Z7, K1, Z7
+	KSHIFTRQ      $0x08, K1, K1
+	VPXORQ        Z11, Z8, K1, Z8
+	VPXORD        Z8, Z7, Z7
+	VEXTRACTI64X4 $0x01, Z7, Y8
+	VPXORD        Y8, Y7, Y7
+	VEXTRACTI128  $0x01, Y7, X8
+	VPXORD        X8, X7, X7
+	VMOVDQA64     X7, X7
+	JMP           openMACEnd
+
+openMACOver6:
 	LEAQ           (AX), DI
 	LEAQ           256(AX), R8
 	XORQ           (DI), CX

@@ -22,7 +22,8 @@ func counterBlocks(iv, k1 Register, x state) {
 	}
 }
 
-// ctr is counter mode for any number of bytes, 64 blocks at a time.
+// ctr is counter mode for any number of bytes, 128 blocks at a time. Groups
+// are encrypted side by side because one alone leaves most units waiting.
 func ctr() {
 	TEXT("ctrAVX512", 0, "func(rk *[32]uint64, dst, src *byte, n int, iv uint64)")
 	Pragma("noescape")
@@ -36,37 +37,50 @@ func ctr() {
 	n := Load(Param("n"), GP64())
 	iv := Load(Param("iv"), GP64())
 
+	advance := func() {
+		ADDQ(I32(256), dst)
+		ADDQ(I32(256), src)
+		SUBQ(I32(256), n)
+	}
+	// groups is the code for up to that many groups at once, the last of which
+	// may be short.
+	groups := func(label string, count int) {
+		x := make([]state, count)
+		for i := range x {
+			x[i] = width(ZMM).state()
+			counterBlocks(iv, k1, x[i])
+			ADDQ(Imm(32), iv)
+		}
+		width(ZMM).encrypt(label+"Rounds", key, x...)
+		for i := range x {
+			unslice(x[i])
+			if i < count-1 {
+				xorFull(dst, src, x[i])
+				advance()
+			}
+		}
+		xorPart(label, "ctrDone", dst, src, n, x[count-1])
+		advance()
+	}
+	CMPQ(n, I32(768))
+	JLE(LabelRef("ctrFew"))
+	Label("ctrFour")
+	groups("ctrFour", 4)
+	TESTQ(n, n)
+	JEQ(LabelRef("ctrDone"))
+	CMPQ(n, I32(768))
+	JG(LabelRef("ctrFour"))
+
+	Label("ctrFew")
 	CMPQ(n, I32(256))
 	JLE(LabelRef("ctrOne"))
-
-	Label("ctrTwo")
-	x, y := width(ZMM).state(), width(ZMM).state()
-	counterBlocks(iv, k1, x)
-	next := GP64()
-	LEAQ(Mem{Base: iv, Disp: 32}, next)
-	counterBlocks(next, k1, y)
-	width(ZMM).encrypt("ctrTwoRounds", key, x, y)
-	unslice(x)
-	xorFull(dst, src, x)
-	ADDQ(I32(256), dst)
-	ADDQ(I32(256), src)
-	SUBQ(I32(256), n)
-	unslice(y)
-	xorPart("ctrTwo", "ctrDone", dst, src, n, y)
-	ADDQ(I32(256), dst)
-	ADDQ(I32(256), src)
-	ADDQ(Imm(64), iv)
-	SUBQ(I32(256), n)
-	JLE(LabelRef("ctrDone"))
-	CMPQ(n, I32(256))
-	JG(LabelRef("ctrTwo"))
+	groups("ctrTwo", 2)
+	TESTQ(n, n)
+	JEQ(LabelRef("ctrDone"))
+	JMP(LabelRef("ctrFew"))
 
 	Label("ctrOne")
-	z := width(ZMM).state()
-	counterBlocks(iv, k1, z)
-	width(ZMM).encrypt("ctrOneRounds", key, z)
-	unslice(z)
-	xorPart("ctrOne", "ctrDone", dst, src, n, z)
+	groups("ctrOne", 1)
 
 	Label("ctrDone")
 	VZEROUPPER()

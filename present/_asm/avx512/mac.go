@@ -20,14 +20,7 @@ func validBlocks(n Register) VecVirtual {
 	return mask
 }
 
-// accumulate adds to sum those blocks of x that mask selects.
-func accumulate(sum, x state, mask VecVirtual) {
-	for k := range sum {
-		ternary(0x78, 0, sum[k], x[k], mask)
-	}
-}
-
-// macPieces is the XOR of any number of encrypted pieces, 64 at a time.
+// macPieces is the XOR of any number of encrypted pieces, 128 at a time.
 func macPieces() {
 	TEXT("macAVX512", 0, "func(rk *[32]uint64, p *byte, n int, next uint64) uint64")
 	Pragma("noescape")
@@ -42,55 +35,72 @@ func macPieces() {
 	MOVQ(Mem{Base: rk}, k1)
 
 	zmm := width(ZMM)
-	whitening, sum := zmm.state(), zmm.state()
-	zmm.spreadBlock(k1, whitening)
-	for k := range sum {
-		VPXORD(sum[k], sum[k], sum[k])
+	whitening, sum := AllocLocal(256), AllocLocal(256)
+	first, zero := zmm.state(), ZMM()
+	zmm.spreadBlock(k1, first)
+	VPXORD(zero, zero, zero)
+	for k := range first {
+		VMOVDQU64(first[k], at(whitening, k))
+		VMOVDQU64(zero, at(sum, k))
 	}
-	numbers, step := ZMM(), ZMM()
-	VPBROADCASTW(next.As32(), numbers)
-	VPADDW(constNumbers, numbers, numbers)
-	by := GP32()
-	MOVL(U32(32), by)
-	VPBROADCASTW(by, step)
 
-	load := func() state {
-		bytes := GP64()
-		LEAQ(Mem{Base: n, Index: n, Scale: 2}, bytes)
-		ADDQ(bytes, bytes)
-		x := zmm.state()
-		loadPieces(p, bytes, numbers, x)
-		for k := range x {
-			VPXORD(whitening[k], x[k], x[k])
+	// groups is the code for up to that many groups at once, the last of which
+	// may be short.
+	groups := func(label string, count int) {
+		x := make([]state, count)
+		for i := range x {
+			numbers, bytes := ZMM(), GP64()
+			VPBROADCASTW(next.As32(), numbers)
+			VPADDW(constNumbers, numbers, numbers)
+			LEAQ(Mem{Base: n, Index: n, Scale: 2}, bytes)
+			ADDQ(bytes, bytes)
+			x[i] = zmm.state()
+			loadPieces(p, bytes, numbers, x[i])
+			for k := range x[i] {
+				VPXORD(at(whitening, k), x[i][k], x[i][k])
+			}
+			ADDQ(Imm(32), next)
+			ADDQ(I32(192), p)
+			if i < count-1 {
+				SUBQ(Imm(32), n)
+			}
 		}
-		VPADDW(step, numbers, numbers)
-		ADDQ(I32(192), p)
-		return x
+		zmm.encrypt(label+"Rounds", key, x...)
+		mask := validBlocks(n)
+		for k := range 4 {
+			s := ZMM()
+			VMOVDQU64(at(sum, k), s)
+			for i := range count - 1 {
+				VPXORD(x[i][k], s, s)
+			}
+			ternary(0x78, 0, s, x[count-1][k], mask)
+			VMOVDQU64(s, at(sum, k))
+		}
+		SUBQ(Imm(32), n)
+		JLE(LabelRef("macDone"))
 	}
+	CMPQ(n, Imm(96))
+	JLE(LabelRef("macFew"))
+	Label("macFour")
+	groups("macFour", 4)
+	CMPQ(n, Imm(96))
+	JG(LabelRef("macFour"))
 
+	Label("macFew")
 	CMPQ(n, Imm(32))
 	JLE(LabelRef("macOne"))
-	Label("macTwo")
-	x := load()
-	SUBQ(Imm(32), n)
-	y := load()
-	zmm.encrypt("macTwoRounds", key, x, y)
-	for k := range sum {
-		VPXORD(x[k], sum[k], sum[k])
-	}
-	accumulate(sum, y, validBlocks(n))
-	SUBQ(Imm(32), n)
-	JLE(LabelRef("macDone"))
-	CMPQ(n, Imm(32))
-	JG(LabelRef("macTwo"))
+	groups("macTwo", 2)
+	JMP(LabelRef("macFew"))
 
 	Label("macOne")
-	z := load()
-	zmm.encrypt("macOneRounds", key, z)
-	accumulate(sum, z, validBlocks(n))
+	groups("macOne", 1)
 
 	Label("macDone")
-	all := foldLanes(sum)
+	total := zmm.state()
+	for k := range total {
+		VMOVDQU64(at(sum, k), total[k])
+	}
+	all := foldLanes(total)
 	Comment("The parity of a byte is the XOR of its eight blocks")
 	ones := ZMM()
 	VPTERNLOGD(U8(0xff), ones, ones, ones)

@@ -202,7 +202,7 @@ func sealSmall() {
 	buf := Load(Param("buf"), GP64())
 	pieces := Load(Param("pieces"), GP64())
 	sum := ZMM()
-	bySize("sealMAC", pieces, []int{4, 8}, func(label string, g int) {
+	bySize("sealMAC", pieces, []int{4, 6, 8}, func(label string, g int) {
 		rk := offset(keys, macKey)
 		x := c.pieceNibbles(rk, buf, g)
 		c.encrypt(label, pass{rk, x})
@@ -229,7 +229,7 @@ func openSmall() {
 	stream := Load(Param("stream"), GP64())
 	c := loadNibbleTables()
 	sum := ZMM()
-	bySize("openMAC", pieces, []int{4, 8}, func(label string, g int) {
+	bySize("openMAC", pieces, []int{4, 6, 8}, func(label string, g int) {
 		enc, mac := offset(keys, encKey), offset(keys, macKey)
 		ks := c.counterNibbles(enc, iv, 2)
 		x := c.pieceNibbles(mac, buf, g)
