@@ -311,9 +311,12 @@ func sessionAcrossRestart(c *cell) {
 	}
 }
 
-// eightMebibytes sends one large message.
+// eightMebibytes sends one large message, or the largest that the suite can seal.
 func eightMebibytes(c *cell) {
 	payload := bytes.Repeat([]byte(marker+" & "), 8<<20/len(marker+" & "))
+	if largest := c.suite.largest; largest > 0 {
+		payload = payload[:min(largest, len(payload))]
+	}
 	u := c.broker.URL(c.transport)
 	if b, ok := c.broker.(*brokers.Mosquitto); ok && (c.transport == brokers.WS || c.transport == brokers.WSS) {
 		bridge, err := brokers.NewBridge(b, c.transport)

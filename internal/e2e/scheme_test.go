@@ -10,6 +10,7 @@ import (
 	"github.com/eclipse/paho.golang/autopaho"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/mqttsec/mqttsec/aesmsg"
+	"github.com/mqttsec/mqttsec/present"
 	"github.com/stretchr/testify/require"
 )
 
@@ -34,6 +35,8 @@ type suite struct {
 	new func(t testing.TB, cfg sealing) scheme
 	// sealed is false for the suite that protects nothing.
 	sealed bool
+	// largest is the most bytes that the suite seals in one message; 0 if MQTT ends first.
+	largest int
 }
 
 // sealing is the part of a payload scheme's configuration that the tests turn. All packages have the same.
@@ -97,6 +100,9 @@ func unsealed() suite {
 func sealedSuites() []suite {
 	return []suite{
 		{name: "aesmsg", sealed: true, new: func(t testing.TB, cfg sealing) scheme { return made(t, aesmsg.New, cfg) }},
+		{name: "present", sealed: true, largest: present.MaxPlaintext, new: func(t testing.TB, cfg sealing) scheme {
+			return made(t, present.New, present.Config(cfg))
+		}},
 	}
 }
 
