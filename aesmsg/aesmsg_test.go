@@ -2,6 +2,7 @@ package aesmsg
 
 import (
 	"crypto/ed25519"
+	"fmt"
 	"testing"
 	"time"
 
@@ -80,4 +81,30 @@ func TestSuite(t *testing.T) {
 	sealed, err := s.Seal("a", nil)
 	require.NoError(t, err)
 	require.Equal(t, []byte{0xFC, 0x10}, sealed[:2])
+}
+
+// Printing a Sealer, on purpose or as part of something, shows no secret.
+func TestSealerIsNotPrinted(t *testing.T) {
+	secret := []byte("0123456789abcdefghijklmnopqrstuv")
+	key, err := NewKey("a/#", secret)
+	require.NoError(t, err)
+	private := ed25519.NewKeyFromSeed(secret)
+	s, err := New(Config{Keys: []Key{key}, Signer: private})
+	require.NoError(t, err)
+	_, err = s.Seal("a/b", nil)
+	require.NoError(t, err)
+	type app struct {
+		Sealer *Sealer
+		sealer *Sealer
+		value  Sealer
+	}
+	a := app{s, s, *s}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t", "%p"} {
+		for _, v := range []any{s, *s, a, &a, []any{s}, map[string]any{"s": a}} {
+			printed := fmt.Sprintf(verb, v)
+			for _, form := range []string{"48 49 50", "0x30, 0x31", "303132", "012345", "30 31 32"} {
+				require.NotContains(t, printed, form, verb)
+			}
+		}
+	}
 }

@@ -144,8 +144,16 @@ func TestKeyIsNotPrinted(t *testing.T) {
 	h := holder{k, k, &k, []Key{k}, map[string]Key{"k": k}}
 	config := Config{Keys: []Key{k}}
 	s := testSealer(t, config)
+	_, err := s.Seal("site", nil) // the leaf is the secret's own
+	require.NoError(t, err)
+	type sealers struct {
+		Exported *Sealer
+		hidden   *Sealer
+	}
+	outer := struct{ core *Sealer }{s}
+	l := s.topics.findString("site")
 	var out strings.Builder
-	for _, v := range []any{k, &k, h, &h, []Key{k}, [1]Key{k}, map[string]Key{"k": k}, config, &config, errors.New(fmt.Sprint(k))} {
+	for _, v := range []any{k, &k, h, &h, []Key{k}, [1]Key{k}, map[string]Key{"k": k}, config, &config, errors.New(fmt.Sprint(k)), s, sealers{s, s}, outer, &outer} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%o", "%b", "%c", "%U", "%p", "%T", "%t", "%100v"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
@@ -159,7 +167,6 @@ func TestKeyIsNotPrinted(t *testing.T) {
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("m", "v", v, slog.Group("g", "k", v))
 	}
 	fmt.Fprintln(&out, k.String(), k.GoString(), k.LogValue())
-	fmt.Fprintf(&out, "%v %+v", s.config, s.config)
 
 	text, err := k.MarshalText()
 	require.NoError(t, err)
@@ -173,6 +180,8 @@ func TestKeyIsNotPrinted(t *testing.T) {
 	printed := out.String()
 	require.Contains(t, printed, `mqttsec.Key("site/#", secret hidden)`)
 	secret := k.secret()[:]
+	require.NotContains(t, printed, strings.Trim(fmt.Sprint(l.keys[0].secret[:4]), "[]"))
+	require.NotContains(t, printed, fmt.Sprintf("%x", l.keys[0].secret[:4]))
 	for _, form := range []string{
 		string(secret[:4]), fmt.Sprintf("%x", secret[:3]), fmt.Sprintf("%X", secret[:3]), fmt.Sprintf("% x", secret[:3]),
 		"160 161 162", "0xa0, 0xa1", "0xA0", string(text[8:20]), strings.ToLower(string(text[8:20])),

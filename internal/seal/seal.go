@@ -15,6 +15,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -42,7 +43,7 @@ const DefaultMaxSessions = 4096
 type Sealer struct {
 	suite      Suite
 	config     Config
-	trees      []tree
+	trees      []*tree // pointers, which fmt prints as addresses inside a struct
 	signer     *signer
 	publishers publishers
 
@@ -84,7 +85,7 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	if cfg.MaxSessions == 0 {
 		cfg.MaxSessions = DefaultMaxSessions
 	}
-	cfg.Keys, cfg.Publishers = nil, nil // copied into trees and publishers
+	cfg.Keys, cfg.Signer, cfg.Publishers = nil, nil, nil // they are in the fields below
 
 	s := &Sealer{
 		suite:      suite,
@@ -105,6 +106,10 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	}
 	return s, nil
 }
+
+// Format writes the type's name whatever the verb: with %s, fmt would follow the
+// pointers that lead to secrets.
+func (s *Sealer) Format(f fmt.State, _ rune) { io.WriteString(f, "mqttsec.Sealer") }
 
 // Seal returns payload sealed for topic.
 func (s *Sealer) Seal(topic string, payload []byte) ([]byte, error) {

@@ -70,18 +70,18 @@ func (t *tree) nodeOf(topic string) [32]byte { return walk(t.node, topic, t.leve
 // plant makes keys ready, and refuses those that cannot work together: two whose
 // secrets meet at one node would seal under the same key id, and which of them
 // did could not be told.
-func plant(keys []Key, suite byte) ([]tree, error) {
+func plant(keys []Key, suite byte) ([]*tree, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("mqttsec: no keys")
 	}
-	trees := make([]tree, len(keys))
+	trees := make([]*tree, len(keys))
 	prefixes := make([]string, len(keys))
 	ids := make([][4]byte, len(keys)) // at the node where the key stands
 	for i, k := range keys {
 		if k.secret == nil {
 			return nil, fmt.Errorf("mqttsec: Keys[%d] is the zero Key", i)
 		}
-		trees[i] = tree{filter: k.filter, node: *k.secret()}
+		trees[i] = &tree{filter: k.filter, node: *k.secret()}
 		trees[i].levels, prefixes[i] = topic.Prefix(k.filter)
 		ids[i] = keyID(&trees[i].node, suite)
 	}
