@@ -92,6 +92,11 @@ type Config struct {
 	// Rejected, if set, is called for each message that was withheld on a
 	// connection, in either direction. It must not block: the connection waits.
 	Rejected func(Rejection)
+
+	// Delivered, if set, is called for each message that a connection opened, before
+	// the client gets it. It tells who signed, which MQTT has no field for. It must not
+	// block: the connection waits.
+	Delivered func(Delivery)
 }
 
 // Sealer seals and opens messages. It is safe for concurrent use and may serve

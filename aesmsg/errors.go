@@ -7,6 +7,11 @@ import "github.com/mqttsec/mqttsec/internal/seal"
 // below, wrapped or not.
 type Rejection = seal.Rejection
 
+// Delivery tells Config.Delivered of one message: ClientID of the MQTT session, Topic,
+// the Publisher who signed (nil without Config.Publishers), and the Payload, which is
+// valid during the call only.
+type Delivery = seal.Delivery
+
 // What can be wrong with a message or a key; find them with errors.Is.
 var (
 	// ErrNotSealed: not a sealed message, though the topic demands one.

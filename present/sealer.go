@@ -45,6 +45,9 @@ type Config struct {
 	PlainProperties bool
 	// Rejected, if set, hears of each message that a connection withheld. It must not block.
 	Rejected func(Rejection)
+	// Delivered, if set, hears of each message that a connection opened, and who signed it.
+	// It must not block.
+	Delivered func(Delivery)
 }
 
 // Sealer seals and opens messages with [NewAEAD], end to end from the publisher to every

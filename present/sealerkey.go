@@ -17,6 +17,9 @@ func GenerateKey(filter string) (Key, error) { return seal.GenerateKey(filter) }
 // Rejection tells Config.Rejected of one message that was withheld, and why.
 type Rejection = seal.Rejection
 
+// Delivery tells Config.Delivered of one message that was opened.
+type Delivery = seal.Delivery
+
 // What can be wrong with a message or a key, as in package aesmsg; find them with errors.Is.
 var (
 	ErrNotSealed      = seal.ErrNotSealed

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 )
@@ -48,6 +49,19 @@ var (
 	// errNotRetained: arrived as a retained message, but was never sealed as one.
 	errNotRetained = fmt.Errorf("%w: not published as a retained message", ErrReplay)
 )
+
+// Delivery tells of one message that a connection opened for its client.
+type Delivery struct {
+	// ClientID of the MQTT session.
+	ClientID string
+	// Topic of the message.
+	Topic string
+	// Publisher is the one of Config.Publishers who signed; nil if there are none.
+	Publisher ed25519.PublicKey
+	// Payload is what the client gets. It is valid during the call and must not be
+	// changed.
+	Payload []byte
+}
 
 // Rejection tells of one message that was withheld on a connection.
 type Rejection struct {

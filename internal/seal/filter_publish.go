@@ -136,6 +136,9 @@ func (f *filter) openPublish(v wire.Version, topic []byte, m *wire.PublishPacket
 	if err != nil {
 		return nil, err
 	}
+	if tell := f.sealer.config.Delivered; tell != nil {
+		tell(Delivery{ClientID: mqtt.id(), Topic: string(topic), Publisher: o.Publisher, Payload: o.Payload})
+	}
 	end := len(p) - f.sealer.suite.TagSize // where the plaintext ends, opened in place
 	m.Payload = o.Payload
 	return f.rebuild(v, m, p, end)

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"fmt"
 	"io"
 	"net"
@@ -433,4 +434,32 @@ func TestPacketIdentifierZero(t *testing.T) {
 	bob.write(bob.broker, bob.packet(m))
 	<-bob.got
 	require.ErrorIs(t, bob.ended, wire.ErrMalformed)
+}
+
+// TestDeliveredTellsWhoSigned has two publishers under one key.
+func TestDeliveredTellsWhoSigned(t *testing.T) {
+	each(t, func(t *testing.T, v wire.Version, qos byte) {
+		var signers []ed25519.PrivateKey
+		var publishers []ed25519.PublicKey
+		for range 2 {
+			pub, signer, err := ed25519.GenerateKey(nil)
+			require.NoError(t, err)
+			signers, publishers = append(signers, signer), append(publishers, pub)
+		}
+		key := testKey(t, "site/#", 1)
+		var told []Delivery
+		s := testSealer(t, Config{Keys: []Key{key}, Publishers: publishers, Delivered: func(d Delivery) {
+			d.Payload = bytes.Clone(d.Payload)
+			told = append(told, d)
+		}})
+		bob := client(t, s, nil, v, nil, nil)
+		for i, signer := range signers {
+			alice := client(t, testSealer(t, Config{Keys: []Key{key}, Signer: signer}), nil, v, nil, nil)
+			m := alice.publish(message(qos, "site/7", "signed"))
+			require.Equal(t, "signed", string(bob.deliver(m).Payload))
+			require.Equal(t, Delivery{ClientID: "client", Topic: "site/7", Publisher: publishers[i], Payload: []byte("signed")}, told[i])
+		}
+		require.Equal(t, "open", string(bob.deliver(message(qos, "other", "open")).Payload))
+		require.Len(t, told, len(signers))
+	})
 }

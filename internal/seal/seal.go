@@ -33,6 +33,7 @@ type Config struct {
 	AllowClear      bool
 	PlainProperties bool
 	Rejected        func(Rejection)
+	Delivered       func(Delivery)
 }
 
 // DefaultMaxSessions is the MaxSessions of a Config that leaves it zero.
