@@ -9,9 +9,11 @@ import (
 )
 
 // What an attacker who plays the user without a password learns, and would
-// learn from a server that sent message 4 too early. Covered: the offline
-// dictionary attack on one run. Not covered: online guessing (budget_test.go),
-// and guessing after the theft of a verifier, which no augmented PAKE prevents.
+// learn from a server that sent message 4 too early, and what a stolen verifier
+// is good for. Covered: the offline dictionary attack on one run, and a login
+// with the verifier. Not covered: online guessing (budget_test.go), guessing
+// after the theft of a verifier, and a thief who plays the server, which no
+// augmented PAKE prevents.
 
 var dictionary = []string{"123456", "password", "letmein", "correct horse battery staple", "qwertz"}
 
@@ -132,6 +134,47 @@ func TestStolenVerifierIsNoPassword(t *testing.T) {
 		for _, guess := range [][]byte{stolen, bytes.Fields(stolen)[1]} {
 			r := run{client: cfg, server: cfg, verifier: v, password: guess}
 			require.ErrorIs(t, r.login(), ErrProof)
+		}
+	}
+}
+
+// TestStolenVerifierDoesNotLogIn: an X in which W cancels would, so r depends
+// on X. The thief knows W and cancels it with the r of another X, with that of
+// another run, and in the simplest ways.
+func TestStolenVerifierDoesNotLogIn(t *testing.T) {
+	for _, id := range groups {
+		cfg := quick(id)
+		v := enrol(t, cfg)
+		g, f := v.group, v.group.order()
+		a, err := f.random()
+		require.NoError(t, err)
+		begin := func(X element) transcript {
+			tr, err := newTranscript("alice", "broker", nil, g.elementLen())
+			require.NoError(t, err)
+			tr.add(X)
+			return tr
+		}
+		plain := begin(g.base(&a))
+		another := begin(g.base(&scalar{31: 2}))
+		zero, one := scalar{}, scalar{31: 1}
+		for name, b := range map[string]scalar{
+			"-r of g^a":         sub(f, zero, plain.challenge(g)),
+			"-r of another run": sub(f, zero, another.challenge(g)),
+			"-1":                sub(f, zero, one),
+			"1":                 one,
+		} {
+			X := g.base(&a).mul(v.w.exp(&b)) // X·W^r = g^a, if r = -b
+			msg2, server, err := Respond(cfg, "alice", "broker", v, encodeHello(g, X.appendTo(nil)))
+			require.NoError(t, err, name)
+			challenge, err := decodeStretched(msg2, kindChallenge)
+			require.NoError(t, err, name)
+			thief := begin(X)
+			thief.addReceived(challenge.octets)
+			inverse := f.invert(&a)
+			thief.add(challenge.element.exp(&inverse))
+			_, key, err := server.Finish(encodeProof(kindProof, thief.userProof()))
+			require.ErrorIs(t, err, ErrProof, name)
+			require.Nil(t, key)
 		}
 	}
 }

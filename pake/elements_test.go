@@ -70,8 +70,7 @@ func TestVanishingExponents(t *testing.T) {
 
 			X := g.base(&one)
 			r := fresh(X).challenge(g)
-			inverse, err := f.invert(&r)
-			require.NoError(t, err)
+			inverse := f.invert(&r)
 			minusInverse := f.mulAdd(&minusOne, &inverse, &zero) // w' with x + w'·r = 0
 
 			_, err = serve(g, fresh(X), X, g.base(&minusInverse), &one)
@@ -88,8 +87,6 @@ func TestVanishingExponents(t *testing.T) {
 			_, err = serve(never, fresh(X), X, X, &one)
 			require.ErrorIs(t, err, errDegenerate, "r = 0")
 			require.ErrorIs(t, join(never, fresh(X), Y, octets, &one, &one), errDegenerate, "r = 0")
-			_, err = f.invert(&zero)
-			require.ErrorIs(t, err, errDegenerate)
 			require.True(t, X.mul(g.base(&minusOne)).isIdentity())
 		})
 	}

@@ -41,10 +41,7 @@ func join(g group, t *transcript, Y element, octets []byte, x, w *scalar) error 
 	if r.isZero() || w.isZero() || sum.isZero() {
 		return errDegenerate
 	}
-	z, err := g.order().invert(&sum)
-	if err != nil {
-		return err
-	}
+	z := g.order().invert(&sum)
 	defer clear(z[:])
 	K := Y.exp(&z)
 	defer K.wipe()

@@ -22,8 +22,9 @@ const digitLen = 31
 
 // field is constant-time arithmetic modulo the order of a group.
 type field struct {
-	q     *bigmod.Modulus
-	digit *bigmod.Nat // 2^(8*digitLen) mod q
+	q        *bigmod.Modulus
+	digit    *bigmod.Nat // 2^(8*digitLen) mod q
+	minusTwo []byte      // q - 2
 }
 
 // newField takes the order of a group, 32 octets big-endian, and panics if
@@ -34,7 +35,11 @@ func newField(order []byte) *field {
 		panic(fmt.Sprintf("pake: group order: %v", err))
 	}
 	two := bigmod.NewNat().SetUint(2).ExpandFor(q)
-	return &field{q: q, digit: bigmod.NewNat().ExpShortVarTime(two, 8*digitLen, q)}
+	return &field{
+		q:        q,
+		digit:    bigmod.NewNat().ExpShortVarTime(two, 8*digitLen, q),
+		minusTwo: bigmod.NewNat().ExpandFor(q).Sub(two, q).Bytes(q),
+	}
 }
 
 // reduce reads octets as a big-endian integer modulo q, the RFC's H' applied
@@ -75,24 +80,12 @@ func (f *field) mulAdd(a, b, c *scalar) scalar {
 	return f.store(n.Add(m, f.q))
 }
 
-// invert returns 1/a. The inversion itself is not constant time, and much
-// faster than one that is; it sees a times a random mask, which is a uniform
-// number independent of a. It fails for a = 0.
-func (f *field) invert(a *scalar) (scalar, error) {
-	mask, err := f.random()
-	if err != nil {
-		return scalar{}, err
-	}
-	defer clear(mask[:])
-	m, masked := bigmod.NewNat(), bigmod.NewNat()
-	f.load(m, mask[:])
-	f.load(masked, a[:])
-	masked.Mul(m, f.q)
-	inverse, ok := bigmod.NewNat().InverseVarTime(masked, f.q)
-	if !ok {
-		return scalar{}, errDegenerate
-	}
-	return f.store(inverse.Mul(m, f.q)), nil
+// invert returns 1/a, and 0 for 0. It computes a^(q-2), which is slower than
+// Euclid's algorithm and takes the same time for every a.
+func (f *field) invert(a *scalar) scalar {
+	n := bigmod.NewNat()
+	f.load(n, a[:])
+	return f.store(bigmod.NewNat().Exp(n, f.minusTwo, f.q))
 }
 
 func (f *field) load(n *bigmod.Nat, octets []byte) {

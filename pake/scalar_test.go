@@ -2,8 +2,9 @@ package pake
 
 import (
 	"bytes"
+	"crypto/rand"
 	"math/big"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,7 +12,7 @@ import (
 
 // TestScalarsAgainstBig compares with math/big, on random and extreme numbers.
 func TestScalarsAgainstBig(t *testing.T) {
-	random := rand.NewChaCha8([32]byte{1})
+	random := mathrand.NewChaCha8([32]byte{1})
 	for _, id := range groups {
 		g, err := id.arithmetic()
 		require.NoError(t, err)
@@ -43,9 +44,7 @@ func TestScalarsAgainstBig(t *testing.T) {
 			require.Equal(t, fixed(sum), f.mulAdd(&s, &last, &s))
 
 			if !s.isZero() {
-				inverse, err := f.invert(&s)
-				require.NoError(t, err)
-				require.Equal(t, fixed(new(big.Int).ModInverse(want, q)), inverse)
+				require.Equal(t, fixed(new(big.Int).ModInverse(want, q)), f.invert(&s))
 				last = s
 			}
 		}
@@ -62,5 +61,54 @@ func TestRandomScalars(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEqual(t, a, b)
 		require.Equal(t, a, g.order().reduce(a[:]), "below the order")
+	}
+}
+
+// endless reads as one octet, over and over.
+type endless byte
+
+func (e endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(e)
+	}
+	return len(b), nil
+}
+
+// TestBrokenRandomness: a source of zeros ends the run before there is a
+// message; y is never the draw itself.
+func TestBrokenRandomness(t *testing.T) {
+	sound := rand.Reader
+	defer func() { rand.Reader = sound }()
+	for _, id := range groups {
+		cfg := quick(id)
+		v := enrol(t, cfg)
+		hello, _, err := Start(cfg, "alice", "broker", password)
+		require.NoError(t, err)
+
+		rand.Reader = endless(0)
+		msg1, client, err := Start(cfg, "alice", "broker", password)
+		require.ErrorIs(t, err, errDegenerate)
+		require.Nil(t, client)
+		require.Nil(t, msg1)
+		msg2, server, err := Respond(cfg, "alice", "broker", v, hello)
+		require.ErrorIs(t, err, errDegenerate)
+		require.Nil(t, server)
+		require.Nil(t, msg2)
+
+		rand.Reader = endless(1)
+		r := run{client: cfg, server: cfg, verifier: v}
+		r.mustLogin(t)
+		g, err := id.arithmetic()
+		require.NoError(t, err)
+		drawn := g.order().reduce(bytes.Repeat([]byte{1}, 64))
+		require.Equal(t, encodeHello(g, g.base(&drawn).appendTo(nil)), r.msg1, "the draw is x itself")
+		transcript, err := newTranscript("alice", "broker", nil, g.elementLen())
+		require.NoError(t, err)
+		X := g.base(&drawn)
+		transcript.add(X)
+		Y, err := serve(g, &transcript, X, v.w, &drawn)
+		require.NoError(t, err)
+		require.NotEqual(t, encodeStretched(kindChallenge, g, v.recipe, Y), r.msg2, "the draw is not y' itself")
+		rand.Reader = sound
 	}
 }
