@@ -11,6 +11,11 @@ import (
 // ctrGeneric is dst = src XOR key stream, from block 0 on. A message has at
 // most 2^15 blocks, so the 16-bit counter does not wrap.
 func ctrGeneric(rk *roundKeys, lk *laneKeys, dst, src []byte, iv uint64) {
+	for len(src) >= pairMin*BlockSize {
+		n := min(len(src), 128*BlockSize)
+		ctrPair(rk, dst[:n], src[:n], iv)
+		dst, src, iv = dst[n:], src[n:], iv+128
+	}
 	for len(src) >= planesMin*BlockSize {
 		n := min(len(src), 64*BlockSize)
 		ctrPlanes(rk, dst[:n], src[:n], iv)
@@ -38,15 +43,31 @@ func ctrPlanes(rk *roundKeys, dst, src []byte, iv uint64) {
 	var a planes
 	a.counters(iv)
 	a.encrypt(rk)
+	a.xor(dst, src)
+}
+
+// ctrPair is the key stream of 65 to 128 blocks.
+func ctrPair(rk *roundKeys, dst, src []byte, iv uint64) {
+	const half = 64 * BlockSize
+	var a planePair
+	a[0].counters(iv)
+	a[1].counters(iv + 64)
+	a.encrypt(rk)
+	a[0].xor(dst[:half], src[:half])
+	a[1].xor(dst[half:], src[half:])
+}
+
+// xor is dst = src XOR the blocks in a, of which it makes blocks again.
+func (a *planes) xor(dst, src []byte) {
 	a.transpose()
-	i := 0
-	for ; len(src) >= BlockSize; i++ {
-		binary.BigEndian.PutUint64(dst, binary.BigEndian.Uint64(src)^a[i&63])
-		dst, src = dst[BlockSize:], src[BlockSize:]
+	n := len(src) / BlockSize
+	for i, w := range a[:n] {
+		d, s := (*[BlockSize]byte)(dst[i*BlockSize:]), (*[BlockSize]byte)(src[i*BlockSize:])
+		binary.BigEndian.PutUint64(d[:], binary.BigEndian.Uint64(s[:])^w)
 	}
-	if len(src) > 0 {
+	if dst, src = dst[n*BlockSize:], src[n*BlockSize:]; len(src) > 0 {
 		var ks [BlockSize]byte
-		binary.BigEndian.PutUint64(ks[:], a[i&63])
+		binary.BigEndian.PutUint64(ks[:], a[n])
 		subtle.XORBytes(dst, src, ks[:len(src)])
 	}
 }

@@ -59,6 +59,11 @@ func (m *lightMAC) tag() uint64 {
 
 // macGeneric is the XOR of the pieces of p, numbered from next, encrypted.
 func macGeneric(rk *roundKeys, lk *laneKeys, p []byte, next uint64) (sum uint64) {
+	for len(p) >= pairMin*macPiece {
+		n := min(len(p), 128*macPiece)
+		sum ^= macPair(rk, p[:n], next)
+		p, next = p[n:], next+128
+	}
 	for len(p) >= planesMin*macPiece {
 		n := min(len(p), 64*macPiece)
 		sum ^= macPlanes(rk, p[:n], next)
@@ -95,14 +100,35 @@ func macGeneric(rk *roundKeys, lk *laneKeys, p []byte, next uint64) (sum uint64)
 }
 
 // macPlanes is macGeneric for up to 64 pieces.
-func macPlanes(rk *roundKeys, p []byte, next uint64) (sum uint64) {
+func macPlanes(rk *roundKeys, p []byte, next uint64) uint64 {
 	var a planes
+	n := a.pieces(p, next)
+	a.encrypt(rk)
+	return a.sum(n)
+}
+
+// macPair is macGeneric for 65 to 128 pieces.
+func macPair(rk *roundKeys, p []byte, next uint64) uint64 {
+	var a planePair
+	a[0].pieces(p[:64*macPiece], next)
+	n := a[1].pieces(p[64*macPiece:], next+64)
+	a.encrypt(rk)
+	return a[0].sum(64) ^ a[1].sum(n)
+}
+
+// pieces sets a to the planes of the numbered pieces in p and says how many
+// they are.
+func (a *planes) pieces(p []byte, next uint64) int {
 	n := len(p) / macPiece
 	for i := range n {
 		a[i&63] = piece(p[i*macPiece:], next+uint64(i))
 	}
 	a.transpose()
-	a.encrypt(rk)
+	return n
+}
+
+// sum is the XOR of the first n blocks in a.
+func (a *planes) sum(n int) (sum uint64) {
 	a.transpose()
 	for _, w := range a[:n] {
 		sum ^= w

@@ -42,35 +42,82 @@ func (a *planes) round(x *planes, k uint64) {
 	}
 }
 
+// planePair is 128 blocks. To spread the key bits is a third of the work of
+// planes alone; here two groups share it.
+type planePair [2]planes
+
+const pairMin = 64 + planesMin // blocks from which a pair is faster
+
+// encrypt encrypts the 128 blocks in place.
+func (a *planePair) encrypt(rk *roundKeys) {
+	var b planePair
+	b.round(a, rk[0])
+	for i := 1; i < rounds; i += 2 {
+		a.round(&b, rk[i]^foldedNOTs)
+		b.round(a, rk[i+1]^foldedNOTs)
+	}
+	k := rk[rounds] ^ foldedNOTs
+	for i := range a[0] {
+		m := -(k & 1)
+		a[0][i], a[1][i] = b[0][i]^m, b[1][i]^m
+		k >>= 1
+	}
+}
+
+// round is planes.round for both.
+func (a *planePair) round(x *planePair, k uint64) {
+	for q := range 8 {
+		in0, in1 := (*[8]uint64)(x[0][8*q:]), (*[8]uint64)(x[1][8*q:])
+		out0, out1 := (*[50]uint64)(a[0][2*q:]), (*[50]uint64)(a[1][2*q:])
+		k0, k1, k2, k3 := keyBit(k, 0), keyBit(k, 1), keyBit(k, 2), keyBit(k, 3)
+		y := sbox(group{in0[0] ^ k0, in0[1] ^ k1, in0[2] ^ k2, in0[3] ^ k3})
+		out0[0], out0[16], out0[32], out0[48] = y.r0, y.r1, y.r2, y.r3
+		y = sbox(group{in1[0] ^ k0, in1[1] ^ k1, in1[2] ^ k2, in1[3] ^ k3})
+		out1[0], out1[16], out1[32], out1[48] = y.r0, y.r1, y.r2, y.r3
+		k0, k1, k2, k3 = keyBit(k, 4), keyBit(k, 5), keyBit(k, 6), keyBit(k, 7)
+		y = sbox(group{in0[4] ^ k0, in0[5] ^ k1, in0[6] ^ k2, in0[7] ^ k3})
+		out0[1], out0[17], out0[33], out0[49] = y.r0, y.r1, y.r2, y.r3
+		y = sbox(group{in1[4] ^ k0, in1[5] ^ k1, in1[6] ^ k2, in1[7] ^ k3})
+		out1[1], out1[17], out1[33], out1[49] = y.r0, y.r1, y.r2, y.r3
+		k >>= 8
+	}
+}
+
 // keyBit is bit i of k in all 64 places.
 func keyBit(k uint64, i uint) uint64 { return uint64(int64(k<<(63-i)) >> 63) }
 
-// transpose turns 64 blocks into planes and back.
+// transpose turns 64 blocks into planes and back: a 64 by 64 bit matrix, in
+// two passes over eight words at a time.
 func (a *planes) transpose() {
-	for i := 0; i < 32; i++ {
-		a[i], a[i+32] = a[i]&0xffffffff|a[i+32]<<32, a[i]>>32|a[i+32]&^0xffffffff
+	for i := range 8 {
+		x := (*[57]uint64)(a[i:])
+		x0, x4 := exchange(x[0], x[32], 32, 0x00000000ffffffff)
+		x1, x5 := exchange(x[8], x[40], 32, 0x00000000ffffffff)
+		x2, x6 := exchange(x[16], x[48], 32, 0x00000000ffffffff)
+		x3, x7 := exchange(x[24], x[56], 32, 0x00000000ffffffff)
+		x0, x2 = exchange(x0, x2, 16, 0x0000ffff0000ffff)
+		x1, x3 = exchange(x1, x3, 16, 0x0000ffff0000ffff)
+		x4, x6 = exchange(x4, x6, 16, 0x0000ffff0000ffff)
+		x5, x7 = exchange(x5, x7, 16, 0x0000ffff0000ffff)
+		x[0], x[8] = exchange(x0, x1, 8, 0x00ff00ff00ff00ff)
+		x[16], x[24] = exchange(x2, x3, 8, 0x00ff00ff00ff00ff)
+		x[32], x[40] = exchange(x4, x5, 8, 0x00ff00ff00ff00ff)
+		x[48], x[56] = exchange(x6, x7, 8, 0x00ff00ff00ff00ff)
 	}
-	for i := 0; i < 64; i += 32 {
-		for j := i; j < i+16; j++ {
-			a[j&63], a[(j+16)&63] = exchange(a[j&63], a[(j+16)&63], 16, 0x0000ffff0000ffff)
-		}
-	}
-	for i := 0; i < 64; i += 16 {
-		for j := i; j < i+8; j++ {
-			a[j&63], a[(j+8)&63] = exchange(a[j&63], a[(j+8)&63], 8, 0x00ff00ff00ff00ff)
-		}
-	}
-	for i := 0; i < 64; i += 8 {
-		p := (*[8]uint64)(a[i:])
-		p[0], p[4] = exchange(p[0], p[4], 4, 0x0f0f0f0f0f0f0f0f)
-		p[1], p[5] = exchange(p[1], p[5], 4, 0x0f0f0f0f0f0f0f0f)
-		p[2], p[6] = exchange(p[2], p[6], 4, 0x0f0f0f0f0f0f0f0f)
-		p[3], p[7] = exchange(p[3], p[7], 4, 0x0f0f0f0f0f0f0f0f)
-	}
-	for i := 0; i < 64; i += 4 {
-		p := (*[4]uint64)(a[i:])
-		x := group{p[0], p[1], p[2], p[3]}.exchangeC()
-		p[0], p[1], p[2], p[3] = x.r0, x.r1, x.r2, x.r3
+	for i := range 8 {
+		x := (*[8]uint64)(a[8*i:])
+		x0, x4 := exchange(x[0], x[4], 4, 0x0f0f0f0f0f0f0f0f)
+		x1, x5 := exchange(x[1], x[5], 4, 0x0f0f0f0f0f0f0f0f)
+		x2, x6 := exchange(x[2], x[6], 4, 0x0f0f0f0f0f0f0f0f)
+		x3, x7 := exchange(x[3], x[7], 4, 0x0f0f0f0f0f0f0f0f)
+		x0, x2 = exchange(x0, x2, 2, 0x3333333333333333)
+		x1, x3 = exchange(x1, x3, 2, 0x3333333333333333)
+		x4, x6 = exchange(x4, x6, 2, 0x3333333333333333)
+		x5, x7 = exchange(x5, x7, 2, 0x3333333333333333)
+		x[0], x[1] = exchange(x0, x1, 1, 0x5555555555555555)
+		x[2], x[3] = exchange(x2, x3, 1, 0x5555555555555555)
+		x[4], x[5] = exchange(x4, x5, 1, 0x5555555555555555)
+		x[6], x[7] = exchange(x6, x7, 1, 0x5555555555555555)
 	}
 }
 

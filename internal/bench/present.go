@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/mqttsec/mqttsec/present"
@@ -140,7 +141,8 @@ func presentSeal(size int) (Pair, error) {
 	}, nil
 }
 
-var kept any // so that no key set-up is left out as useless
+// kept is where new keys go, so that they are on the heap as a caller's are.
+var kept any
 
 func presentSetUp() (Pair, error) {
 	return Pair{
@@ -152,6 +154,11 @@ func presentSetUp() (Pair, error) {
 			kept, err = aesGCM()
 			return err
 		}),
+		Close: func() error {
+			runtime.KeepAlive(kept)
+			kept = nil
+			return nil
+		},
 	}, nil
 }
 
