@@ -12,7 +12,7 @@ import (
 // Format writes the type and the group alone.
 func (v Verifier) Format(f fmt.State, _ rune) { io.WriteString(f, v.redacted()) }
 
-// LogValue is Format for slog.
+// LogValue is Format for slog, which would else ask for MarshalText.
 func (v Verifier) LogValue() slog.Value { return slog.StringValue(v.redacted()) }
 
 func (v Verifier) redacted() string {
@@ -25,17 +25,8 @@ func (v Verifier) redacted() string {
 // Format writes the type alone.
 func (c *Client) Format(f fmt.State, _ rune) { io.WriteString(f, "pake.Client{}") }
 
-// LogValue is Format for slog.
-func (c *Client) LogValue() slog.Value { return slog.StringValue("pake.Client{}") }
-
 // Format writes the type alone.
 func (s *Server) Format(f fmt.State, _ rune) { io.WriteString(f, "pake.Server{}") }
 
-// LogValue is Format for slog.
-func (s *Server) LogValue() slog.Value { return slog.StringValue("pake.Server{}") }
-
 // Format writes the type alone.
 func (d Decoys) Format(f fmt.State, _ rune) { io.WriteString(f, "pake.Decoys{}") }
-
-// LogValue is Format for slog.
-func (d Decoys) LogValue() slog.Value { return slog.StringValue("pake.Decoys{}") }

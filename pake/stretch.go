@@ -15,7 +15,7 @@ import (
 // lane.
 type Stretch struct {
 	Time    uint32 // passes over the memory, at least 1
-	Memory  uint32 // KiB, at least 1024 (1 MiB)
+	Memory  uint32 // KiB, at least 1024 (1 MiB) and 8 for each lane
 	Threads uint8  // lanes, at least 1; computed in parallel
 
 	// Skip turns stretching off, for secrets with at least 128 bits of
@@ -53,7 +53,7 @@ func (s Stretch) validate() error {
 		return nil
 	}
 	if s.Time < 1 || s.Threads < 1 || s.Memory < minMemory || s.Memory < 8*uint32(s.Threads) {
-		return fmt.Errorf("pake: Argon2id with %d passes, %d KiB, %d lanes: need at least 1, %d, 1",
+		return fmt.Errorf("pake: Argon2id with %d passes, %d KiB, %d lanes: need at least 1 of each, %d KiB, 8 KiB for each lane",
 			s.Time, s.Memory, s.Threads, minMemory)
 	}
 	return nil
@@ -133,7 +133,7 @@ func prepare(password []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pake: password: %w", err)
 	}
-	return append([]byte(nil), prepared...), nil
+	return prepared, nil
 }
 
 // exponent returns w' for a prepared password.

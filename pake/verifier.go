@@ -56,15 +56,20 @@ func NewVerifier(cfg Config, user, server string, password []byte) (*Verifier, e
 	return &Verifier{group: g, recipe: r, w: g.base(&w)}, nil
 }
 
-// Group returns the group of every run with v.
-func (v Verifier) Group() Group { return v.group.id() }
+// Group returns the group of every run with v, and 0 for the zero Verifier.
+func (v Verifier) Group() Group {
+	if v.group == nil {
+		return 0
+	}
+	return v.group.id()
+}
 
 // Stretch returns what a guess at v's password costs.
 func (v Verifier) Stretch() Stretch { return v.recipe.Stretch }
 
 // MarshalBinary encodes v in 94 octets (P-256) or 61 (ristretto255): version,
 // kind, group, stretching algorithm, its costs, 16 octets of salt, W.
-func (v *Verifier) MarshalBinary() ([]byte, error) {
+func (v Verifier) MarshalBinary() ([]byte, error) {
 	if v.group == nil || v.decoy {
 		return nil, fmt.Errorf("%w: not a user's verifier", ErrMessage)
 	}
@@ -92,7 +97,7 @@ func textName(g Group) string {
 
 // MarshalText encodes v as a line for a file, without the line's end: the word
 // augpake-p256 or augpake-ristretto255, a space, the binary form in base64.
-func (v *Verifier) MarshalText() ([]byte, error) {
+func (v Verifier) MarshalText() ([]byte, error) {
 	b, err := v.MarshalBinary()
 	if err != nil {
 		return nil, err

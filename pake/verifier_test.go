@@ -24,7 +24,7 @@ func TestVerifierRoundTrips(t *testing.T) {
 			var fromBinary, fromText, fromJSON Verifier
 			require.NoError(t, fromBinary.UnmarshalBinary(octets))
 			require.NoError(t, fromText.UnmarshalText(text))
-			object, err := json.Marshal(v)
+			object, err := json.Marshal(*v) // as a field is, if it is no pointer
 			require.NoError(t, err)
 			require.NoError(t, json.Unmarshal(object, &fromJSON))
 			clear(octets) // a Verifier does not hold on to its input
@@ -95,9 +95,11 @@ func TestChangedVerifiers(t *testing.T) {
 	}
 }
 
-func TestZeroVerifierDoesNotMarshal(t *testing.T) {
-	_, err := new(Verifier).MarshalText()
+func TestZeroVerifier(t *testing.T) {
+	_, err := Verifier{}.MarshalText()
 	require.Error(t, err)
+	require.Zero(t, Verifier{}.Group())
+	require.Zero(t, Verifier{}.Stretch())
 }
 
 // TestStretchIsPinned: Argon2id as in RFC 9106, with the salt and costs of the
