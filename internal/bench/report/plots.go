@@ -61,8 +61,9 @@ const (
 	panelWidth  = 15 * vg.Centimeter
 	panelHeight = 7.5 * vg.Centimeter
 	dotsPerInch = 120
-	// legendGroups is the room for the legend, right of the bars, in groups of them.
-	legendGroups = 0.9
+	// legendRoom is the width of the legend, which stands right of the bars, as a
+	// fraction of theirs.
+	legendRoom = 0.3
 )
 
 // write draws the panels of a figure, one for each client beside each other and one
@@ -102,76 +103,59 @@ func (r *Report) write(path string, f figure) (err error) {
 
 // panels makes a plot for each QoS (rows) and client (columns).
 func (r *Report) panels(f figure) ([][]*plot.Plot, error) {
-	clients := r.clients()
 	if f.connect != nil {
-		row := make([]*plot.Plot, len(clients))
-		for i, client := range clients {
-			var err error
-			if row[i], err = r.connectPanel(f, client); err != nil {
-				return nil, err
-			}
-		}
-		return [][]*plot.Plot{row}, nil
+		row, err := r.panelRow(func(client link.Client) (*plot.Plot, error) { return r.connectPanel(f, client) })
+		return [][]*plot.Plot{row}, err
 	}
 	var rows [][]*plot.Plot
 	for _, qos := range r.qualities() {
-		row := make([]*plot.Plot, len(clients))
-		for i, client := range clients {
-			var err error
-			if row[i], err = r.messagePanel(f, client, qos); err != nil {
-				return nil, err
-			}
+		row, err := r.panelRow(func(client link.Client) (*plot.Plot, error) { return r.messagePanel(f, client, qos) })
+		if err != nil {
+			return nil, err
 		}
 		rows = append(rows, row)
 	}
 	return rows, nil
 }
 
+func (r *Report) panelRow(panel func(link.Client) (*plot.Plot, error)) ([]*plot.Plot, error) {
+	var row []*plot.Plot
+	for _, client := range r.clients() {
+		p, err := panel(client)
+		if err != nil {
+			return nil, err
+		}
+		row = append(row, p)
+	}
+	return row, nil
+}
+
 func (r *Report) connectPanel(f figure, client link.Client) (*plot.Plot, error) {
-	schemes := r.schemes()
 	p := newPanel(f.title+", "+string(client), f.unit)
-	for i, scheme := range schemes {
-		var values plotter.Values
+	return p, r.drawBars(p, []string{"one connection"}, func(scheme string) (values plotter.Values) {
 		for _, c := range r.Connects {
 			if c.Client == client && c.Scheme == scheme {
 				values = append(values, f.connect(c))
 			}
 		}
-		// One scheme is a group here, of one bar.
-		if _, err := addBars(p, values, bars{row: i, first: i, width: panelWidth / vg.Length(2*len(schemes))}); err != nil {
-			return nil, err
-		}
-	}
-	p.NominalX(schemes...)
-	return p, nil
+		return values
+	})
 }
 
 func (r *Report) messagePanel(f figure, client link.Client, qos byte) (*plot.Plot, error) {
-	schemes := r.schemes()
+	var groups []string
+	for _, size := range r.sizes() {
+		groups = append(groups, fmt.Sprintf("%d B", size))
+	}
 	p := newPanel(fmt.Sprintf("%s, %s, QoS %d", f.title, client, qos), f.unit)
-	groups := vg.Length(len(r.sizes())) + legendGroups
-	width := panelWidth * 0.72 / (groups * vg.Length(len(schemes)))
-	for i, scheme := range schemes {
-		var values plotter.Values
+	return p, r.drawBars(p, groups, func(scheme string) (values plotter.Values) {
 		for _, m := range r.Messages {
 			if m.Client == client && m.QoS == qos && m.Scheme == scheme {
 				values = append(values, f.message(m))
 			}
 		}
-		offset := width * (vg.Length(i) - vg.Length(len(schemes)-1)/2)
-		thumbnail, err := addBars(p, values, bars{row: i, width: width, offset: offset})
-		if err != nil {
-			return nil, err
-		}
-		p.Legend.Add(scheme, thumbnail)
-	}
-	var names []string
-	for _, size := range r.sizes() {
-		names = append(names, fmt.Sprintf("%d B", size))
-	}
-	p.NominalX(names...)
-	p.X.Max = float64(len(names)) - 0.5 + legendGroups
-	return p, nil
+		return values
+	})
 }
 
 func newPanel(title, unit string) *plot.Plot {
@@ -199,54 +183,66 @@ var palette = []color.Color{
 	color.RGBA{0xF0, 0xE4, 0x42, 0xFF},
 }
 
-// bars says where the bars of one scheme stand.
-type bars struct {
-	row           int // of the scheme
-	first         int // group of the first bar; the others follow
-	width, offset vg.Length
+// drawBars draws groups of bars: in each one for every scheme, with its figure above it.
+// The legend stands to the right of them.
+func (r *Report) drawBars(p *plot.Plot, groups []string, values func(scheme string) plotter.Values) error {
+	schemes := r.schemes()
+	room := legendRoom * float64(len(groups)) // in groups
+	width := panelWidth * 0.72 / (vg.Length(float64(len(groups))+room) * vg.Length(len(schemes)))
+	highest := 0.0
+	for i, scheme := range schemes {
+		bars, figures, err := newBars(values(scheme))
+		if err != nil {
+			return err
+		}
+		bars.Color, bars.Width = palette[i%len(palette)], width
+		bars.Offset = width * (vg.Length(i) - vg.Length(len(schemes)-1)/2)
+		figures.Offset = vg.Point{X: bars.Offset, Y: vg.Points(2)}
+		p.Add(bars, figures)
+		p.Legend.Add(scheme, bars)
+		highest = max(highest, slices.Max(bars.Values))
+	}
+	p.NominalX(groups...)
+	p.X.Min, p.X.Max = -0.5, float64(len(groups))-0.5+room
+	if highest > 0 {
+		p.Y.Max = 1.12 * highest // leaves room for the figure above the highest bar
+	}
+	return nil
 }
 
-// addBars draws the values as bars with the figure above each.
-func addBars(p *plot.Plot, values plotter.Values, at bars) (plot.Thumbnailer, error) {
-	chart, err := plotter.NewBarChart(values, at.width)
+// newBars makes a bar for each value, and the label that goes above it.
+func newBars(values plotter.Values) (*plotter.BarChart, *plotter.Labels, error) {
+	bars, err := plotter.NewBarChart(values, vg.Centimeter)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	chart.Color = palette[at.row%len(palette)]
-	chart.LineStyle.Width = 0
-	chart.XMin, chart.Offset = float64(at.first), at.offset
-
-	figures := plotter.XYLabels{XYs: make(plotter.XYs, len(values)), Labels: make([]string, len(values))}
+	bars.LineStyle.Width = 0
+	above := plotter.XYLabels{XYs: make(plotter.XYs, len(values)), Labels: make([]string, len(values))}
 	for i, v := range values {
-		figures.XYs[i] = plotter.XY{X: float64(at.first + i), Y: v}
-		figures.Labels[i] = brief(v)
-		p.Y.Max = max(p.Y.Max, 1.12*v) // leaves room for the figure
+		above.XYs[i] = plotter.XY{X: float64(i), Y: v}
+		above.Labels[i] = brief(v)
 	}
-	labels, err := plotter.NewLabels(figures)
+	figures, err := plotter.NewLabels(above)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	labels.Offset = vg.Point{X: at.offset, Y: vg.Points(2)}
-	for i := range labels.TextStyle {
-		labels.TextStyle[i].Font.Size = vg.Points(7)
-		labels.TextStyle[i].XAlign = draw.XCenter
+	for i := range figures.TextStyle {
+		figures.TextStyle[i].Font.Size = vg.Points(6.5)
+		figures.TextStyle[i].XAlign = draw.XCenter
 	}
-	limit := p.Y.Max
-	p.Add(chart, labels)
-	p.Y.Max = limit
-	return chart, nil
+	return bars, figures, nil
 }
 
 // brief is a value in the few characters that fit above a bar.
 func brief(v float64) string {
 	switch {
-	case v >= 99_950:
+	case v >= 99_500:
 		return fmt.Sprintf("%.0fk", v/1000)
-	case v >= 9_995:
+	case v >= 9_950:
 		return fmt.Sprintf("%.1fk", v/1000)
-	case v >= 99.95:
+	case v >= 9.95:
 		return fmt.Sprintf("%.0f", v)
-	case v >= 9.995:
+	case v >= 0.995:
 		return fmt.Sprintf("%.1f", v)
 	}
 	return fmt.Sprintf("%.2f", v)
