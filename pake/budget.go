@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"sync/atomic"
 	"time"
 )
@@ -48,19 +47,20 @@ type BudgetConfig struct {
 	FreePerUser int
 	// FreePerSource is the same for one source and all users it is new to:
 	// 50 if zero. Many devices behind one address that all log in for the
-	// first time at once need more.
+	// first time at once need more. No figure may be above 100,000.
 	FreePerSource int
-	// MaxBackoff is the longest wait between two attempts: 15 minutes if
-	// zero. The first wait is one second.
+	// MaxBackoff is the longest wait between two attempts, from one second to
+	// one day: 15 minutes if zero. The first wait is one second.
 	MaxBackoff time.Duration
 	// RefuseNewSources makes the limit per user hold for the first attempt
 	// of a source as well. An attacker with very many addresses then gains
 	// nothing from them, but can keep a user from logging in at a source that
 	// is new to her.
 	RefuseNewSources bool
-	// Store keeps the counts: in memory, at most 65536 of them, if nil. A
-	// server that restarts often needs one that lasts, or attackers gain
-	// from each restart.
+	// Store keeps the counts: in memory, at most 65536 of them, if nil; when
+	// that is full, the count goes that would be forgotten first. A server
+	// that restarts often needs a store that lasts, or attackers gain from
+	// each restart.
 	Store GuessStore
 }
 
@@ -105,6 +105,8 @@ const (
 	knownFor     = 30 * 24 * time.Hour
 	newAfter     = 24 * time.Hour
 	maxDoublings = 30 // to 34 years; more attempts are not worth remembering
+	maxFree      = 100_000
+	longest      = 24 * time.Hour // (maxFree + maxDoublings) * longest is a time.Duration
 
 	keyUserSource = 0
 	keyUser       = 1
@@ -112,8 +114,7 @@ const (
 	budgetKeys    = 3
 )
 
-// NewBudget returns a Budget, or an error for a negative figure or a MaxBackoff
-// below one second.
+// NewBudget returns a Budget, or an error for a figure out of range.
 func NewBudget(cfg BudgetConfig) (*Budget, error) {
 	b := &Budget{store: cfg.Store, maxBackoff: cfg.MaxBackoff, refuseNew: cfg.RefuseNewSources}
 	for i, free := range [budgetKeys]struct{ configured, byDefault int }{
@@ -124,19 +125,19 @@ func NewBudget(cfg BudgetConfig) (*Budget, error) {
 		if free.configured == 0 {
 			free.configured = free.byDefault
 		}
-		if free.configured < 0 || free.configured > math.MaxInt32 {
-			return nil, errors.New("pake: BudgetConfig: a number of free attempts is out of range")
+		if free.configured < 0 || free.configured > maxFree {
+			return nil, fmt.Errorf("pake: BudgetConfig: %d free attempts, want 0 to %d", free.configured, maxFree)
 		}
 		b.free[i] = uint32(free.configured)
 	}
 	if b.maxBackoff == 0 {
 		b.maxBackoff = 15 * time.Minute
 	}
-	if b.maxBackoff < firstBackoff {
-		return nil, fmt.Errorf("pake: BudgetConfig.MaxBackoff is below %v", firstBackoff)
+	if b.maxBackoff < firstBackoff || b.maxBackoff > longest {
+		return nil, fmt.Errorf("pake: BudgetConfig.MaxBackoff is %v, want %v to %v", b.maxBackoff, firstBackoff, longest)
 	}
 	if b.store == nil {
-		b.store = newMemoryStore(1 << 16)
+		b.store = newMemoryStore(1<<16, b.maxBackoff)
 	}
 	return b, nil
 }
@@ -162,7 +163,7 @@ func (b *Budget) Spend(user, source string) (*Guess, error) {
 	}
 	now := time.Now()
 	var wait time.Duration
-	err := b.store.Update(keys, func(records []Guesses) {
+	err := b.update(keys, func(records []Guesses) {
 		here := records[keyUserSource]
 		counted := records
 		if now.Before(here.KnownUntil) {
@@ -185,12 +186,29 @@ func (b *Budget) Spend(user, source string) (*Guess, error) {
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("pake: guess budget: %w", err)
+		return nil, err
 	}
 	if wait > 0 {
 		return nil, &BackoffError{RetryAfter: wait}
 	}
 	return &Guess{budget: b, keys: keys}, nil
+}
+
+// update is the store's, and fails for one that lost what it was to change.
+func (b *Budget) update(keys []GuessKey, change func(records []Guesses)) error {
+	changed := false
+	err := b.store.Update(keys, func(records []Guesses) {
+		if changed = len(records) == len(keys); changed {
+			change(records)
+		}
+	})
+	if err == nil && !changed {
+		err = errors.New("the store did not change the records")
+	}
+	if err != nil {
+		return fmt.Errorf("pake: guess budget: %w", err)
+	}
+	return nil
 }
 
 // Refund gives back an attempt that proved to know the password, and remembers
@@ -201,7 +219,7 @@ func (g *Guess) Refund() error {
 		return nil
 	}
 	now := time.Now()
-	return g.budget.store.Update(g.keys, func(records []Guesses) {
+	return g.budget.update(g.keys, func(records []Guesses) {
 		for i := range records {
 			records[i].refund(g.budget.free[i])
 		}

@@ -301,11 +301,30 @@ func TestStoreThatFails(t *testing.T) {
 		cfg := quick(P256)
 		v := enrol(t, cfg)
 		cfg.Source = "192.0.2.1"
-		cfg.Budget = newBudget(t, BudgetConfig{Store: &brokenStore{newMemoryStore(8), works}})
+		cfg.Budget = newBudget(t, BudgetConfig{Store: &brokenStore{newMemoryStore(8, 15*time.Minute), works}})
 		r := run{client: cfg, server: cfg, verifier: v}
 		require.ErrorIs(t, r.login(), errDisk)
 		require.Nil(t, r.serverKey)
 		require.Nil(t, r.msg4)
+	}
+}
+
+// idleStore changes nothing and reports no error.
+type idleStore struct{ records int }
+
+func (s idleStore) Update(_ []GuessKey, change func([]Guesses)) error {
+	if s.records > 0 {
+		change(make([]Guesses, s.records))
+	}
+	return nil
+}
+
+// TestStoreThatDoesNothing: what was not counted is not answered, either.
+func TestStoreThatDoesNothing(t *testing.T) {
+	for records := range 3 {
+		guess, err := newBudget(t, BudgetConfig{Store: idleStore{records}}).Spend("alice", "home")
+		require.EqualError(t, err, "pake: guess budget: the store did not change the records")
+		require.Nil(t, guess)
 	}
 }
 
@@ -319,7 +338,7 @@ func (s repeatingStore) Update(keys []GuessKey, change func([]Guesses)) error {
 
 func TestStoreThatRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(t, BudgetConfig{Free: 2, Store: repeatingStore{newMemoryStore(64)}})
+		b := newBudget(t, BudgetConfig{Free: 2, Store: repeatingStore{newMemoryStore(64, 15*time.Minute)}})
 		for range 10 {
 			succeed(t, b, "alice", "home")
 		}
@@ -332,7 +351,7 @@ func TestStoreThatRepeats(t *testing.T) {
 // TestMemoryStoreIsBounded, and strangers do not push known sources out of it.
 func TestMemoryStoreIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newMemoryStore(64)
+		store := newMemoryStore(64, 15*time.Minute)
 		b := newBudget(t, BudgetConfig{Store: store, FreePerUser: 1, RefuseNewSources: true})
 		for i := range 10 {
 			succeed(t, b, fmt.Sprint("user ", i), "home")
@@ -354,10 +373,30 @@ func TestMemoryStoreIsBounded(t *testing.T) {
 	})
 }
 
+// TestFloodDoesNotPushOutAUserUnderAttack: who filled the store with attempts at
+// other names, from as many sources as he likes, would start afresh with alice.
+func TestFloodDoesNotPushOutAUserUnderAttack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemoryStore(256, 15*time.Minute)
+		b := newBudget(t, BudgetConfig{Store: store, RefuseNewSources: true})
+		guesses := 0
+		for i := range 20_000 {
+			if spend(t, b, "alice", fmt.Sprint("stranger ", i)) == 0 {
+				guesses++
+			}
+			for j := range 5 {
+				b.Spend(fmt.Sprint("user ", i, j), fmt.Sprint("stranger ", i, j))
+			}
+		}
+		require.Equal(t, 20, guesses)
+		require.LessOrEqual(t, len(store.records), 256)
+	})
+}
+
 // TestRefusedAttemptsStoreNothing: a flood leaves no records behind.
 func TestRefusedAttemptsStoreNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newMemoryStore(1 << 16)
+		store := newMemoryStore(1<<16, 15*time.Minute)
 		b := newBudget(t, BudgetConfig{Store: store})
 		for i := range 10_000 {
 			b.Spend(fmt.Sprint("user ", i), "stranger")
@@ -387,7 +426,7 @@ type forgetfulStore struct{ *memoryStore }
 func (s forgetfulStore) Update(keys []GuessKey, change func([]Guesses)) error {
 	for _, key := range keys {
 		e, ok := s.records[key]
-		if ok && !time.Now().Before(e.Value.(*memoryRecord).guesses.Expires) {
+		if ok && !time.Now().Before(e.guesses.Expires) {
 			s.put(key, Guesses{})
 		}
 	}
@@ -399,7 +438,7 @@ func (s forgetfulStore) Update(keys []GuessKey, change func([]Guesses)) error {
 func TestForgetfulStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := BudgetConfig{FreePerUser: 1, MaxBackoff: time.Minute}
-		cfg.Store = forgetfulStore{newMemoryStore(64)}
+		cfg.Store = forgetfulStore{newMemoryStore(64, 15*time.Minute)}
 		b := newBudget(t, cfg)
 		succeed(t, b, "alice", "home")
 		require.Zero(t, spend(t, b, "alice", "stranger"))
@@ -441,11 +480,11 @@ func TestExpires(t *testing.T) {
 // anybody out for longer than MaxBackoff.
 func TestClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newMemoryStore(64)
+		store := newMemoryStore(64, 15*time.Minute)
 		b := newBudget(t, BudgetConfig{Store: store})
 		spend(t, b, "alice", "home")
 		for _, e := range store.records {
-			g := &e.Value.(*memoryRecord).guesses
+			g := &e.guesses
 			g.Count, g.Last = 100, time.Now().Add(1000*time.Hour)
 			g.NotBefore = g.Last.Add(15 * time.Minute)
 		}
@@ -457,7 +496,8 @@ func TestClockSetBack(t *testing.T) {
 
 func TestNewBudgetValidates(t *testing.T) {
 	for _, cfg := range []BudgetConfig{
-		{Free: -1}, {FreePerUser: -1}, {FreePerSource: -1}, {MaxBackoff: -1}, {MaxBackoff: time.Second - 1},
+		{Free: -1}, {FreePerUser: -1}, {FreePerSource: -1}, {FreePerSource: maxFree + 1},
+		{MaxBackoff: -1}, {MaxBackoff: time.Second - 1}, {MaxBackoff: 24*time.Hour + 1},
 	} {
 		_, err := NewBudget(cfg)
 		require.Error(t, err)

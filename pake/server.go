@@ -2,7 +2,6 @@ package pake
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 )
 
@@ -81,7 +80,7 @@ func (s *Server) Finish(msg3 []byte) (msg4, key []byte, err error) {
 		return nil, nil, ErrProof
 	}
 	if err := s.guess.Refund(); err != nil {
-		return nil, nil, fmt.Errorf("pake: guess budget: %w", err)
+		return nil, nil, err
 	}
 	return encodeProof(kindWelcome, user.serverProof()), user.key(), nil
 }
