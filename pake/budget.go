@@ -57,7 +57,7 @@ type BudgetConfig struct {
 	// nothing from them, but can keep a user from logging in at a source that
 	// is new to her.
 	RefuseNewSources bool
-	// Store keeps the counts: in memory, at most 65536 of them, if nil; when
+	// Store keeps the counts: in memory, 65536 of them (17 MiB), if nil; when
 	// that is full, the count goes that would be forgotten first. A server
 	// that restarts often needs a store that lasts, or attackers gain from
 	// each restart.

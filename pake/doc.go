@@ -25,13 +25,15 @@
 //
 // # What is protected
 //
-// A run gives an active attacker one guess at the password, which the side that
-// is attacked sees as an ErrProof and can count, and a passive one nothing. Keys stay secret when the
-// password or the verifier is stolen afterwards. Who steals a verifier cannot
-// log in as the user before guessing the password offline, at the price of one
-// Argon2id a guess; he can play the server to the user at once. Passwords are
-// prepared as OpaqueString (RFC 8265), so that the same characters typed on two
-// keyboards are the same password.
+// A run gives an active attacker one guess at the password, and a passive one
+// nothing. A server counts the guess before it answers. A user sees one as an
+// ErrProof, or as a server that falls silent after message 3: who runs it knows
+// by then whether the guess was right. Keys stay secret when the password or
+// the verifier is stolen afterwards. Who steals a verifier cannot log in as the
+// user before guessing the password offline, at the price of one Argon2id a
+// guess; he can play the server to the user at once. Passwords are prepared as
+// OpaqueString (RFC 8265), so that the same characters typed on two keyboards
+// are the same password.
 //
 // Not protected: the names and the salt, which travel or can be asked for in
 // the clear; a user against a server that she gives her password to by other
