@@ -2,14 +2,14 @@
 // input and output. The password does not leave the one, and the other stores
 // a verifier that is not a password.
 //
-//	echo 'correct horse' > password
-//	pake enrol -user alice -server broker -password password >> verifiers
+//	(umask 077; echo 'correct horse' > password)
+//	pake enrol -user alice -server broker -password password -verifiers verifiers
 //	pake serve -server broker -verifiers verifiers -decoys decoys -listen localhost:7777
 //	pake login -user alice -server broker -password password -connect localhost:7777
 //
 // Both print who logged in and a fingerprint of the key that they share now;
-// nothing they print is secret. Without -listen and -connect, serve and login
-// speak on standard input and output.
+// nothing that is printed is secret. Without -listen and -connect, serve and
+// login speak on standard input and output.
 package main
 
 import (
@@ -45,10 +45,11 @@ func command(args []string) error {
 	case "enrol":
 		user := flags.String("user", "", "name of the user")
 		password := flags.String("password", "", "file with the password")
+		verifiers := flags.String("verifiers", "", "file that gets a line for the user; made if missing")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return enrol(*user, *server, *password)
+		return enrol(*user, *server, *password, *verifiers)
 	case "login":
 		user := flags.String("user", "", "name of the user")
 		password := flags.String("password", "", "file with the password")
@@ -69,8 +70,9 @@ func command(args []string) error {
 	return errors.New(usage)
 }
 
-// enrol prints a line for the file of verifiers.
-func enrol(user, server, passwordFile string) error {
+// enrol adds a line to the file of verifiers, which only its owner may read: a
+// verifier is as secret as a password hash.
+func enrol(user, server, passwordFile, verifierFile string) error {
 	if strings.ContainsAny(user, " \t\r\n") {
 		return errors.New("a user's name in the file has no spaces")
 	}
@@ -87,8 +89,12 @@ func enrol(user, server, passwordFile string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Printf("%s %s\n", user, text)
-	return err
+	f, err := os.OpenFile(verifierFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%s %s\n", user, text)
+	return errors.Join(err, f.Close())
 }
 
 // readPassword returns the first line of a file. A password on the command

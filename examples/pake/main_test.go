@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -42,10 +45,21 @@ func files(t *testing.T) (verifiers, decoys, right, wrong string) {
 		return file
 	}
 	right, wrong = write("right", "correct horse\n"), write("wrong", "battery staple\n")
-	line, err := program(t, "enrol", "-user", "alice", "-password", right).Output()
+	verifiers = filepath.Join(dir, "verifiers")
+	for _, user := range []string{"alice", "bob", "alice"} {
+		said, err := program(t, "enrol", "-user", user, "-password", right, "-verifiers", verifiers).CombinedOutput()
+		require.NoError(t, err)
+		require.Empty(t, said, "a verifier is secret")
+	}
+	lines, err := os.ReadFile(verifiers)
 	require.NoError(t, err)
-	require.Regexp(t, `^alice augpake-p256 \S+\n$`, string(line))
-	return write("verifiers", string(line)), filepath.Join(dir, "decoys"), right, wrong
+	require.Regexp(t, `^alice augpake-p256 \S+\nbob augpake-p256 \S+\nalice augpake-p256 \S+\n$`, string(lines))
+	if runtime.GOOS != "windows" {
+		info, err := os.Stat(verifiers)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode())
+	}
+	return verifiers, filepath.Join(dir, "decoys"), right, wrong
 }
 
 var fingerprints = regexp.MustCompile(`key ([0-9a-f]{16})\n`)
@@ -81,9 +95,29 @@ func TestOverTCP(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, wrongClient, strangerClient)
 	require.Equal(t, wrongServer, strangerServer)
+	stored, err := os.ReadFile(verifiers)
+	require.NoError(t, err)
 	for _, said := range []string{clientSaid, serverSaid, wrongClient, wrongServer} {
 		require.NotContains(t, said, "horse")
 		require.NotContains(t, said, "staple")
+		for _, word := range strings.Fields(string(stored)) {
+			if len(word) > 40 {
+				require.NotContains(t, said, word)
+			}
+		}
+	}
+}
+
+func TestSource(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.1:1883":           "192.0.2.1",
+		"[::ffff:192.0.2.1]:1883":  "192.0.2.1",
+		"[2001:db8:1:2:3::4]:1883": "2001:db8:1:2::/64",
+		"[2001:db8:1:2:5::6]:1884": "2001:db8:1:2::/64",
+		"[fe80::1%eth0]:1883":      "fe80::/64",
+	} {
+		at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))
+		require.Equal(t, want, source(at), address)
 	}
 }
 

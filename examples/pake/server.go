@@ -48,15 +48,32 @@ func serve(name, verifierFile, decoyFile, address string) error {
 		}
 		go func() {
 			defer func() { conn.Close(); <-slots }()
-			source, _, err := net.SplitHostPort(conn.RemoteAddr().String())
-			if err != nil || conn.SetDeadline(time.Now().Add(patience)) != nil {
+			if conn.SetDeadline(time.Now().Add(patience)) != nil {
 				return
 			}
-			if err := d.report(conn, source); err != nil {
+			if err := d.report(conn, source(conn.RemoteAddr())); err != nil {
 				fmt.Fprintln(os.Stderr, "pake:", err)
 			}
 		}()
 	}
+}
+
+// source is where guesses are counted: the address for IPv4, and for IPv6 its
+// /64, since whoever has one address there has them all.
+func source(remote net.Addr) string {
+	tcp, ok := remote.(*net.TCPAddr)
+	if !ok {
+		return remote.String()
+	}
+	address := tcp.AddrPort().Addr().Unmap().WithZone("")
+	if address.Is4() {
+		return address.String()
+	}
+	network, err := address.Prefix(64)
+	if err != nil {
+		return remote.String()
+	}
+	return network.String()
 }
 
 // report says who logged in. The client hears nothing of what went wrong, here
@@ -122,7 +139,7 @@ func openDirectory(name, verifierFile, decoyFile string) (*directory, error) {
 	return &directory{name, users, decoys, budget}, nil
 }
 
-// readVerifiers reads lines that enrol printed; a later one for the same user
+// readVerifiers reads lines that enrol wrote; a later one for the same user
 // counts.
 func readVerifiers(file string) (map[string]*pake.Verifier, error) {
 	f, err := os.Open(file)
