@@ -1,9 +1,11 @@
-// Package present is the lightweight block cipher PRESENT and authenticated
-// encryption made of it, in constant time on every processor.
+// Package present is the lightweight block cipher PRESENT, authenticated
+// encryption made of it, and MQTT payloads sealed with that, in constant time
+// on every processor.
 //
-// [NewAEAD] seals and opens messages; it is what most callers want.
-// [NewCipher] is the bare block cipher, for protocols that define their own
-// mode.
+// [New] makes a [Sealer], which seals the messages of an MQTT client end to
+// end; it is what most callers want. [NewAEAD] is the cipher.AEAD below it,
+// for other messages. [NewCipher] is the bare block cipher, for protocols that
+// define their own mode.
 //
 // Choose PRESENT when a peer has it in hardware or firmware, or when the host
 // has no AES instructions. Where AES instructions exist AES-GCM is faster and
