@@ -145,7 +145,7 @@ func login(conn io.ReadWriter, user, server string, password []byte) ([]byte, er
 	if err := send(conn, []byte(user), msg1); err != nil {
 		return nil, err
 	}
-	msg2, err := receive(conn)
+	msg2, err := answer(conn)
 	if err != nil {
 		return nil, err
 	}
@@ -156,12 +156,18 @@ func login(conn io.ReadWriter, user, server string, password []byte) ([]byte, er
 	if err := send(conn, msg3); err != nil {
 		return nil, err
 	}
-	msg4, err := receive(conn)
-	if errors.Is(err, io.EOF) {
-		return nil, errors.New("the server ended the login: a wrong name or password, or too many attempts")
-	}
+	msg4, err := answer(conn)
 	if err != nil {
 		return nil, err
 	}
 	return client.Finish(msg4)
+}
+
+// answer receives a message of a server that does not say why it has none.
+func answer(conn io.Reader) ([]byte, error) {
+	message, err := receive(conn)
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("the server ended the login: a wrong name or password, or too many attempts")
+	}
+	return message, err
 }

@@ -95,6 +95,14 @@ func TestOverTCP(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, wrongClient, strangerClient)
 	require.Equal(t, wrongServer, strangerServer)
+	for range 5 {
+		said, _, err := login("alice", wrong)
+		require.Error(t, err)
+		require.Equal(t, wrongClient, said)
+	}
+	_, limitedServer, err := login("alice", wrong)
+	require.Error(t, err)
+	require.Contains(t, limitedServer, "too many attempts")
 	stored, err := os.ReadFile(verifiers)
 	require.NoError(t, err)
 	for _, said := range []string{clientSaid, serverSaid, wrongClient, wrongServer} {
