@@ -126,7 +126,7 @@ func (b *buffer) space(size int) []byte {
 		case len(b.data) > keep, b.data == nil:
 			b.data = make([]byte, firstRead)
 		case full && len(b.data) < keep:
-			b.data = make([]byte, 2*len(b.data))
+			b.data = make([]byte, min(2*len(b.data), keep))
 		}
 		return b.data
 	}
