@@ -1,8 +1,10 @@
 package seal
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
+	"fmt"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
@@ -11,6 +13,9 @@ import (
 // what lies there is worth nothing on the wire: with a sequence number of its own it
 // would be delivered a second time.
 const storedLabel = "mqttsec v1 stored"
+
+// errNotOwn: what lies in a store is authentic but not what Freeze made of this packet.
+var errNotOwn = fmt.Errorf("%w: not as this client stored it", ErrMalformed)
 
 // Freeze returns the PUBLISH p for a client's own store: sealed if its topic is covered,
 // p itself if not. session is the Client Identifier; out tells that the client sends
@@ -24,11 +29,14 @@ func (s *Sealer) Freeze(session string, v wire.Version, p wire.Packet, out bool)
 	if err != nil {
 		return nil, err
 	}
-	if !s.covers(m.Topic) || len(m.Payload) == 0 && m.Retain {
+	if !s.covers(m.Topic) {
 		return p, nil
 	}
 	props := s.part(new(parted), m.Properties)
 	m.Properties = props.outside
+	if len(m.Payload) == 0 && m.Retain {
+		return m.Append(nil, v) // it clears a retained message, and is sent like this too
+	}
 	msg := Message{Topic: m.Topic, Retain: m.Retain, Properties: props.inside, Payload: m.Payload}
 	if out && m.ID != 0 {
 		m.Payload, err = s.seal(nil, &msg)
@@ -45,7 +53,8 @@ func (s *Sealer) Freeze(session string, v wire.Version, p wire.Packet, out bool)
 }
 
 // Thaw is the inverse of Freeze. It fails if the message was not frozen under a key of
-// this Sealer.
+// this Sealer, or if a message that is to be sent would not leave as the frame that was
+// stored. Signer and PlainProperties must therefore be what they were.
 func (s *Sealer) Thaw(session string, v wire.Version, p wire.Packet, out bool) (wire.Packet, error) {
 	m, err := wire.ParsePublish(p, v)
 	if err != nil {
@@ -56,10 +65,9 @@ func (s *Sealer) Thaw(session string, v wire.Version, p wire.Packet, out bool) (
 	}
 	var o opened
 	msg := Message{Topic: m.Topic, Retain: m.Retain, Payload: m.Payload}
-	if out && m.ID != 0 {
-		if o, err = s.open(nil, &msg, atRest, nil); err == nil {
-			s.mqtt.stored(session, m.ID, s.stamp(m.Payload))
-		}
+	own := out && m.ID != 0
+	if own {
+		o, err = s.openOwn(&msg)
 	} else {
 		o, err = s.openStored(&msg)
 	}
@@ -70,7 +78,35 @@ func (s *Sealer) Thaw(session string, v wire.Version, p wire.Packet, out bool) (
 		return nil, err
 	}
 	m.Payload = o.Payload
+	if own {
+		s.mqtt.stored(session, m.ID, s.stamp(msg.Payload))
+	}
 	return m.Append(nil, v)
+}
+
+// openOwn opens a frame that the client is to send again. It must be one that the
+// client makes of this very message: whoever can write to the store but has no key
+// could otherwise have an old frame, or another publisher's, sealed and signed anew.
+func (s *Sealer) openOwn(m *Message) (opened, error) {
+	plain := make([]byte, 0, len(m.Payload))
+	o, err := s.open(plain, m, atRest, nil)
+	if err != nil {
+		return opened{}, err
+	}
+	again := Message{Retain: m.Retain}
+	if !s.config.PlainProperties {
+		again.Properties = o.Properties
+	}
+	header := m.Payload[:headerLen]
+	if header[flagsAt] != s.suite.ID<<4|s.allFlags(&again) {
+		return opened{}, errNotOwn
+	}
+	if s.signer == nil {
+		return o, nil
+	}
+	own := publishers{s.signer.hint: {s.signer.Public().(ed25519.PublicKey)}}
+	_, err = own.verify(header, string(m.Topic), plain[:len(m.Payload)-headerLen-s.suite.TagSize])
+	return o, err
 }
 
 // storedBox returns the AEAD of one stored message.
@@ -119,6 +155,9 @@ func (s *Sealer) openStored(m *Message) (o opened, err error) {
 		return opened{}, err
 	}
 	header := [headerLen]byte(m.Payload)
+	if header[flagsAt]&(flagRetain|flagWill) != m.flags() {
+		return opened{}, errNotOwn
+	}
 	k := l.find([4]byte(header[idAt:]))
 	if k == nil {
 		return opened{}, ErrUnknownKey
