@@ -40,34 +40,34 @@ func ctrGeneric(rk *roundKeys, lk *laneKeys, dst, src []byte, iv uint64) {
 
 // ctrPlanes is the key stream of up to 64 blocks.
 func ctrPlanes(rk *roundKeys, dst, src []byte, iv uint64) {
-	var a planes
+	var a, b planes
 	a.counters(iv)
-	a.encrypt(rk)
-	a.xor(dst, src)
+	a.encrypt(&b, rk)
+	b.xor(dst, src, rk.lastKey())
 }
 
 // ctrPair is the key stream of 65 to 128 blocks.
 func ctrPair(rk *roundKeys, dst, src []byte, iv uint64) {
 	const half = 64 * BlockSize
-	var a planePair
-	a[0].counters(iv)
-	a[1].counters(iv + 64)
-	a.encrypt(rk)
-	a[0].xor(dst[:half], src[:half])
-	a[1].xor(dst[half:], src[half:])
+	var a, b planePair
+	a.counters(iv)
+	a.encrypt(&b, rk)
+	b[0].xor(dst[:half], src[:half], rk.lastKey())
+	b[1].xor(dst[half:], src[half:], rk.lastKey())
 }
 
-// xor is dst = src XOR the blocks in a, of which it makes blocks again.
-func (a *planes) xor(dst, src []byte) {
+// xor is dst = src XOR the blocks in a, of which it makes blocks again, each
+// with k added.
+func (a *planes) xor(dst, src []byte, k uint64) {
 	a.transpose()
 	n := len(src) / BlockSize
 	for i, w := range a[:n] {
 		d, s := (*[BlockSize]byte)(dst[i*BlockSize:]), (*[BlockSize]byte)(src[i*BlockSize:])
-		binary.BigEndian.PutUint64(d[:], binary.BigEndian.Uint64(s[:])^w)
+		binary.BigEndian.PutUint64(d[:], binary.BigEndian.Uint64(s[:])^w^k)
 	}
 	if dst, src = dst[n*BlockSize:], src[n*BlockSize:]; len(src) > 0 {
 		var ks [BlockSize]byte
-		binary.BigEndian.PutUint64(ks[:], a[n])
+		binary.BigEndian.PutUint64(ks[:], a[n]^k)
 		subtle.XORBytes(dst, src, ks[:len(src)])
 	}
 }

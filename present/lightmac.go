@@ -101,19 +101,19 @@ func macGeneric(rk *roundKeys, lk *laneKeys, p []byte, next uint64) (sum uint64)
 
 // macPlanes is macGeneric for up to 64 pieces.
 func macPlanes(rk *roundKeys, p []byte, next uint64) uint64 {
-	var a planes
+	var a, b planes
 	n := a.pieces(p, next)
-	a.encrypt(rk)
-	return a.sum(n)
+	a.encrypt(&b, rk)
+	return b.sum(n, rk.lastKey())
 }
 
 // macPair is macGeneric for 65 to 128 pieces.
 func macPair(rk *roundKeys, p []byte, next uint64) uint64 {
-	var a planePair
+	var a, b planePair
 	a[0].pieces(p[:64*macPiece], next)
 	n := a[1].pieces(p[64*macPiece:], next+64)
-	a.encrypt(rk)
-	return a[0].sum(64) ^ a[1].sum(n)
+	a.encrypt(&b, rk)
+	return b[0].sum(64, rk.lastKey()) ^ b[1].sum(n, rk.lastKey())
 }
 
 // pieces sets a to the planes of the numbered pieces in p and says how many
@@ -127,11 +127,11 @@ func (a *planes) pieces(p []byte, next uint64) int {
 	return n
 }
 
-// sum is the XOR of the first n blocks in a.
-func (a *planes) sum(n int) (sum uint64) {
+// sum is the XOR of the first n blocks in a, each with k added.
+func (a *planes) sum(n int, k uint64) (sum uint64) {
 	a.transpose()
 	for _, w := range a[:n] {
-		sum ^= w
+		sum ^= w ^ k
 	}
 	return sum
 }

@@ -8,20 +8,18 @@ type planes [64]uint64
 
 const planesMin = 33 // blocks from which planes are faster than groups
 
-// encrypt encrypts the 64 blocks in place.
-func (a *planes) encrypt(rk *roundKeys) {
-	var b planes
+// encrypt puts the 64 blocks encrypted in b, but for the last key addition,
+// which is cheaper on blocks than on planes: see lastKey. a is used up.
+func (a *planes) encrypt(b *planes, rk *roundKeys) {
 	b.round(a, rk[0])
 	for i := 1; i < rounds; i += 2 {
-		a.round(&b, rk[i]^foldedNOTs)
+		a.round(b, rk[i]^foldedNOTs)
 		b.round(a, rk[i+1]^foldedNOTs)
 	}
-	k := rk[rounds] ^ foldedNOTs
-	for i := range a {
-		a[i] = b[i] ^ -(k & 1)
-		k >>= 1
-	}
 }
+
+// lastKey is what is left to be added to each block.
+func (rk *roundKeys) lastKey() uint64 { return rk[rounds] ^ foldedNOTs }
 
 // round sets a to x after a round with the round key k: key addition, S-box,
 // and P, which sends bit 4n+j to 16j+n. Four nibbles a turn, so that nearly all
@@ -48,19 +46,12 @@ type planePair [2]planes
 
 const pairMin = 64 + planesMin // blocks from which a pair is faster
 
-// encrypt encrypts the 128 blocks in place.
-func (a *planePair) encrypt(rk *roundKeys) {
-	var b planePair
+// encrypt is planes.encrypt for both.
+func (a *planePair) encrypt(b *planePair, rk *roundKeys) {
 	b.round(a, rk[0])
 	for i := 1; i < rounds; i += 2 {
-		a.round(&b, rk[i]^foldedNOTs)
+		a.round(b, rk[i]^foldedNOTs)
 		b.round(a, rk[i+1]^foldedNOTs)
-	}
-	k := rk[rounds] ^ foldedNOTs
-	for i := range a[0] {
-		m := -(k & 1)
-		a[0][i], a[1][i] = b[0][i]^m, b[1][i]^m
-		k >>= 1
 	}
 }
 
@@ -123,13 +114,19 @@ func (a *planes) transpose() {
 
 // counters sets a to the planes of iv to iv+63; iv's six lowest bits are clear.
 func (a *planes) counters(iv uint64) {
-	*a = planes{
-		0xaaaaaaaaaaaaaaaa, 0xcccccccccccccccc, 0xf0f0f0f0f0f0f0f0,
-		0xff00ff00ff00ff00, 0xffff0000ffff0000, 0xffffffff00000000,
-	}
+	a[0], a[1], a[2] = 0xaaaaaaaaaaaaaaaa, 0xcccccccccccccccc, 0xf0f0f0f0f0f0f0f0
+	a[3], a[4], a[5] = 0xff00ff00ff00ff00, 0xffff0000ffff0000, 0xffffffff00000000
 	iv >>= 6
 	for i := 6; i < 64; i++ {
 		a[i] = -(iv & 1)
 		iv >>= 1
 	}
+}
+
+// counters sets a to the planes of iv to iv+127; iv's seven lowest bits are
+// clear.
+func (a *planePair) counters(iv uint64) {
+	a[0].counters(iv)
+	a[1] = a[0]
+	a[1][6] = ^uint64(0)
 }
