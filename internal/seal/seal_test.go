@@ -296,3 +296,26 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestPublisherAndSubscriberShareASealer opens messages of many sessions on a topic that
+// is being sealed for, for the race detector.
+func TestPublisherAndSubscriberShareASealer(t *testing.T) {
+	shared := testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}})
+	_, err := shared.Seal("a", nil)
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for range 4 {
+		other := testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}})
+		wg.Go(func() {
+			for range 50 {
+				_, err := shared.Seal("a", nil)
+				require.NoError(t, err)
+				sealed, err := other.Seal("a", nil)
+				require.NoError(t, err)
+				_, err = shared.Open("a", sealed)
+				require.NoError(t, err)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -97,12 +97,13 @@ func findLeaves[T string | []byte](c *cache[leaves], hash uint64, name T) *leave
 	return nil
 }
 
+// keep remembers l, once: it may be in use by others and must not change any more.
 func (t *topics) keep(l *leaves) {
-	if len(l.topic) <= maxKept {
-		l.topic = strings.Clone(l.topic) // may be part of something large
-		t.known.put(l.hash, l)
-		t.front[place16(l.topic)].Store(l)
+	if len(l.topic) > maxKept || findLeaves(t.known, l.hash, l.topic) != nil {
+		return
 	}
+	t.known.put(l.hash, l)
+	t.front[place16(l.topic)].Store(l)
 }
 
 // isForeign reports that name is remembered as a topic without a key.
@@ -143,12 +144,12 @@ func (s *Sealer) covers(name []byte) bool {
 	return false
 }
 
-// derive makes the keys of a topic.
+// derive makes the keys of a topic, whose name may be part of something large.
 func (s *Sealer) derive(name string) (*leaves, error) {
 	if !topic.ValidName(name) {
 		return nil, ErrTopicName
 	}
-	l := &leaves{topic: name, hash: maphash.String(s.topics.seed, name)}
+	l := &leaves{topic: strings.Clone(name), hash: maphash.String(s.topics.seed, name)}
 	for i := range s.trees {
 		t := s.trees[i]
 		if !topic.Match(t.filter, name) {
