@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/mqttsec/mqttsec/internal/wire"
 	"github.com/stretchr/testify/require"
 )
 
@@ -19,15 +20,15 @@ type relay struct {
 	target   string
 	running  sync.WaitGroup
 
-	mu       sync.Mutex
-	free     *sync.Cond // the broker's bytes may pass, or the relay is closed
-	held     bool
-	waiting  chan struct{} // has an element when something is held back
-	down     bool
-	closed   bool
-	accepted int
-	conns    map[net.Conn]struct{}
-	wire     bytes.Buffer // everything that has passed, of both directions
+	mu                   sync.Mutex
+	free                 *sync.Cond // the broker's bytes may pass, or the relay is closed
+	held                 bool
+	waiting              chan struct{} // has an element when something is held back
+	down                 bool
+	closed               bool
+	accepted             int
+	conns                map[net.Conn]struct{}
+	toBroker, fromBroker bytes.Buffer // everything that has passed to the broker, and from it
 }
 
 // newRelay stands in front of the broker at u. It is gone when the test is.
@@ -90,10 +91,10 @@ func (r *relay) relay(conn net.Conn) {
 		return
 	}
 	r.running.Go(func() {
-		_, _ = io.Copy(io.MultiWriter(broker, tap{r}), conn)
+		_, _ = io.Copy(io.MultiWriter(broker, tap{r, &r.toBroker}), conn)
 		done()
 	})
-	_, _ = io.Copy(io.MultiWriter(gate{r, conn}, tap{r}), broker)
+	_, _ = io.Copy(io.MultiWriter(gate{r, conn}, tap{r, &r.fromBroker}), broker)
 	done()
 	r.mu.Lock()
 	delete(r.conns, conn)
@@ -102,19 +103,67 @@ func (r *relay) relay(conn net.Conn) {
 }
 
 // tap takes down what passes.
-type tap struct{ r *relay }
+type tap struct {
+	r  *relay
+	to *bytes.Buffer
+}
 
 func (t tap) Write(b []byte) (int, error) {
 	t.r.mu.Lock()
 	defer t.r.mu.Unlock()
-	return t.r.wire.Write(b)
+	return t.to.Write(b)
 }
 
 // sniffed is everything that has passed so far.
 func (r *relay) sniffed() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.wire.String()
+	return r.toBroker.String() + r.fromBroker.String()
+}
+
+// settled tells whether the client has finished the exchange of every message that the broker has sent it. There must
+// have been one connection, without TLS and WebSocket.
+func (r *relay) settled(v wire.Version) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	open := 0
+	err := eachPacket(r.fromBroker.Bytes(), func(p wire.Packet) error {
+		if p.Type() == wire.Publish && p.Flags()&6 != 0 {
+			open++
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	err = eachPacket(r.toBroker.Bytes(), func(p wire.Packet) error {
+		switch p.Type() {
+		case wire.Puback, wire.Pubcomp:
+			open--
+		case wire.Pubrec:
+			m, err := wire.ParseAck(p, v)
+			if err == nil && m.Reason >= wire.UnspecifiedError {
+				open--
+			}
+			return err
+		}
+		return nil
+	})
+	return open == 0, err
+}
+
+// eachPacket calls f with every whole packet in b.
+func eachPacket(b []byte, f func(wire.Packet) error) error {
+	for {
+		n, err := wire.Scan(b, wire.MaxPacket)
+		if err != nil || n == 0 || n > len(b) {
+			return err
+		}
+		if err := f(wire.Packet(b[:n])); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
 }
 
 // gate writes when the relay lets the broker's bytes pass.

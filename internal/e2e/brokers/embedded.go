@@ -9,8 +9,9 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"sync"
+	"syscall"
+	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
@@ -45,14 +46,10 @@ func StartEmbedded(cfg Config) (*Embedded, error) {
 	capabilities := mochi.NewDefaultServerCapabilities()
 	capabilities.MaximumPacketSize = cfg.MaximumPacketSize
 	server := mochi.New(&mochi.Options{Capabilities: capabilities, Logger: slog.New(slog.DiscardHandler)})
-	b := &Embedded{Server: server, authority: authority, dir: dir, urls: map[string]*url.URL{
-		TCP:  {Scheme: TCP, Host: "127.0.0.1:0"},
-		TLS:  {Scheme: TLS, Host: "127.0.0.1:0"},
-		WS:   {Scheme: WS, Host: "127.0.0.1:0", Path: "/mqtt"},
-		WSS:  {Scheme: WSS, Host: "127.0.0.1:0", Path: "/mqtt"},
-		Unix: {Scheme: Unix, Path: filepath.Join(dir, "sock")},
-	}}
+	b := &Embedded{Server: server, authority: authority, dir: dir}
+	b.urls, err = addresses(dir)
 	err = errors.Join(
+		err,
 		server.AddHook(new(auth.AllowHook), nil),
 		server.AddHook(&announceLimit{limit: cfg.MaximumPacketSize}, nil),
 	)
@@ -72,7 +69,7 @@ func StartEmbedded(cfg Config) (*Embedded, error) {
 func (b *Embedded) Name() string { return "mochi" }
 
 // URL is the address of the listener for a transport, nil for an unknown one.
-func (b *Embedded) URL(transport string) *url.URL { return b.urls[transport] }
+func (b *Embedded) URL(transport string) *url.URL { return copied(b.urls[transport]) }
 
 // RootCAs verifies the certificate that the tls and wss listeners present.
 func (b *Embedded) RootCAs() *x509.CertPool { return b.authority.pool() }
@@ -85,6 +82,12 @@ func (b *Embedded) InFlight(clientID string) int {
 		return 0
 	}
 	return client.State.Inflight.Len()
+}
+
+// Connected tells whether the client has a connection and its session.
+func (b *Embedded) Connected(clientID string) bool {
+	client, ok := b.Server.Clients.Get(clientID)
+	return ok && !client.Closed()
 }
 
 // Start listens again after Stop, on the same addresses.
@@ -107,17 +110,21 @@ func (b *Embedded) Start(ctx context.Context) error {
 	return nil
 }
 
-// listen opens the listener that u describes, and writes the port that the system chose into u.
+// listen opens the listener that u describes.
 func (b *Embedded) listen(ctx context.Context, u *url.URL) (net.Listener, error) {
 	var config net.ListenConfig
 	if u.Scheme == Unix {
 		return config.Listen(ctx, "unix", u.Path)
 	}
 	listener, err := config.Listen(ctx, "tcp", u.Host)
+	for attempt := 0; errors.Is(err, syscall.EADDRINUSE) && attempt < 100 && ctx.Err() == nil; attempt++ {
+		// A process that is being forked holds our last listener for a moment, until it becomes another program.
+		time.Sleep(10 * time.Millisecond)
+		listener, err = config.Listen(ctx, "tcp", u.Host)
+	}
 	if err != nil {
 		return nil, err
 	}
-	u.Host = listener.Addr().String()
 	if u.Scheme == TLS || u.Scheme == WSS {
 		listener = tls.NewListener(listener, b.authority.serverConfig())
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -76,16 +75,8 @@ func (b *Mosquitto) prepare(cfg Config) error {
 		return err
 	}
 	b.dir = dir
-	ports, err := freePorts(4)
-	if err != nil {
+	if b.urls, err = addresses(dir); err != nil {
 		return err
-	}
-	b.urls = map[string]*url.URL{
-		TCP:  {Scheme: TCP, Host: "127.0.0.1:" + ports[0]},
-		TLS:  {Scheme: TLS, Host: "127.0.0.1:" + ports[1]},
-		WS:   {Scheme: WS, Host: "127.0.0.1:" + ports[2], Path: "/mqtt"},
-		WSS:  {Scheme: WSS, Host: "127.0.0.1:" + ports[3], Path: "/mqtt"},
-		Unix: {Scheme: Unix, Path: filepath.Join(dir, "sock")},
 	}
 	root, certificate, key, err := b.authority.pems()
 	if err != nil {
@@ -124,29 +115,11 @@ func (b *Mosquitto) configuration(cfg Config, username string) string {
 	return conf.String()
 }
 
-// freePorts finds n ports of 127.0.0.1 that nobody listens on at the moment.
-func freePorts(n int) ([]string, error) {
-	var ports []string
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer listener.Close() // only now: all are held while the next one is looked for
-		_, port, err := net.SplitHostPort(listener.Addr().String())
-		if err != nil {
-			return nil, err
-		}
-		ports = append(ports, port)
-	}
-	return ports, nil
-}
-
 // Name returns "mosquitto".
 func (b *Mosquitto) Name() string { return "mosquitto" }
 
 // URL is the address of the listener for a transport, nil for an unknown one.
-func (b *Mosquitto) URL(transport string) *url.URL { return b.urls[transport] }
+func (b *Mosquitto) URL(transport string) *url.URL { return copied(b.urls[transport]) }
 
 // RootCAs verifies the certificate that the tls and wss listeners present.
 func (b *Mosquitto) RootCAs() *x509.CertPool { return b.authority.pool() }
@@ -207,16 +180,26 @@ func (b *Mosquitto) Stop() error {
 	if b.process == nil {
 		return nil
 	}
-	_ = b.process.Process.Signal(syscall.SIGTERM) // fails if it is gone already, which Wait will tell
-	kill := time.AfterFunc(orderly, func() { _ = b.process.Process.Kill() })
+	process := b.process.Process
+	_ = process.Signal(syscall.SIGTERM) // fails if it is gone already, which Wait will tell
+	kill := time.AfterFunc(orderly, func() { _ = process.Kill() })
+	defer kill.Stop()
+	return b.wait()
+}
+
+// wait returns when the process is gone.
+func (b *Mosquitto) wait() error {
 	<-b.log // Wait must not be called before everything is read
 	err := b.process.Wait()
-	kill.Stop()
 	b.process = nil
 	return err
 }
 
-// Close ends the process and removes its directory.
+// Close ends the process, which needs no state any more, and removes its directory.
 func (b *Mosquitto) Close() error {
-	return errors.Join(b.Stop(), os.RemoveAll(b.dir))
+	if b.process != nil {
+		_ = b.process.Process.Kill()
+		_ = b.wait() // says that it was killed
+	}
+	return os.RemoveAll(b.dir)
 }
