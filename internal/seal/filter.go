@@ -33,6 +33,7 @@ func (s *Sealer) Conn(ctx context.Context, conn net.Conn) (net.Conn, error) {
 type filter struct {
 	sealer  *Sealer
 	mqtt    atomic.Pointer[mqttSession]
+	clean   atomic.Bool   // what the peer's CONNECT asks for
 	largest atomic.Uint32 // the peer's Maximum Packet Size, 0 for none
 
 	outgoing struct {
@@ -115,7 +116,7 @@ func (f *filter) connect(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.attach(&m)
+	f.attach(string(m.ClientID), m.CleanStart)
 	if n, ok := m.Properties.Uint(wire.TopicAliasMaximum); ok {
 		f.incoming.limit.Store(n)
 	}
@@ -162,13 +163,14 @@ func refuseConnect(c *layer.Conn, err error) error {
 	return c.Inject(p)
 }
 
-// connected opens the Will in the peer's CONNECT.
+// connected opens the Will in the peer's CONNECT. Who the peer is shows in the answer
+// only: until then it gets at nobody's session.
 func (f *filter) connected(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 	m, err := wire.ParseConnect(p)
 	if err != nil {
 		return nil, err
 	}
-	f.attach(&m)
+	f.announced(&m)
 	if n, ok := m.Properties.Uint(wire.MaximumPacketSize); ok {
 		f.largest.Store(n)
 	}
@@ -190,7 +192,11 @@ func (f *filter) openWill(w *wire.Will) error {
 		w.Properties = f.sealer.part(new(parted), w.Properties).outside
 		return nil
 	}
-	o, err := f.sealer.open(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Payload: w.Payload}, liveAtMostOnce, f.mqtt.Load().replay)
+	mqtt := f.mqtt.Load()
+	if known := f.sealer.mqtt.known(mqtt.id()); known != nil {
+		mqtt = known
+	}
+	o, err := f.sealer.open(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Payload: w.Payload}, liveAtMostOnce, mqtt.replay)
 	if err != nil {
 		return err
 	}
@@ -221,13 +227,22 @@ func (f *filter) accept(c *layer.Conn, p wire.Packet) error {
 	if n, ok := m.Properties.Uint(wire.TopicAliasMaximum); ok {
 		f.incoming.limit.Store(n)
 	}
+	if m.Code == wire.Success {
+		f.attach(f.mqtt.Load().id(), f.clean.Load())
+	}
 	f.named(m.Properties)
 	return nil
 }
 
-// attach finds the state of the MQTT session that CONNECT names.
-func (f *filter) attach(m *wire.ConnectPacket) {
-	f.mqtt.Store(f.sealer.mqtt.attach(f, string(m.ClientID), m.CleanStart))
+// announced notes the MQTT session that the peer's CONNECT names.
+func (f *filter) announced(m *wire.ConnectPacket) {
+	f.mqtt.Load().rename(string(m.ClientID))
+	f.clean.Store(m.CleanStart)
+}
+
+// attach finds the state of an MQTT session.
+func (f *filter) attach(id string, clean bool) {
+	f.mqtt.Store(f.sealer.mqtt.attach(f, id, clean))
 }
 
 // named gives a session the Client Identifier that the server assigned.

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
@@ -40,6 +41,12 @@ func (m *mqttSession) id() string {
 	return m.clientID
 }
 
+func (m *mqttSession) rename(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clientID = id
+}
+
 // seal appends the frame of one PUBLISH: that of the first time if it is sent again.
 // A new message never gets an old one's: it comes without DUP, or its tag differs.
 func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishPacket) ([]byte, error) {
@@ -54,7 +61,7 @@ func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishP
 			return nil, err
 		}
 		if same {
-			m.sent[p.ID] = flight{stamp: f.stamp, onWire: true}
+			m.put(p.ID, flight{stamp: f.stamp, onWire: true})
 			return b, nil
 		}
 	}
@@ -62,8 +69,17 @@ func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishP
 	if err != nil {
 		return nil, err
 	}
-	m.sent[p.ID] = flight{stamp: s.stamp(b[len(dst):]), onWire: true}
+	m.put(p.ID, flight{stamp: s.stamp(b[len(dst):]), onWire: true})
 	return b, nil
+}
+
+// put makes f the message that is on its way under an identifier.
+func (m *mqttSession) put(id uint16, f flight) {
+	if m.sent[id].over {
+		i := slices.Index(m.over, id)
+		m.over = slices.Delete(m.over, i, i+1)
+	}
+	m.sent[id] = f
 }
 
 // arrived tells that the peer has completed the exchange of a message.
@@ -80,11 +96,8 @@ func (m *mqttSession) arrived(id uint16) {
 	if len(m.over) <= maxOver {
 		return
 	}
-	oldest := m.over[0]
-	m.over = append(m.over[:0], m.over[1:]...)
-	if m.sent[oldest].over { // else it serves another message by now
-		delete(m.sent, oldest)
-	}
+	delete(m.sent, m.over[0])
+	m.over = slices.Delete(m.over, 0, 1)
 }
 
 // delivered tells that a message went to the local side.
@@ -195,27 +208,29 @@ func (ms *mqttSessions) create(id string) *mqttSession {
 	}
 }
 
-// find returns the session of a Client Identifier, new or known. One without an
-// identifier is nobody else's.
-func (ms *mqttSessions) find(id string) *mqttSession {
-	if id == "" {
-		return ms.create(id)
-	}
-	m := ms.byID[id]
-	if m == nil {
-		m = ms.create(id)
-		ms.byID[id] = m
-		ms.rest(m)
-	}
-	return m
+// known returns the session of a Client Identifier, nil if there is none.
+func (ms *mqttSessions) known(id string) *mqttSession {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	return ms.byID[id]
 }
 
-// attach returns the session for connection f. A clean start ends the exchanges that
-// were under way; what has been seen stays seen.
+// attach returns the session for connection f: the one that is known by the identifier,
+// or else a new one. One without an identifier is nobody else's. A clean start ends the
+// exchanges that were under way; what has been seen stays seen.
 func (ms *mqttSessions) attach(f *filter, id string, clean bool) *mqttSession {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	m := ms.find(id)
+	m := ms.byID[id]
+	if m == nil {
+		if m = f.mqtt.Load(); m == nil {
+			m = ms.create("")
+		}
+		m.rename(id)
+		if id != "" {
+			ms.byID[id] = m
+		}
+	}
 	ms.wake(m)
 	m.take(f)
 	if clean {
@@ -229,15 +244,24 @@ func (ms *mqttSessions) attach(f *filter, id string, clean bool) *mqttSession {
 // stored notes the frame under which a message that is to be sent lies in the store of
 // a client, connected or not.
 func (ms *mqttSessions) stored(clientID string, packetID uint16, st stamp) {
+	if clientID == "" {
+		return // no connection will find it
+	}
 	ms.mu.Lock()
-	m := ms.find(clientID)
+	m := ms.byID[clientID]
+	if m == nil {
+		m = ms.create(clientID)
+		ms.byID[clientID] = m
+		ms.rest(m)
+	}
 	ms.mu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sent[packetID] = flight{stamp: st}
+	m.put(packetID, flight{stamp: st})
 }
 
-// name gives m the identifier that the server assigned.
+// name gives m the identifier that the server assigned. If it is one that is known, a
+// broker may only want its session forgotten: that one keeps its place.
 func (ms *mqttSessions) name(m *mqttSession, id string) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -247,10 +271,9 @@ func (ms *mqttSessions) name(m *mqttSession, id string) {
 		return
 	}
 	m.clientID = id
-	if old := ms.byID[id]; old != nil {
-		ms.wake(old) // its connection, if any, keeps it
+	if ms.byID[id] == nil {
+		ms.byID[id] = m
 	}
-	ms.byID[id] = m
 }
 
 // detach ends connection f's hold on m, which then waits for its next connection.
