@@ -224,7 +224,7 @@ func TestExactlyOncePublisher(t *testing.T) {
 					}
 					for _, first := range points {
 						for _, second := range append(points, never) {
-							runPublisher(t, s, d, &publication{qos: qos, cuts: [2]int{first, second}})
+							publishOnce(t, s, s, d, &publication{qos: qos, cuts: [2]int{first, second}})
 						}
 					}
 				})
@@ -240,7 +240,8 @@ type publication struct {
 	frames [][]byte // what the broker has received, and would pass on
 }
 
-func runPublisher(t *testing.T, s suite, d driver, x *publication) {
+// publishOnce publishes under suite s, and opens under suite opener what the broker got.
+func publishOnce(t *testing.T, s, opener suite, d driver, x *publication) {
 	const text = marker + " exactly once"
 	id := unique("once")
 	topic := "e2e/" + id
@@ -263,7 +264,7 @@ func runPublisher(t *testing.T, s suite, d driver, x *publication) {
 	broker.script.Lock() // the last one is over
 	defer broker.script.Unlock()
 
-	subscriber := s.new(t, cfg).(sealer)
+	subscriber := opener.new(t, cfg).(sealer)
 	opened := 0
 	for _, frame := range x.frames {
 		payload, err := subscriber.Open(topic, frame)
