@@ -223,6 +223,9 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 
 func TestLocalSideThatDoesNotRead(t *testing.T) {
 	for name, connect := range pairs(t, answering()) {
+		if name != "TCP" && name != "pipe" {
+			continue // all that matters here is whether there is a pump
+		}
 		t.Run(name, func(t *testing.T) {
 			c, peer := connect()
 			defer c.Close()
