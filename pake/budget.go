@@ -146,6 +146,7 @@ func NewBudget(cfg BudgetConfig) (*Budget, error) {
 type Guess struct {
 	budget *Budget
 	keys   []GuessKey // what it was counted against
+	at     time.Time
 	back   atomic.Bool
 }
 
@@ -191,7 +192,7 @@ func (b *Budget) Spend(user, source string) (*Guess, error) {
 	if wait > 0 {
 		return nil, &BackoffError{RetryAfter: wait}
 	}
-	return &Guess{budget: b, keys: keys}, nil
+	return &Guess{budget: b, keys: keys, at: now}, nil
 }
 
 // update is the store's, and fails for one that lost what it was to change.
@@ -221,7 +222,11 @@ func (g *Guess) Refund() error {
 	now := time.Now()
 	return g.budget.update(g.keys, func(records []Guesses) {
 		for i := range records {
-			records[i].refund(g.budget.free[i])
+			// No wait stood in its way, and no attempt came after it: the
+			// next one finds what it found. The user's wait may have been
+			// there all the same.
+			waited := i != keyUser && !records[i].Last.After(g.at)
+			records[i].refund(g.budget.free[i], waited)
 		}
 		known := &records[keyUserSource]
 		known.KnownUntil = now.Add(knownFor)
@@ -244,11 +249,12 @@ func (r *Guesses) spend(now time.Time, free uint32, maxBackoff time.Duration) {
 	r.Expires = later(r.KnownUntil, forgotten)
 }
 
-// refund takes one attempt back. The failures of others stay counted, or each
-// login of a user would pay for more guesses at her password.
-func (r *Guesses) refund(free uint32) {
+// refund takes one attempt back, and the wait that it alone imposed. The
+// failures of others stay counted, or each login of a user would pay for more
+// guesses at her password.
+func (r *Guesses) refund(free uint32, waited bool) {
 	r.Count -= min(r.Count, 1)
-	if r.Count < free {
+	if r.Count < free || waited {
 		r.NotBefore = time.Time{}
 	}
 }

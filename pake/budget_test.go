@@ -189,6 +189,67 @@ func TestLoginDoesNotPayForStrangers(t *testing.T) {
 	})
 }
 
+// TestLoginLeavesNoWait: who mistyped often waits before she gets in, not after,
+// when her connection breaks and she logs in again.
+func TestLoginLeavesNoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{})
+		for range 10 {
+			time.Sleep(spend(t, b, "alice", "home"))
+			spend(t, b, "alice", "home")
+		}
+		require.NotZero(t, spend(t, b, "alice", "home"))
+		time.Sleep(15 * time.Minute)
+		for range 100 {
+			succeed(t, b, "alice", "home")
+		}
+		spend(t, b, "alice", "home")
+		require.NotZero(t, spend(t, b, "alice", "home"), "the failures stay counted")
+	})
+}
+
+// TestRefundKeepsTheWaitsOfOthers: a run that is open while another one fails
+// takes back its own attempt alone.
+func TestRefundKeepsTheWaitsOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{Free: 1})
+		guess, err := b.Spend("alice", "shared address")
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.Zero(t, spend(t, b, "alice", "shared address"))
+		require.NoError(t, guess.Refund())
+		require.Equal(t, 2*time.Second, spend(t, b, "alice", "shared address"))
+	})
+	synctest.Test(t, func(t *testing.T) { // what strangers wait for at any source
+		b := newBudget(t, BudgetConfig{FreePerUser: 2})
+		require.Zero(t, spend(t, b, "alice", "a stranger"))
+		require.Zero(t, spend(t, b, "alice", "a stranger"))
+		require.NotZero(t, spend(t, b, "alice", "a stranger"))
+		succeed(t, b, "alice", "on the road")
+		require.NotZero(t, spend(t, b, "alice", "a stranger"))
+	})
+}
+
+// TestLoginsPayForNoGuesses: as many guesses on an address that the user shares
+// as if she did not log in whenever she can.
+func TestLoginsPayForNoGuesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const days = 10
+		b := newBudget(t, BudgetConfig{})
+		guesses := 0
+		for start := time.Now(); time.Since(start) < days*24*time.Hour; time.Sleep(30 * time.Second) {
+			if guess, err := b.Spend("alice", "shared address"); err == nil {
+				require.NoError(t, guess.Refund())
+			}
+			if spend(t, b, "alice", "shared address") == 0 {
+				guesses++
+			}
+		}
+		require.Less(t, guesses, days*24*4+20)
+		require.Greater(t, guesses, days*24*4-20, "the attack took place")
+	})
+}
+
 func TestRefundCountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget(t, BudgetConfig{Free: 2})

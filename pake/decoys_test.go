@@ -58,6 +58,20 @@ func TestDecoysWithoutStretchingHaveNoSalt(t *testing.T) {
 	require.Equal(t, 3, r.reached, "message 2 is well formed")
 }
 
+// TestUsersLogInBesideDecoys, also after the caller's secret was overwritten.
+func TestUsersLogInBesideDecoys(t *testing.T) {
+	for _, g := range groups {
+		cfg := Config{Group: g, Stretch: Stretch{Time: 1, Memory: 1024, Threads: 1}}
+		secret := bytes.Clone(decoySecret)
+		d, err := NewDecoys(cfg, secret)
+		require.NoError(t, err)
+		clear(secret)
+		r := run{client: cfg, server: cfg, verifier: d.Verifier("alice", "broker", enrol(t, cfg))}
+		r.mustLogin(t)
+		require.Equal(t, newDecoys(t, cfg).Verifier("mallory", "broker", nil).recipe, d.Verifier("mallory", "broker", nil).recipe)
+	}
+}
+
 // TestNoPasswordFitsADecoy: not even the exponent behind it, which only the
 // secret gives away.
 func TestNoPasswordFitsADecoy(t *testing.T) {

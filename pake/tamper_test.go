@@ -215,4 +215,6 @@ func TestDefaultCeiling(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, test.within, test.asked.within(cfg.Stretch, cfg.MaxStretch), "%+v", test)
 	}
+	least := Stretch{Time: 1, Memory: 1024, Threads: 1}
+	require.False(t, least.within(Stretch{Skip: true}, least), "a client that skips pays nothing, whatever its ceiling")
 }
