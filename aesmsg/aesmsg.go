@@ -20,6 +20,8 @@
 //
 // Topics that no key's filter matches are not touched: the filters are the
 // boundary of the protection. On the others an unsealed message is always refused.
+// Never act on what arrives on a topic below $SYS: it is the broker's, whose plaintext
+// the clients' routers also give to a handler of "#" or "+/...".
 //
 // Not protected: that a message was sent, when, on which topic, how long it is and
 // with which QoS; messages that are dropped on the way; and, after a receiver has

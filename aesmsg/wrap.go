@@ -22,6 +22,10 @@ import (
 // A message that cannot be sealed is not sent: Publish at QoS 1 and 2 returns its reason
 // code, at QoS 0 only Config.Rejected tells. A message that does not open is acknowledged
 // and withheld.
+//
+// Give the client a Client Identifier: what it has received is remembered under it. A
+// client without one begins each connection with an empty memory, so that a broker which
+// cuts the connection can repeat old messages, unless Config.MaxAge is set.
 func (s *Sealer) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig {
 	return plug.V5(cfg, s.core)
 }

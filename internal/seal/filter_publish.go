@@ -90,7 +90,7 @@ func (f *filter) published(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 	if tell {
 		m.Topic = topic
 	}
-	covered := f.sealer.covers(topic)
+	covered := f.sealer.coversArriving(topic)
 	if covered {
 		p, err = f.openPublish(c.Version(), topic, &m, p)
 	} else if tell {
