@@ -240,6 +240,8 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	v := enrol(t, cfg)
 	decoys, err := NewDecoys(cfg, bytes.Repeat([]byte("secret! "), 4))
 	require.NoError(t, err)
+	stored, err := v.MarshalText()
+	require.NoError(t, err)
 	for _, value := range []any{p.client, p.server, v, *v, decoys, *decoys, Verifier{}} {
 		var log bytes.Buffer
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -255,7 +257,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		for _, secret := range [][]byte{
 			password, []byte(fmt.Sprint(password)), fmt.Appendf(nil, "%x", password),
 			[]byte("secret!"), fmt.Appendf(nil, "%x", "secret!"), []byte("115 101 99 114 101 116"),
-			[]byte(fmt.Sprint(p.client.x)), []byte("0x"),
+			[]byte(fmt.Sprint(p.client.x)), []byte("0x"), bytes.Fields(stored)[1],
 		} {
 			require.NotContains(t, log.String(), string(secret), "%T", value)
 		}
