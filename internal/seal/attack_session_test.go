@@ -1,7 +1,9 @@
 package seal
 
 import (
+	"crypto"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +22,7 @@ import (
 //   - a stranger who names so many that the known ones
 //     are forgotten                                      TestStrangersDriveOutNobody
 //   - a Will that is sent again in another CONNECT       TestWillOfConnectIsNotReplayed
+//   - a Signer that hangs, as one on a network can       TestSignerThatHangsStopsNobodyElse
 //
 // Not covered: a client without an identifier that a server does not name either. Each of its connections begins with an
 // empty memory.
@@ -129,4 +132,34 @@ func TestWillOfConnectIsNotReplayed(t *testing.T) {
 	require.NoError(t, err)
 	_, err = readPacket(conn)
 	require.ErrorIs(t, err, ErrReplay)
+}
+
+// hangingSigner signs once it may.
+type hangingSigner struct {
+	crypto.Signer
+	asked, answer chan struct{}
+}
+
+func (s hangingSigner) Sign(r io.Reader, text []byte, o crypto.SignerOpts) ([]byte, error) {
+	s.asked <- struct{}{}
+	<-s.answer
+	return s.Signer.Sign(r, text, o)
+}
+
+func TestSignerThatHangsStopsNobodyElse(t *testing.T) {
+	alice, _ := connectedPair(t, wire.V5, Config{})
+	signer := hangingSigner{signerOf(1), make(chan struct{}), make(chan struct{})}
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Signer: signer})
+	e := client(t, s, nil, wire.V5, nil, nil)
+	p := e.packet(message(1, "site/7", "x"))
+	go func() { _, _ = e.app.Write(p) }()
+	<-signer.asked
+	m := alice.publish(message(1, "site/8", "y"))
+	require.Equal(t, "y", string(e.deliver(m).Payload), "what it receives")
+	other := client(t, s, nil, wire.V5, func(c *wire.ConnectPacket) { c.ClientID = []byte("other") }, nil)
+	require.Equal(t, "y", string(other.deliver(m).Payload), "another client")
+	close(signer.answer)
+	require.Equal(t, wire.Publish, e.read(e.broker).Type())
+	e.app.Close()
+	other.app.Close()
 }

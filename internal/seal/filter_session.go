@@ -49,13 +49,12 @@ func (m *mqttSession) rename(id string) {
 
 // seal appends the frame of one PUBLISH: that of the first time if it is sent again.
 // A new message never gets an old one's: it comes without DUP, or its tag differs.
+// No lock is held meanwhile, for a Signer may take its time.
 func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishPacket) ([]byte, error) {
 	if p.QoS == 0 {
 		return s.seal(dst, msg)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if f, ok := m.sent[p.ID]; ok && (p.Dup || !f.onWire) {
+	if f, ok := m.flight(p.ID); ok && (p.Dup || !f.onWire) {
 		b, same, err := s.reseal(dst, msg, f.stamp)
 		if err != nil {
 			return nil, err
@@ -73,8 +72,18 @@ func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishP
 	return b, nil
 }
 
+// flight returns the message that is on its way under an identifier, or was last.
+func (m *mqttSession) flight(id uint16) (f flight, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f, ok = m.sent[id]
+	return f, ok
+}
+
 // put makes f the message that is on its way under an identifier.
 func (m *mqttSession) put(id uint16, f flight) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.sent[id].over {
 		i := slices.Index(m.over, id)
 		m.over = slices.Delete(m.over, i, i+1)
@@ -255,8 +264,6 @@ func (ms *mqttSessions) stored(clientID string, packetID uint16, st stamp) {
 		ms.rest(m)
 	}
 	ms.mu.Unlock()
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.put(packetID, flight{stamp: st})
 }
 
