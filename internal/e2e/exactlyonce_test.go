@@ -47,7 +47,7 @@ func TestExactlyOnceSubscriber(t *testing.T) {
 						}
 						for _, first := range points {
 							for _, second := range append(points, never) {
-								runSubscriber(t, s, d, &delivery{qos: qos, manner: manner, cuts: [2]int{first, second}})
+								receiveOnce(t, s, s, d, &delivery{qos: qos, manner: manner, cuts: [2]int{first, second}})
 							}
 						}
 					})
@@ -74,16 +74,17 @@ type delivery struct {
 	again atomic.Int64 // how often the application has seen the message since
 }
 
-func runSubscriber(t *testing.T, s suite, d driver, x *delivery) {
+// receiveOnce receives under suite s what was sealed under suite publisher.
+func receiveOnce(t *testing.T, s, publisher suite, d driver, x *delivery) {
 	const text = marker + " exactly once"
 	id := unique("once")
 	x.topic = "e2e/" + id
 	cfg := testSealing(t, id)
-	publisher := s.new(t, cfg).(sealer)
 	var err error
-	x.frame, err = publisher.Seal(x.topic, []byte(text))
+	honest := publisher.new(t, cfg).(sealer)
+	x.frame, err = honest.Seal(x.topic, []byte(text))
 	require.NoError(t, err)
-	x.last, err = publisher.Seal(x.topic, []byte("last"))
+	x.last, err = honest.Seal(x.topic, []byte("last"))
 	require.NoError(t, err)
 
 	broker := newRogue(t, x.script)
