@@ -19,9 +19,10 @@ import (
 // only. What cfg has of its own (AttemptConnection, TLS, WebSocket headers, a proxy)
 // stays in use. A server URL of unknown scheme is an error, never a plain connection.
 //
-// A message that cannot be sealed is not sent: Publish at QoS 1 and 2 returns its reason
-// code, at QoS 0 only Config.Rejected tells. A message that does not open is acknowledged
-// and withheld.
+// A message that cannot be sealed is not sent. Publish at QoS 1 then returns an error, and
+// at QoS 2 a PublishResponse whose ReasonCode is 0x80 or more, as for any refusal by a
+// server; at QoS 0 only Config.Rejected tells. A message that does not open is
+// acknowledged and withheld.
 //
 // Give the client a Client Identifier: what it has received is remembered under it. A
 // client without one begins each connection with an empty memory, so that a broker which
