@@ -74,10 +74,15 @@ type Config struct {
 
 	// MaxSessions bounds the memory of what has been received, for each MQTT
 	// client: so many pairs of a publisher (since its last start) and a topic, 4096
-	// if it is 0, at about 500 bytes each. Beyond, the least recently heard is
-	// forgotten, and a message of a publisher that is not remembered is refused
-	// unless it was sealed after all that was forgotten. So set it to more than a
-	// client hears within a few minutes.
+	// if it is 0. Beyond, the least recently heard is forgotten, and a message of a
+	// publisher that is not remembered is refused unless it was sealed after all that
+	// was forgotten. So set it to more than a client hears within a few minutes. Each
+	// pair takes about 500 bytes at first, and 1500 on average at most. Messages that
+	// the client has not acknowledged take up to 3 MB more in all.
+	//
+	// A message may come late, after up to 65,535 others that its publisher sealed
+	// later, on whatever topics and at any QoS; beyond, it is refused with ErrStale.
+	// Where hundreds of pairs are busy, those heard least recently reach back less far.
 	MaxSessions int
 
 	// AllowClear lets anybody, the broker included, clear a retained message.

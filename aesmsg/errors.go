@@ -27,7 +27,8 @@ var (
 	// ErrReplay: delivered before, or passed off as a retained message.
 	ErrReplay = seal.ErrReplay
 	// ErrStale: so far behind what was delivered that it cannot be told whether it
-	// was too, or an older retained message than the topic's last.
+	// was too (see Config.MaxSessions), or an older retained message than the topic's
+	// last.
 	ErrStale = seal.ErrStale
 	// ErrTooOld: outside Config.MaxAge.
 	ErrTooOld = seal.ErrTooOld

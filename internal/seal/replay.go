@@ -7,39 +7,34 @@ import (
 	"time"
 )
 
-// maxLate bounds the unacknowledged numbers that windows have moved past. An MQTT
-// session cannot have more in flight, for its packet identifiers have 16 bits.
-const maxLate = 65535
-
 // replay is what one MQTT session has been delivered. It is bounded: it knows
 // Config.MaxSessions of the publishers' sessions, as many Wills, and four times as
-// many topics with retained messages. A new one is small; it grows with use. It
-// is safe for concurrent use.
+// many topics with retained messages; it has maxBlocks of blocks and maxHeld numbers
+// held. A new one is small; it grows with use. It is safe for concurrent use.
 type replay struct {
 	mu     sync.Mutex
 	limit  int
 	maxAge int64 // seconds, 0 for no limit
 	clock  *clock
 
-	live  history
-	wills history
-	marks marks
-	late  int // in all windows
+	live   history
+	wills  history
+	marks  marks
+	blocks blocks // of all windows
+	held   held   // in all windows
 }
+
+// maxBlocks lets windows have four blocks each, and one of them all that it can use,
+// whatever the Config says.
+func maxBlocks(sessions int) int { return 4*min(sessions, 1<<28) + windowSize/blockSize }
 
 func (s *Sealer) newReplay() *replay {
 	return &replay{
 		limit:  s.config.MaxSessions,
 		maxAge: int64((s.config.MaxAge + time.Second - 1) / time.Second),
 		clock:  &s.clock,
+		blocks: blocks{limit: maxBlocks(s.config.MaxSessions)},
 	}
-}
-
-// entry names a delivered message whose acknowledgement is awaited. The zero
-// entry is none.
-type entry struct {
-	window *window
-	seq    uint32
 }
 
 // check judges a header that is not authenticated yet, and changes nothing.
@@ -55,7 +50,7 @@ func (r *replay) check(header []byte, l *leaves, k kind) error {
 	if k == retained {
 		return r.marks.judge(header, l)
 	}
-	return r.history(header).judge(header)
+	return r.history(header).judge(header, &r.held)
 }
 
 // commit judges again, for another copy may have been faster, and takes note.
@@ -70,42 +65,40 @@ func (r *replay) commit(header []byte, l *leaves, k kind) (entry, error) {
 		return entry{}, nil
 	}
 	h := r.history(header)
-	if err := h.judge(header); err != nil {
+	if err := h.judge(header, &r.held); err != nil {
 		return entry{}, err
 	}
-	w := h.window(header, r.limit, &r.late)
-	seq := binary.BigEndian.Uint32(header[seqAt:])
-	r.late += w.deliver(seq, k == liveAcknowledged, maxLate-r.late)
+	w := h.window(header, r)
+	e := entry{w, binary.BigEndian.Uint32(header[seqAt:])}
+	w.deliver(e.seq, &r.blocks)
 	h.touch(w, binary.BigEndian.Uint32(header[timeAt:]))
 	if header[flagsAt]&flagRetain != 0 && r.marks.judge(header, l) == nil {
 		// A broker cannot offer as retained what this message has replaced.
 		r.marks.set(header, l, 4*r.limit)
 	}
 	if k != liveAcknowledged {
+		r.held.remove(e)
 		return entry{}, nil
 	}
-	return entry{w, seq}, nil
+	r.held.add(e)
+	return e, nil
 }
 
 // done notes that the client has acknowledged a message (its PUBACK or PUBREC
 // went out): copies of it are errDone from now on.
-func (r *replay) done(e entry) { r.settle(e, true) }
+func (r *replay) done(e entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held.remove(e)
+}
 
 // release notes that the connection ended before the client acknowledged a
 // message, so that the broker's redelivery is delivered. After done it does
 // nothing.
-func (r *replay) release(e entry) { r.settle(e, false) }
-
-func (r *replay) settle(e entry, acknowledged bool) {
-	if e.window == nil {
-		return
-	}
+func (r *replay) release(e entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	change := e.window.settle(e.seq, acknowledged)
-	if e.window.publisher != nil { // else evicted meanwhile
-		r.late += change
-	}
+	r.held.release(e)
 }
 
 // checkAge applies Config.MaxAge. Wills and retained messages are exempt: both
@@ -158,14 +151,14 @@ type publisher struct {
 }
 
 // judge says whether a live message would be delivered.
-func (h *history) judge(header []byte) error {
+func (h *history) judge(header []byte, held *held) error {
 	seq := binary.BigEndian.Uint32(header[seqAt:])
 	time := uint64(binary.BigEndian.Uint32(header[timeAt:]))
 	if w := h.find(header); w != nil {
 		if time < w.horizon {
 			return ErrStale
 		}
-		return w.judge(seq)
+		return w.judge(seq, held)
 	}
 	if p := h.publishers[[12]byte(header[sessionAt:])]; p != nil {
 		if time < p.horizon || seq <= p.dropped {
@@ -197,12 +190,12 @@ func (h *history) find(header []byte) *window {
 }
 
 // window returns the window of a message that judge let pass.
-func (h *history) window(header []byte, limit int, late *int) *window {
+func (h *history) window(header []byte, r *replay) *window {
 	if w := h.find(header); w != nil {
 		return w
 	}
-	if len(h.windows) >= limit {
-		h.evict(late)
+	if len(h.windows) >= r.limit {
+		h.evict(r)
 	}
 	if h.windows == nil {
 		h.windows = make(map[[16]byte]*window)
@@ -254,19 +247,21 @@ func (h *history) unlink(w *window) {
 // evict forgets the least recently used window; if its client still owes an
 // acknowledgement, one of the next few that has none, since a redelivery to a
 // forgotten window would be refused.
-func (h *history) evict(late *int) {
+func (h *history) evict(r *replay) {
 	w := h.last
 	for i, c := 0, w; i < 16 && c != nil; i, c = i+1, c.prev {
-		if c.heldCount == 0 {
+		if c.held == 0 {
 			w = c
 			break
 		}
 	}
 	h.unlink(w)
 	delete(h.windows, w.key)
-	*late -= len(w.late)
+	r.held.drop(w)
+	for len(w.blocks) > 0 {
+		r.blocks.remove(w)
+	}
 	p := w.publisher
-	w.publisher = nil
 	p.dropped = max(p.dropped, w.top.Load())
 	p.windows--
 	if p.windows == 0 {
