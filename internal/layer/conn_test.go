@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -111,6 +112,18 @@ func TestCloseUnblocks(t *testing.T) {
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 		_, err = io.Copy(io.Discard, server)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	})
+}
+
+// TestNothingIsReadAfterClose closes with packets in the buffer, of which one is half read.
+func TestNothingIsReadAfterClose(t *testing.T) {
+	connPairs(t, func(t *testing.T, client, server *Conn) {
+		go server.Write(append(bytes.Clone(publish0V5), publish0V5...))
+		read(t, client, 3)
+		client.Close()
+		n, err := client.Read(make([]byte, 100))
+		require.Zero(t, n)
+		require.Error(t, err)
 	})
 }
 

@@ -60,7 +60,7 @@ type Conn struct {
 	filter Filter
 	packet sync.Mutex // what Lock takes
 	state  state
-	once   sync.Once
+	closed atomic.Bool
 
 	writing sync.Mutex
 	partial []byte // the start of a packet that the local side has not finished
@@ -108,10 +108,14 @@ func (c *Conn) LocalAddr() net.Addr { return c.inner.LocalAddr() }
 // RemoteAddr returns the peer's address of the connection below.
 func (c *Conn) RemoteAddr() net.Addr { return c.inner.RemoteAddr() }
 
-// Close closes the connection below. Reads and writes under way return an error.
+// Close closes the connection below. Reads and writes under way return an error, and what has arrived and was not read is lost, as
+// with TCP: a client that has given up a connection is not prepared for more of its packets.
 func (c *Conn) Close() error {
+	first := !c.closed.Swap(true)
 	err := c.inner.Close()
-	c.once.Do(c.filter.Closed)
+	if first {
+		c.filter.Closed()
+	}
 	return err
 }
 

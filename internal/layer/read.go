@@ -2,6 +2,7 @@ package layer
 
 import (
 	"fmt"
+	"net"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
@@ -17,6 +18,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 		if err := c.next(); err != nil {
 			return 0, err
 		}
+	}
+	if c.closed.Load() {
+		return 0, net.ErrClosed
 	}
 	n := copy(p, c.ready)
 	c.ready = c.ready[n:]
