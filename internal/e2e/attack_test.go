@@ -187,7 +187,7 @@ func TestReplay(t *testing.T) {
 
 func TestReorderedAndRepeated(t *testing.T) {
 	forEachDriver(t, func(a *attacked, d driver) {
-		const n = 500 // inside the window of 1024
+		const n = 500 // inside the window
 		random := rand.New(rand.NewPCG(1, 2))
 		s := a.honest()
 		var frames [][]byte
