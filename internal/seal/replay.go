@@ -2,6 +2,7 @@ package seal
 
 import (
 	"encoding/binary"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,7 +72,7 @@ func (r *replay) commit(header []byte, l *leaves, k kind) (entry, error) {
 	w := h.window(header, r)
 	e := entry{w, binary.BigEndian.Uint32(header[seqAt:])}
 	w.deliver(e.seq, &r.blocks)
-	h.touch(w, binary.BigEndian.Uint32(header[timeAt:]))
+	h.touch(w, r.believe(binary.BigEndian.Uint32(header[timeAt:])))
 	if header[flagsAt]&flagRetain != 0 && r.marks.judge(header, l) == nil {
 		// A broker cannot offer as retained what this message has replaced.
 		r.marks.set(header, l, 4*r.limit)
@@ -115,6 +116,21 @@ func (r *replay) checkAge(header []byte, k kind) error {
 	return nil
 }
 
+// maxAhead is how many seconds a publisher's clock may be ahead of the receiver's in what
+// is remembered of it.
+const maxAhead = 60
+
+// believe returns the time of a message as it counts for what will be forgotten. One from
+// the future does not: it would shut out publishers whose clocks are right, on topics
+// too for which its sender has no key.
+func (r *replay) believe(time uint32) uint32 {
+	now := unixTime(r.clock.unix())
+	if now == 0 || now > math.MaxUint32-maxAhead {
+		return time
+	}
+	return min(time, now+maxAhead)
+}
+
 // history is where a message is judged. Wills have one of their own: they are as
 // old as their connection when they come.
 func (r *replay) history(header []byte) *history {
@@ -128,10 +144,15 @@ func (r *replay) history(header []byte) *history {
 // first out. What is forgotten stays refused, by two marks that only rise:
 //
 //   - A publisher whose window for one key is dropped, while it has windows for
-//     others, keeps the highest number of what was dropped: numbers up to it are
-//     refused. (A session numbers its messages across all topics.)
+//     others, keeps the highest number and the time of what was dropped: numbers up
+//     to it are refused unless they were sealed later. (A session numbers its messages
+//     across all topics. That later ones pass is for a publisher under whose session,
+//     which is no secret, somebody with another key has sent the highest of numbers.)
 //   - When a publisher's last window goes, its time joins the horizon: unknown
 //     publishers must have sealed after that.
+//
+// Messages from the future are remembered as if they were of now, so those of a
+// publisher whose clock is wrong that way may open again once it has been forgotten.
 type history struct {
 	windows     map[[16]byte]*window
 	publishers  map[[12]byte]*publisher
@@ -145,23 +166,29 @@ type history struct {
 // publisher is one session, across its key ids.
 type publisher struct {
 	windows int
-	dropped uint32 // highest number of the windows dropped
+	dropped dropped
 	time    uint32 // latest time delivered
 	horizon uint64 // the history's when the publisher became known
 }
+
+// dropped is what is left of windows that were dropped.
+type dropped struct {
+	seq  uint32 // highest number
+	time uint64 // one more than the latest time
+}
+
+// has says that a message may be one of those that were dropped.
+func (d dropped) has(seq uint32, time uint64) bool { return seq <= d.seq && time < d.time }
 
 // judge says whether a live message would be delivered.
 func (h *history) judge(header []byte, held *held) error {
 	seq := binary.BigEndian.Uint32(header[seqAt:])
 	time := uint64(binary.BigEndian.Uint32(header[timeAt:]))
 	if w := h.find(header); w != nil {
-		if time < w.horizon {
-			return ErrStale
-		}
-		return w.judge(seq, held)
+		return w.judge(seq, time, held)
 	}
 	if p := h.publishers[[12]byte(header[sessionAt:])]; p != nil {
-		if time < p.horizon || seq <= p.dropped {
+		if time < p.horizon || p.dropped.has(seq, time) {
 			return ErrStale
 		}
 		return nil
@@ -208,7 +235,7 @@ func (h *history) window(header []byte, r *replay) *window {
 		h.publishers[session] = p
 	}
 	p.windows++
-	w := &window{key: [16]byte(header[idAt:]), publisher: p, floor: p.dropped, horizon: p.horizon}
+	w := &window{key: [16]byte(header[idAt:]), publisher: p, dropped: p.dropped, horizon: p.horizon}
 	h.windows[w.key] = w
 	return w
 }
@@ -262,7 +289,7 @@ func (h *history) evict(r *replay) {
 		r.blocks.remove(w)
 	}
 	p := w.publisher
-	p.dropped = max(p.dropped, w.top.Load())
+	p.dropped = dropped{max(p.dropped.seq, w.top.Load()), uint64(p.time) + 1}
 	p.windows--
 	if p.windows == 0 {
 		h.horizon = max(h.horizon, p.horizon, uint64(p.time)+1)

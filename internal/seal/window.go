@@ -19,15 +19,17 @@ type window struct {
 	// top is the highest number delivered, 0 if none. It changes under the lock of
 	// the replay state and is also read without.
 	top     atomic.Uint32
-	floor   uint32   // in a new window it may be above top
+	floor   uint32
 	horizon uint64   // what was sealed before this time is refused
+	dropped dropped  // and what may have been delivered before this window was made
 	held    int      // how many numbers are held
 	blocks  []*block // in ascending order, 65 at most
 }
 
-// judge says whether a message of this number would be delivered.
-func (w *window) judge(seq uint32, h *held) error {
-	if seq > w.top.Load() {
+// judge says whether a message of this number and time would be delivered.
+func (w *window) judge(seq uint32, time uint64, h *held) error {
+	forgotten := time < w.horizon || w.dropped.has(seq, time)
+	if seq > w.top.Load() && !forgotten {
 		return nil
 	}
 	if w.held > 0 {
@@ -38,7 +40,7 @@ func (w *window) judge(seq uint32, h *held) error {
 			return nil
 		}
 	}
-	if !w.reaches(seq) {
+	if forgotten || !w.reaches(seq) {
 		return ErrStale
 	}
 	if b := w.block(seq / blockSize); b != nil && b.has(seq) {
