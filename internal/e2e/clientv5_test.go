@@ -158,7 +158,11 @@ func connectAutopaho(ctx context.Context, s scheme, o options) (client, error) {
 		}
 	}
 	// The connection is to outlive ctx, which bounds its making.
-	manager, err := autopaho.NewConnection(context.Background(), s.Wrap(cfg))
+	cfg = s.Wrap(cfg)
+	if cfg.Session == nil { // after wrapping, so that the scheme meets what applications give it
+		cfg.Session = &steadySession{SessionManager: state.NewInMemory()}
+	}
+	manager, err := autopaho.NewConnection(context.Background(), cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +195,7 @@ func onDisk(cfg *autopaho.ClientConfig, dir string) error {
 		return err
 	}
 	cfg.Queue = queue
-	cfg.Session = state.New(sent, received)
+	cfg.Session = &steadySession{SessionManager: state.New(sent, received)}
 	return nil
 }
 
@@ -233,7 +237,7 @@ func connectPaho(ctx context.Context, s scheme, o options) (client, error) {
 	in := newInbox()
 	life, stop := context.WithCancel(context.Background())
 	c := &pahoClient{scheme: s, options: o, config: configV5(o, in), in: in, stop: stop, up: make(chan struct{})}
-	c.config.Session = state.NewInMemory() // shared by all connections, which are paho.Clients of their own
+	c.config.Session = &steadySession{SessionManager: state.NewInMemory()} // shared by all connections, which are paho.Clients of their own
 	ready := make(chan error, 1)
 	c.running.Go(func() { c.run(life, ready) })
 	select {
