@@ -262,13 +262,6 @@ func (r *rogue) serve(t testing.TB, conn net.Conn, script func(*peer) error) {
 	}
 }
 
-// connections is the number of connections so far.
-func (r *rogue) connections() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.count
-}
-
 // idle reads until the client goes away, and answers pings.
 func (p *peer) idle() error {
 	for {

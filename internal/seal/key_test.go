@@ -128,6 +128,11 @@ func TestKeyTextRefuses(t *testing.T) {
 		require.ErrorIs(t, k.UnmarshalText(encode(b)), ErrInvalidKey, name)
 	}
 	require.ErrorIs(t, k.UnmarshalText(bytes.Repeat([]byte("mqttsec:"), 1<<20)), ErrInvalidKey)
+	for ascii, other := range map[string]string{"S": "ſ", "I": "ı"} { // their upper case is ASCII
+		foreign := strings.Replace(string(text[len(textPrefix):]), ascii, other, 1)
+		require.NotEqual(t, string(text[len(textPrefix):]), foreign)
+		require.ErrorIs(t, k.UnmarshalText([]byte(textPrefix+foreign)), ErrInvalidKey, other)
+	}
 	require.Equal(t, "a", k.Filter(), "a failure leaves the key as it was")
 }
 

@@ -56,10 +56,11 @@ func (k *Key) UnmarshalText(text []byte) error {
 	if len(s) > maxTextLength {
 		return fmt.Errorf("%w: the text is too long", ErrInvalidKey)
 	}
-	s = strings.ToUpper(s[len(textPrefix):])
-	b, err := textEncoding.DecodeString(s)
-	// The decoder skips newlines and ignores spare bits: encoding again does not.
-	if err != nil || textEncoding.EncodeToString(b) != s {
+	// The decoder skips newlines and ignores spare bits: encoding again does not. Letters
+	// beyond ASCII that have one of base32 as their upper case are not its own.
+	upper := strings.ToUpper(s[len(textPrefix):])
+	b, err := textEncoding.DecodeString(upper)
+	if err != nil || textEncoding.EncodeToString(b) != upper || len(upper) != len(s)-len(textPrefix) {
 		return fmt.Errorf("%w: the text is not base32", ErrInvalidKey) // err would quote the secret
 	}
 	if len(b) < textOverhead {
