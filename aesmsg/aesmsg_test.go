@@ -51,6 +51,44 @@ func TestNewRefuses(t *testing.T) {
 	require.ErrorIs(t, err, ErrInvalidKey)
 }
 
+// The mistakes of a first day are told by errors that name what to change.
+func TestMistakesAreExplained(t *testing.T) {
+	key, err := GenerateKey("site/#")
+	require.NoError(t, err)
+	branch, err := key.Sub("site/7/#")
+	require.NoError(t, err)
+	sealer, err := New(Config{Keys: []Key{key}})
+	require.NoError(t, err)
+	of := func(cfg Config) error { _, err := New(cfg); return err }
+	made := func(_ any, err error) error { return err }
+	read := func(text string) error { return new(Key).UnmarshalText([]byte(text)) }
+
+	for name, c := range map[string]struct {
+		err  error
+		want []string
+	}{
+		"no keys":            {of(Config{}), []string{"Keys is empty"}},
+		"zero key":           {of(Config{Keys: []Key{key, {}}}), []string{"Keys[1]", "zero Key", "UnmarshalText"}},
+		"key twice":          {of(Config{Keys: []Key{key, key}}), []string{"Keys[0]", "Keys[1]", "the same"}},
+		"key and its branch": {of(Config{Keys: []Key{key, branch}}), []string{"site/7/#", "sub-key"}},
+		"negative MaxAge":    {of(Config{Keys: []Key{key}, MaxAge: -time.Minute}), []string{"MaxAge is -1m0s", "at least one second"}},
+		"Signer not loaded":  {of(Config{Keys: []Key{key}, Signer: ed25519.PrivateKey(nil)}), []string{"Signer has 0 bytes"}},
+		"no filter":          {made(GenerateKey("")), []string{"filter is empty"}},
+		"bad filter":         {made(GenerateKey("site#")), []string{"site#", "whole levels"}},
+		"short secret":       {made(NewKey("site/#", []byte("hunter2"))), []string{"7 bytes, not 32"}},
+		"zero secret":        {made(NewKey("site/#", make([]byte, 32))), []string{"one byte repeated"}},
+		"other branch":       {made(key.Sub("plant/#")), []string{"plant/#", "site/#"}},
+		"no branch":          {made(key.Sub("site/+")), []string{"no level more"}},
+		"not a key's text":   {read("hunter2"), []string{"mqttsec:"}},
+		"topic without key":  {made(sealer.Seal("plant/7", nil)), []string{"no key", "plant/7"}},
+		"filter for a topic": {made(sealer.Seal("site/#", nil)), []string{"topic name", "site/#"}},
+	} {
+		for _, want := range c.want {
+			require.ErrorContains(t, c.err, want, name)
+		}
+	}
+}
+
 // What a caller does to its Config after New changes nothing.
 func TestConfigIsCopied(t *testing.T) {
 	key, err := GenerateKey("a")

@@ -96,8 +96,8 @@ func ExampleKey_sub() {
 	fmt.Println(err)
 	// Output:
 	// 21.5 <nil>
-	// mqttsec: no key for this topic
-	// mqttsec: invalid key: "site/+" names no branch of "site/#"
+	// mqttsec: no key for this topic: "site/8/temp"
+	// mqttsec: invalid key: "site/+" names no level more than "site/#"
 }
 
 // Keys are read from configuration by their text form.

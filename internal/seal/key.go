@@ -65,8 +65,14 @@ func GenerateKey(filter string) (Key, error) {
 }
 
 func keyFilter(filter string) (string, error) {
-	if !topic.ValidFilter(filter) {
-		return "", fmt.Errorf("%w: %q is not a topic filter", ErrInvalidKey, filter)
+	switch {
+	case filter == "":
+		return "", fmt.Errorf("%w: the topic filter is empty", ErrInvalidKey)
+	case topic.ValidFilter(filter):
+	case strings.ContainsAny(filter, "+#"):
+		return "", fmt.Errorf("%w: %.256q is not a topic filter: + and # stand for whole levels, # for the last", ErrInvalidKey, filter)
+	default:
+		return "", fmt.Errorf("%w: %.256q is not a topic filter", ErrInvalidKey, filter)
 	}
 	return topic.Unshare(filter), nil
 }
@@ -118,7 +124,7 @@ func (k Key) Sub(filter string) (Key, error) {
 	from, _ := topic.Prefix(k.filter)
 	to, prefix := topic.Prefix(filter)
 	if to <= from {
-		return Key{}, fmt.Errorf("%w: %q names no branch of %q", ErrInvalidKey, filter, k.filter)
+		return Key{}, fmt.Errorf("%w: %q names no level more than %q", ErrInvalidKey, filter, k.filter)
 	}
 	return Key{filter, hide(walk(*k.secret(), prefix, from))}, nil
 }

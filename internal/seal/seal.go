@@ -13,7 +13,6 @@ package seal
 import (
 	"crypto"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -75,13 +74,13 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 		return nil, err
 	}
 	if cfg.MaxAge != 0 && cfg.MaxAge < time.Second {
-		return nil, errors.New("mqttsec: MaxAge must be at least one second, or 0 for no limit")
+		return nil, fmt.Errorf("mqttsec: MaxAge is %v: it must be at least one second, or 0 for no limit", cfg.MaxAge)
 	}
 	if cfg.MaxAge/time.Second > math.MaxUint32 {
-		return nil, errors.New("mqttsec: MaxAge is longer than the clock of a message")
+		return nil, fmt.Errorf("mqttsec: MaxAge is %v: the clock of a message has %d seconds", cfg.MaxAge, uint32(math.MaxUint32))
 	}
 	if cfg.MaxSessions < 0 {
-		return nil, errors.New("mqttsec: MaxSessions is negative")
+		return nil, fmt.Errorf("mqttsec: MaxSessions is negative: %d", cfg.MaxSessions)
 	}
 	if cfg.MaxSessions == 0 {
 		cfg.MaxSessions = DefaultMaxSessions
@@ -123,7 +122,7 @@ func (s *Sealer) AppendSeal(dst []byte, topic string, payload []byte) ([]byte, e
 	if l == nil {
 		var err error
 		if l, err = s.learn(topic); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %.256q", err, topic)
 		}
 	}
 	return s.sealNew(dst, l, 0, nil, payload)

@@ -64,6 +64,8 @@ func TestNewRefuses(t *testing.T) {
 		"MaxAge of 200 y":    {Keys: []Key{key}, MaxAge: 200 * 365 * 24 * time.Hour},
 		"MaxSessions":        {Keys: []Key{key}, MaxSessions: -1},
 		"not an Ed25519 key": {Keys: []Key{key}, Signer: otherSigner{}},
+		"Signer unset":       {Keys: []Key{key}, Signer: ed25519.PrivateKey(nil)},
+		"short Signer":       {Keys: []Key{key}, Signer: signer[:32]},
 		"short public key":   {Keys: []Key{key}, Publishers: []ed25519.PublicKey{pub[:31]}},
 		"empty public key":   {Keys: []Key{key}, Publishers: []ed25519.PublicKey{nil}},
 		"public key unset":   {Keys: []Key{key}, Publishers: []ed25519.PublicKey{pub, make([]byte, 32)}},

@@ -28,6 +28,9 @@ func newSigner(s crypto.Signer) (*signer, error) {
 	if s == nil {
 		return nil, nil
 	}
+	if k, ok := s.(ed25519.PrivateKey); ok && len(k) != ed25519.PrivateKeySize {
+		return nil, fmt.Errorf("mqttsec: Signer has %d bytes, not %d", len(k), ed25519.PrivateKeySize)
+	}
 	pub, ok := s.Public().(ed25519.PublicKey)
 	if !ok || len(pub) != ed25519.PublicKeySize {
 		return nil, errors.New("mqttsec: Signer is not an Ed25519 key")

@@ -72,14 +72,14 @@ func (t *tree) nodeOf(topic string) [32]byte { return walk(t.node, topic, t.leve
 // did could not be told.
 func plant(keys []Key, suite byte) ([]*tree, error) {
 	if len(keys) == 0 {
-		return nil, errors.New("mqttsec: no keys")
+		return nil, errors.New("mqttsec: Config.Keys is empty: at least one key is needed")
 	}
 	trees := make([]*tree, len(keys))
 	prefixes := make([]string, len(keys))
 	ids := make([][4]byte, len(keys)) // at the node where the key stands
 	for i, k := range keys {
 		if k.secret == nil {
-			return nil, fmt.Errorf("mqttsec: Keys[%d] is the zero Key", i)
+			return nil, fmt.Errorf("mqttsec: Keys[%d] is the zero Key: NewKey, GenerateKey or UnmarshalText make one", i)
 		}
 		trees[i] = &tree{filter: k.filter, node: *k.secret()}
 		trees[i].levels, prefixes[i] = topic.Prefix(k.filter)
@@ -101,7 +101,7 @@ func plant(keys []Key, suite byte) ([]*tree, error) {
 			}
 			if other, taken := at[id]; taken {
 				return nil, fmt.Errorf("mqttsec: Keys[%d] (%q) and Keys[%d] (%q) have one key id: "+
-					"they are the same, or one is a sub-key of the other",
+					"they are the same, or one is a sub-key of the other (or, by rare chance, one must be made anew)",
 					other, trees[other].filter, j, trees[j].filter)
 			}
 			at[id] = j
