@@ -150,5 +150,5 @@ func handshake(ctx context.Context, conn net.Conn, config *tls.Config, u *url.UR
 
 // unknownScheme says what cannot be dialed, without a password that the URL may have.
 func unknownScheme(u *url.URL) error {
-	return fmt.Errorf("plug: unsupported scheme %q in the server URL %s", u.Scheme, u.Redacted())
+	return fmt.Errorf("plug: unsupported scheme %q in the server URL %s: mqtt, tcp, mqtts, tls, ssl, ws, wss and unix are known", u.Scheme, u.Redacted())
 }
