@@ -16,7 +16,10 @@
 // key of its topic. The topic, the RETAIN flag, the time and a sequence number are
 // authenticated with it, so a message that is changed, moved to another topic,
 // repeated, or passed off as a retained one or a Will is refused. Sealing adds 42
-// bytes, 68 more if the message is signed.
+// bytes, 68 more if the message is signed. Together with topic and properties that
+// must fit into an MQTT packet, 256 MiB, and a sealed Will into 65,535 bytes. The
+// directory examples/interop of this module has the format in JavaScript, for those
+// who implement it elsewhere.
 //
 // Topics that no key's filter matches are not touched: the filters are the
 // boundary of the protection. On the others an unsealed message is always refused.
@@ -24,9 +27,10 @@
 // the clients' routers also give to a handler of "#" or "+/...".
 //
 // Not protected: that a message was sent, when, on which topic, how long it is and
-// with which QoS; messages that are dropped on the way; and, after a receiver has
-// restarted, against the repetition of what it received before, unless
-// Config.MaxAge limits that.
+// with which QoS; messages that are dropped on the way; from other holders of the
+// same key, unless messages are signed; what was sealed before under a key that
+// leaks; and, after a receiver has restarted, against the repetition of what it
+// received before, unless Config.MaxAge limits that.
 package aesmsg
 
 import (
@@ -97,23 +101,27 @@ type Config struct {
 	PlainProperties bool
 
 	// Rejected, if set, is called for each message that was withheld on a
-	// connection, in either direction. It must not block: the connection waits.
+	// connection, in either direction, and not for what Seal and Open return as
+	// errors. Several goroutines may call it at once. The connection waits for it,
+	// so it must not block and must not call the client: a Publish from inside
+	// would wait for itself. Hand such work to a goroutine.
 	Rejected func(Rejection)
 
 	// Delivered, if set, is called for each message that a connection opened, before
-	// the client gets it. It tells who signed, which MQTT has no field for. It must not
-	// block: the connection waits.
+	// the client gets it. It tells who signed, which MQTT has no field for. Several
+	// goroutines may call it at once, one for each connection. As with Rejected, it
+	// must neither block nor call the client.
 	Delivered func(Delivery)
 }
 
-// Sealer seals and opens messages. It is safe for concurrent use and may serve
-// any number of clients.
+// Sealer seals and opens messages. [New] makes one; the zero Sealer is of no use. It
+// is safe for concurrent use and may serve any number of clients.
 type Sealer struct {
 	core *seal.Sealer
 }
 
 // New returns a Sealer, or an error that says what is wrong with the Config.
-// Nothing the Config points to but Signer and Rejected is kept.
+// Nothing the Config points to but Signer, Rejected and Delivered is kept.
 func New(cfg Config) (*Sealer, error) {
 	core, err := seal.New(seal.XAES(), seal.Config(cfg))
 	if err != nil {

@@ -9,7 +9,7 @@ type Rejection = seal.Rejection
 
 // Delivery tells Config.Delivered of one message: ClientID of the MQTT session, Topic,
 // the Publisher who signed (nil without Config.Publishers), and the Payload, which is
-// valid during the call only.
+// valid during the call only. Neither may be changed.
 type Delivery = seal.Delivery
 
 // What can be wrong with a message or a key; find them with errors.Is.
@@ -30,9 +30,11 @@ var (
 	// was too (see Config.MaxSessions), or an older retained message than the topic's
 	// last.
 	ErrStale = seal.ErrStale
-	// ErrTooOld: outside Config.MaxAge.
+	// ErrTooOld: outside Config.MaxAge, or sealed by a device without a clock though
+	// there is one.
 	ErrTooOld = seal.ErrTooOld
-	// ErrTooLarge: more than a message can carry.
+	// ErrTooLarge: more than a message, a Will or a packet that the server accepts
+	// can carry.
 	ErrTooLarge = seal.ErrTooLarge
 	// ErrNoKey: no key's filter matches the topic.
 	ErrNoKey = seal.ErrNoKey

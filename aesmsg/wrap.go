@@ -17,7 +17,9 @@ import (
 //
 // The Will is sealed too, and cfg.Queue and cfg.Session, if set, hold sealed messages
 // only. What cfg has of its own (AttemptConnection, TLS, WebSocket headers, a proxy)
-// stays in use. A server URL of unknown scheme is an error, never a plain connection.
+// stays in use; a ConnectPacketBuilder can no longer decline problem information, for
+// brokers would then strip User Properties. The schemes of server URLs are mqtt, tcp,
+// mqtts, tls, ssl, ws, wss and unix; any other is an error, never a plain connection.
 //
 // A message that cannot be sealed is not sent. Publish at QoS 1 then returns an error, and
 // at QoS 2 a PublishResponse whose ReasonCode is 0x80 or more, as for any refusal by a
@@ -35,9 +37,10 @@ func (s *Sealer) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig {
 //
 //	client := mqtt.NewClient(sealer.WrapV3(opts))
 //
-// opts.Store, if set, holds sealed messages only. MQTT 3.1.1 has no word for a message
-// that is not sent: Config.Rejected alone tells of one that cannot be sealed, and its
-// token does not complete.
+// opts.Store, if set, holds sealed messages only. A protocol version that is not set
+// becomes 4, MQTT 3.1.1. MQTT 3.1.1 has no word for a message that is not sent:
+// Config.Rejected alone tells of one that cannot be sealed, and its token does not
+// complete, or at QoS 0 completes as if it had been sent.
 func (s *Sealer) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions {
 	return plug.V3(opts, s.core)
 }
