@@ -164,7 +164,7 @@ func (c *Conn) Version() wire.Version { return wire.Version(c.state.version.Load
 // IsClient tells whether the local side is the client of this connection. It has no meaning before CONNECT.
 func (c *Conn) IsClient() bool { return c.state.client.Load() }
 
-// limit takes the Maximum Packet Size that the local side granted its peer (MQTT 5, 3.1.2.11.4 and 3.2.2.3.6) as the bound on what
+// grant takes the Maximum Packet Size that the local side granted its peer (MQTT 5, 3.1.2.11.4 and 3.2.2.3.6) as the bound on what
 // may come in.
 func (s *state) grant(ps wire.Properties) {
 	if n, ok := ps.Uint(wire.MaximumPacketSize); ok && n > 0 {
