@@ -6,7 +6,7 @@ type path uint8
 const (
 	portable path = iota // Go alone
 	avx2
-	avx512 // with GFNI, VBMI and BITALG
+	avx512 // with GFNI, VBMI, VBMI2 and BITALG
 )
 
 func (p path) String() string {

@@ -14,11 +14,12 @@ import (
 
 var fastest = detect()
 
-// detect asks the processor once, when the program starts.
+// detect asks the processor once, when the program starts. What it is told takes
+// account of the registers that the operating system saves, and of GODEBUG=cpu.
 func detect() path {
 	switch x := &cpu.X86; {
 	case x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VBMI && x.HasAVX512VBMI2 &&
-		x.HasAVX512BITALG && x.HasAVX512GFNI && x.HasBMI2:
+		x.HasAVX512BITALG && x.HasAVX512GFNI && x.HasAVX2 && x.HasBMI2:
 		return avx512
 	case x.HasAVX2 && x.HasBMI2:
 		return avx2
