@@ -65,7 +65,26 @@ func TestNothingIsTouchedOutside(t *testing.T) {
 					opened, err := a.Open(plain[:0], nonce, sealed, ad)
 					require.NoError(t, err)
 					require.Len(t, opened, n)
+					a.XORKeyStream(plain, plain, nonce)
+					sealed[n/2] ^= 1
+					_, err = a.Open(sealed[:0], nonce, sealed, ad)
+					require.ErrorIs(t, err, ErrOpen)
 				}
+				// Additional data too long to be put in a buffer first.
+				for n := range 1200 {
+					ad, nonce, sealed := place(at[2], n), place(at[3], NonceSize), place(at[1], 3+Overhead)
+					r.Read(ad)
+					want := ref.Seal(nil, nonce, []byte("abc"), ad)
+					if got := a.Seal(sealed[:0], nonce, []byte("abc"), ad); !bytes.Equal(want, got) {
+						t.Fatalf("%d bytes of additional data:\n%x\n%x", n, want, got)
+					}
+				}
+				c := newBlockFrom(a.enc(), p)
+				dst, src := place(at[0], BlockSize), place(at[1], BlockSize)
+				copy(src, "01234567")
+				c.Encrypt(dst, src)
+				c.Decrypt(dst, dst)
+				require.Equal(t, src, dst)
 			}
 		})
 	}
