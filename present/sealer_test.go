@@ -85,12 +85,29 @@ func TestLargeMessageHasItsOwnSession(t *testing.T) {
 	}
 }
 
-// TestCalls counts by hand: 8 bytes a block of key stream, 6 a block of LightMAC, whose
-// last call is over the rest.
+// TestCalls counts by hand: 8 bytes a block of key stream, 6 a call of LightMAC, the last
+// of which, over the rest, is under another key.
 func TestCalls(t *testing.T) {
-	require.Equal(t, 0+3+1, cipherCalls(0, 4))    // 18 bytes
-	require.Equal(t, 1+4+1, cipherCalls(1, 4))    // 19 bytes
-	require.Equal(t, 8+20+1, cipherCalls(64, 40)) // 118 bytes
+	require.Equal(t, 0+3, cipherCalls(0, 4))    // 18 bytes: 6, 6 and the last 6
+	require.Equal(t, 1+4, cipherCalls(1, 4))    // 19 bytes
+	require.Equal(t, 8+20, cipherCalls(64, 40)) // 118 bytes
+	// The largest message leaves both 16-bit counters where they are.
+	require.Equal(t, 1<<15+54_616, cipherCalls(MaxPlaintext, MaxAD))
+}
+
+// TestLongestTopic is the limit that the additional data set.
+func TestLongestTopic(t *testing.T) {
+	alice, bob := sealers(t)
+	longest := "site/" + string(bytes.Repeat([]byte("x"), 65_500-len("site/")))
+	sealed, err := alice.Seal(longest, []byte("21.5"))
+	require.NoError(t, err)
+	payload, err := bob.Open(longest, sealed)
+	require.NoError(t, err)
+	require.Equal(t, "21.5", string(payload))
+	_, err = alice.Seal(longest+"x", []byte("21.5"))
+	require.ErrorIs(t, err, ErrTooLarge)
+	_, err = bob.Open(longest+"x", sealed)
+	require.Error(t, err)
 }
 
 func TestKeysOfBothPackages(t *testing.T) {
