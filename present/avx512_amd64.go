@@ -5,7 +5,7 @@
 package present
 
 // ctrAVX512 is dst = src XOR the key stream from block iv on, over n bytes;
-// iv's six lowest bits are clear.
+// iv's five lowest bits are clear.
 //
 //go:noescape
 func ctrAVX512(rk *[32]uint64, dst *byte, src *byte, n int, iv uint64)

@@ -13,10 +13,12 @@
 // makes outputs of one key distinguishable from random near 2^32 blocks, so
 // keys must be changed early; see [NewAEAD] for the limits.
 //
-// No memory access and no branch depends on a key or on a message's content:
-// the cipher is computed bit-sliced, without tables. On amd64 it uses AVX-512
-// with GFNI, or AVX2, when the processor has them; the build tag purego keeps
-// to portable Go.
+// No memory access and no branch depends on a key or on a message's content,
+// except on whether its tag is right: the cipher is computed bit-sliced or, with
+// AVX-512, by shuffles within registers, without tables in memory. On amd64 it
+// uses AVX-512 with GFNI, or AVX2, when processor and operating system have them;
+// the build tag purego keeps to portable Go. Keys and what is computed from them
+// are not erased: they stay in memory until it is used again, as is usual in Go.
 //
 // Sources: A. Bogdanov et al., "PRESENT: An Ultra-Lightweight Block Cipher",
 // CHES 2007; ISO/IEC 29192-2 (PRESENT) and 29192-6 (LightMAC).

@@ -27,7 +27,7 @@ func counterBlocks(iv, k1 Register, x state) {
 func ctr() {
 	TEXT("ctrAVX512", 0, "func(rk *[32]uint64, dst, src *byte, n int, iv uint64)")
 	Pragma("noescape")
-	Doc("ctrAVX512 is dst = src XOR the key stream from block iv on, over n bytes;", "iv's six lowest bits are clear.")
+	Doc("ctrAVX512 is dst = src XOR the key stream from block iv on, over n bytes;", "iv's five lowest bits are clear.")
 	rk := Load(Param("rk"), GP64())
 	key := spreadKeys("ctrKeys", rk)
 	k1 := GP64()
@@ -122,8 +122,9 @@ func xorPart(label, done string, dst, src, n Register, x state) {
 	}
 }
 
-// loadPieces sets x to 32 numbered pieces, the first at p, bit-sliced; from
-// the piece where fewer than 48 bytes of a register are left, the rest is zero.
+// loadPieces sets x to 32 numbered pieces, the first at p, bit-sliced. bytes is
+// how many may be read; it may be less than nothing. What would come from behind
+// them is zero, and its load is masked, so that it faults nowhere.
 func loadPieces(p, bytes Register, numbers VecVirtual, x state) {
 	Comment("Pieces and their numbers, from bytes to bit slices")
 	left, zero, ones, full := GP64(), GP64(), GP64(), GP64()

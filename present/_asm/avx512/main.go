@@ -1,5 +1,10 @@
 // Command avx512 writes the AVX-512 path of package present: 32 blocks in four
-// registers, on processors that also have GFNI, VBMI and BITALG.
+// registers, on processors that also have GFNI, VBMI, VBMI2 and BITALG.
+//
+// Long messages are computed in the layout below: kernels.go is counter mode,
+// mac.go LightMAC. Short ones, single blocks and the key set-up, in small.go and
+// keys.go, use the layout of nibbles.go. Bits of an address that are written ^x
+// count backwards.
 //
 // # Layout
 //
