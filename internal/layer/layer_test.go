@@ -16,74 +16,6 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// script is a filter made of functions; a nil one lets everything pass.
-type script struct {
-	out, in func(c *Conn, p wire.Packet) (wire.Packet, error)
-	closed  func()
-}
-
-func (s script) Outgoing(c *Conn, p wire.Packet) (wire.Packet, error) {
-	if s.out == nil {
-		return p, nil
-	}
-	return s.out(c, p)
-}
-
-func (s script) Incoming(c *Conn, p wire.Packet) (wire.Packet, error) {
-	if s.in == nil {
-		return p, nil
-	}
-	return s.in(c, p)
-}
-
-func (s script) Closed() {
-	if s.closed != nil {
-		s.closed()
-	}
-}
-
-var (
-	connectV5  = wire.Packet{0x10, 0x0f, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 60, 0, 0, 2, 'c', '1'}
-	askingV5   = wire.Packet{0x10, 0x13, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 60, 4, 0x15, 0, 1, 'x', 0, 2, 'c', '1'}
-	connectV3  = wire.Packet{0x10, 0x0e, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 2, 'c', '1'}
-	connackV5  = wire.Packet{0x20, 3, 0, 0, 0}
-	connackV3  = wire.Packet{0x20, 2, 0, 0}
-	publish0V5 = wire.Packet{0x30, 6, 0, 1, 't', 0, 'h', 'i'}
-	publish1V5 = wire.Packet{0x32, 8, 0, 1, 't', 0, 7, 0, 'h', 'i'}
-	pingreq    = wire.Packet{0xC0, 0}
-)
-
-// tcpPair returns the two ends of a TCP connection.
-func tcpPair(t *testing.T) (a, b net.Conn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	a, err = net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	b, err = ln.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a, b
-}
-
-func read(t *testing.T, r io.Reader, n int) []byte {
-	t.Helper()
-	b := make([]byte, n)
-	_, err := io.ReadFull(r, b)
-	require.NoError(t, err)
-	return b
-}
-
-func write(t *testing.T, w io.Writer, ps ...wire.Packet) {
-	t.Helper()
-	for _, p := range ps {
-		n, err := w.Write(p)
-		require.NoError(t, err)
-		require.Equal(t, len(p), n)
-	}
-}
-
 // TestOneWriteForEachPacket counts the writes that reach the connection below.
 func TestOneWriteForEachPacket(t *testing.T) {
 	var writes [][]byte
@@ -93,19 +25,6 @@ func TestOneWriteForEachPacket(t *testing.T) {
 	}
 	require.Equal(t, [][]byte{connectV5, publish0V5, publish1V5}, writes)
 }
-
-// fakeConn is a connection made of functions.
-type fakeConn struct {
-	net.Conn
-	write func([]byte) (int, error)
-	read  func([]byte) (int, error)
-}
-
-func (f *fakeConn) Write(b []byte) (int, error)      { return f.write(b) }
-func (f *fakeConn) Read(b []byte) (int, error)       { return f.read(b) }
-func (f *fakeConn) Close() error                     { return nil }
-func (f *fakeConn) SetReadDeadline(time.Time) error  { return nil }
-func (f *fakeConn) SetWriteDeadline(time.Time) error { return nil }
 
 func TestFilterEditsAndWithholds(t *testing.T) {
 	edited := wire.Packet{0x30, 7, 0, 1, 't', 0, 'h', 'i', '!'}

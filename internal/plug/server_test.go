@@ -2,25 +2,16 @@ package plug
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"fmt"
-	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -205,17 +196,6 @@ func (s *server) answer(p wire.Packet, v wire.Version) (b []byte) {
 	return b
 }
 
-// await receives from c, or fails the test.
-func await[T any](t *testing.T, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(20 * time.Second):
-		require.FailNow(t, "nothing came")
-	}
-	return v
-}
-
 // identity returns a server's TLS configuration and a client's, for these names.
 func identity(t *testing.T, names ...string) (serving, trusting *tls.Config) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -242,139 +222,13 @@ func parse(t *testing.T, s string) *url.URL {
 	return u
 }
 
-// spy is a scheme that passes connections, and notes them.
-type spy struct {
-	name  string
-	calls chan string
-	conns chan net.Conn
-	err   error
-}
-
-func newSpy(name string) *spy {
-	return &spy{name: name, calls: make(chan string, 16), conns: make(chan net.Conn, 16)}
-}
-
-func (s *spy) Conn(_ context.Context, conn net.Conn) (net.Conn, error) {
-	s.calls <- s.name
-	s.conns <- conn
-	return conn, s.err
-}
-
-// closeNoter notes that it was closed.
-type closeNoter struct {
-	net.Conn
-	closed int
-}
-
-func (c *closeNoter) Close() error { c.closed++; return nil }
-
-var errTest = errors.New("no")
-
-// vault is an AtRest: a payload under it is XORed, together with the properties, and
-// has a MAC over everything that a scheme could think of.
-type vault struct {
-	spy
-	key     byte
-	covered string // prefix of the topics that have a key
-
-	mu    sync.Mutex
-	calls []string
-}
-
-func newVault() *vault {
-	return &vault{spy: *newSpy("vault"), key: 0x5A, covered: "home/"}
-}
-
-func (v *vault) note(what string, session string, version wire.Version, out bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.calls = append(v.calls, fmt.Sprintf("%s %s v%d out=%t", what, session, version, out))
-}
-
-func (v *vault) noted() []string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.calls
-}
-
-func (v *vault) mac(session string, version wire.Version, m *wire.PublishPacket, out bool, sealed []byte) []byte {
-	h := hmac.New(sha256.New, []byte{v.key})
-	fmt.Fprintf(h, "%q %d %t %q %d %t %d %t %q", session, version, out, m.Topic, m.QoS, m.Retain, m.ID, m.Dup, sealed)
-	return h.Sum(nil)
-}
-
-func (v *vault) xor(b []byte) []byte {
-	b = bytes.Clone(b)
-	for i := range b {
-		b[i] ^= v.key
-	}
-	return b
-}
-
-// tooLarge is a payload that a vault refuses to freeze.
-var tooLarge = []byte("too large to freeze")
-
-func (v *vault) Freeze(session string, version wire.Version, p wire.Packet, out bool) (wire.Packet, error) {
-	v.note("freeze", session, version, out)
-	m, err := wire.ParsePublish(p, version)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.HasPrefix(string(m.Topic), v.covered) {
-		return p, nil
-	}
-	if bytes.Equal(m.Payload, tooLarge) {
-		return nil, errTest
-	}
-	sealed := v.xor(append(append([]byte{byte(len(m.Properties))}, m.Properties...), m.Payload...))
-	m.Payload = append(v.mac(session, version, &m, out, sealed), sealed...)
-	m.Properties = nil
-	return m.Append(nil, version)
-}
-
-func (v *vault) Thaw(session string, version wire.Version, p wire.Packet, out bool) (wire.Packet, error) {
-	v.note("thaw", session, version, out)
-	m, err := wire.ParsePublish(p, version)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.HasPrefix(string(m.Topic), v.covered) {
-		return p, nil
-	}
-	if len(m.Payload) < sha256.Size+1 {
-		return nil, io.ErrUnexpectedEOF
-	}
-	sealed := m.Payload[sha256.Size:]
-	if !hmac.Equal(m.Payload[:sha256.Size], v.mac(session, version, &m, out, sealed)) {
-		return nil, errTest
-	}
-	plain := v.xor(sealed)
-	n := int(plain[0])
-	if n > 0 {
-		m.Properties = plain[1 : 1+n]
-	}
-	m.Payload = plain[1+n:]
-	return m.Append(nil, version)
-}
-
-// files returns the contents of the files in dir whose names match.
-func files(t *testing.T, dir, pattern string) map[string][]byte {
-	names, err := filepath.Glob(filepath.Join(dir, pattern))
-	require.NoError(t, err)
-	found := map[string][]byte{}
-	for _, name := range names {
-		b, err := os.ReadFile(name)
-		require.NoError(t, err)
-		found[name] = b
-	}
-	return found
-}
-
-// awaitFiles waits until n files in dir match.
-func awaitFiles(t *testing.T, dir, pattern string, n int) {
+// await receives from c, or fails the test.
+func await[T any](t *testing.T, c <-chan T) (v T) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		names, _ := filepath.Glob(filepath.Join(dir, pattern))
-		return len(names) == n
-	}, 20*time.Second, time.Millisecond)
+	select {
+	case v = <-c:
+	case <-time.After(20 * time.Second):
+		require.FailNow(t, "nothing came")
+	}
+	return v
 }
