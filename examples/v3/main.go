@@ -24,9 +24,14 @@ import (
 func main() {
 	broker := flag.String("broker", "tcp://localhost:1883", "`URL` of the broker")
 	file := flag.String("key", "", "`file` with a key, as examples/keys makes it")
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: v3 [-broker URL] -key file topic text")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	if flag.NArg() != 2 || *file == "" {
-		log.Fatal("usage: v3 [-broker URL] -key file topic text")
+		flag.Usage()
+		os.Exit(2)
 	}
 	key, err := readKey(*file)
 	if err != nil {

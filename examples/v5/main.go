@@ -25,9 +25,14 @@ import (
 func main() {
 	broker := flag.String("broker", "tcp://localhost:1883", "`URL` of the broker")
 	file := flag.String("key", "", "`file` with a key, as examples/keys makes it")
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: v5 [-broker URL] -key file topic text")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	if flag.NArg() != 2 || *file == "" {
-		log.Fatal("usage: v5 [-broker URL] -key file topic text")
+		flag.Usage()
+		os.Exit(2)
 	}
 	server, err := url.Parse(*broker)
 	if err != nil {
