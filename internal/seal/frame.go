@@ -3,6 +3,8 @@ package seal
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
 // The frame's offsets. Everything before the ciphertext is the header.
@@ -113,7 +115,7 @@ func (s *Sealer) inspect(frame []byte) error {
 func (s *Sealer) contentLen(properties, payload int) int {
 	n := payload
 	if properties > 0 {
-		n += varintLen(properties) + properties
+		n += wire.VarintSize(properties) + properties
 	}
 	if s.signer != nil {
 		n += signatureLen
@@ -131,44 +133,12 @@ func split(plain []byte, flags byte) (properties, payload []byte, err error) {
 	if flags&flagProperties == 0 {
 		return nil, plain, nil
 	}
-	n, size := varint(plain)
-	if size == 0 || n > len(plain)-size || n == 0 {
+	v, size := wire.Varint(plain)
+	n := int(v)
+	if size <= 0 || n > len(plain)-size || n == 0 {
 		return nil, nil, errContents
 	}
 	return plain[size : size+n : size+n], plain[size+n:], nil
-}
-
-// appendVarint appends a Variable Byte Integer (MQTT 5.0 section 1.5.5).
-func appendVarint(dst []byte, n int) []byte {
-	for n > 127 {
-		dst = append(dst, byte(n)|0x80)
-		n >>= 7
-	}
-	return append(dst, byte(n))
-}
-
-func varintLen(n int) int {
-	size := 1
-	for n > 127 {
-		n >>= 7
-		size++
-	}
-	return size
-}
-
-// varint reads a Variable Byte Integer; size 0 means that there is none. The
-// encoding must be the shortest, so that a message has one form only.
-func varint(b []byte) (n, size int) {
-	for i := 0; i < len(b) && i < 4; i++ {
-		n |= int(b[i]&0x7F) << (7 * i)
-		if b[i] < 0x80 {
-			if i > 0 && b[i] == 0 {
-				return 0, 0
-			}
-			return n, i + 1
-		}
-	}
-	return 0, 0
 }
 
 // unixTime is the header's clock: seconds, or 0 when the year is before 2000 or

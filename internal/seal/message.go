@@ -4,6 +4,8 @@ import (
 	"crypto/ed25519"
 	"crypto/subtle"
 	"slices"
+
+	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
 // kind says how a message arrived, and so how its freshness is judged.
@@ -93,7 +95,7 @@ func (s *Sealer) encrypt(dst []byte, sc *scratch, b *box, topic string, properti
 	}
 	rest := len(plain)
 	if len(properties) > 0 {
-		plain = appendVarint(plain, len(properties))
+		plain = wire.AppendVarint(plain, len(properties))
 		plain = append(plain, properties...)
 	}
 	plain = append(plain, payload...)

@@ -6,10 +6,10 @@ import (
 	"errors"
 )
 
-// varint decodes the Variable Byte Integer at the start of b (MQTT5 1.5.5). size is
+// Varint decodes the Variable Byte Integer at the start of b (MQTT5 1.5.5). size is
 // its length, 0 if b ends inside it, and -1 if it has more than four bytes or is
 // not the shortest encoding of its value.
-func varint(b []byte) (v uint32, size int) {
+func Varint(b []byte) (v uint32, size int) {
 	for i, c := range b {
 		if i == 4 {
 			return 0, -1
@@ -28,9 +28,9 @@ func varint(b []byte) (v uint32, size int) {
 	return 0, 0
 }
 
-// varintSize returns the length of v as a Variable Byte Integer; 5 means that v has
+// VarintSize returns the length of v as a Variable Byte Integer; 5 means that v has
 // no such encoding.
-func varintSize(v int) int {
+func VarintSize(v int) int {
 	switch {
 	case v < 1<<7:
 		return 1
@@ -44,7 +44,8 @@ func varintSize(v int) int {
 	return 5
 }
 
-func appendVarint(dst []byte, v int) []byte {
+// AppendVarint appends v, of at most 28 bits, as a Variable Byte Integer.
+func AppendVarint(dst []byte, v int) []byte {
 	for v >= 0x80 {
 		dst = append(dst, byte(v)|0x80)
 		v >>= 7
@@ -63,7 +64,7 @@ func appendFixed(dst []byte, t Type, flags byte, n int) ([]byte, error) {
 	if n > maxRemaining {
 		return dst, errRemaining
 	}
-	return appendVarint(append(dst, byte(t)<<4|flags), n), nil
+	return AppendVarint(append(dst, byte(t)<<4|flags), n), nil
 }
 
 // validTopic is the part of MQTT5 4.7.3 that holds for names and filters alike.
@@ -146,7 +147,7 @@ func (c *cursor) packetID() uint16 {
 // properties returns the properties of a packet of type in behind their length; nil
 // if there are none.
 func (c *cursor) properties(in place) Properties {
-	n, size := varint(c.b)
+	n, size := Varint(c.b)
 	if size <= 0 {
 		c.fail(errLength)
 		return nil

@@ -148,7 +148,7 @@ func (p Packet) Body() []byte {
 	if len(p) < 2 {
 		return nil
 	}
-	_, n := varint(p[1:])
+	_, n := Varint(p[1:])
 	if n <= 0 {
 		return nil
 	}
@@ -181,7 +181,7 @@ func Scan(b []byte, limit int) (n int, err error) {
 	case b[0]&0x0F != t.flags():
 		return 0, errFlags
 	}
-	remaining, size := varint(b[1:])
+	remaining, size := Varint(b[1:])
 	if size < 0 {
 		return 0, errHeader
 	}

@@ -70,8 +70,8 @@ func TestScanLength(t *testing.T) {
 			require.ErrorIs(t, err, ErrMalformed)
 		}
 		if c.n > 0 {
-			require.Equal(t, c.length, string(appendVarint(nil, c.n-1-len(c.length))))
-			require.Equal(t, len(c.length), varintSize(c.n-1-len(c.length)))
+			require.Equal(t, c.length, string(AppendVarint(nil, c.n-1-len(c.length))))
+			require.Equal(t, len(c.length), VarintSize(c.n-1-len(c.length)))
 		}
 	}
 	n, err := Scan(nil, 0)

@@ -43,7 +43,7 @@ func valueSize(k kind, b []byte) int {
 	case kindByte, kindTwo, kindFour:
 		return int(k)
 	case kindVarint:
-		_, size := varint(b)
+		_, size := Varint(b)
 		return size
 	case kindString, kindBinary:
 		return fieldSize(b)
@@ -141,7 +141,7 @@ func (ps Properties) Uint(id PropertyID) (uint32, bool) {
 	case kindFour:
 		return binary.BigEndian.Uint32(value), true
 	case kindVarint:
-		v, _ := varint(value)
+		v, _ := Varint(value)
 		return v, true
 	}
 	return 0, false

@@ -19,7 +19,7 @@ func (ps Properties) AppendUint(id PropertyID, v uint32) Properties {
 	case k == kindFour:
 		return binary.BigEndian.AppendUint32(append(ps, byte(id)), v)
 	case k == kindVarint && v <= maxRemaining:
-		return appendVarint(append(ps, byte(id)), int(v))
+		return AppendVarint(append(ps, byte(id)), int(v))
 	case k == kindByte, k == kindTwo, k == kindVarint:
 		return append(ps, byte(overlong))
 	}
@@ -52,7 +52,7 @@ func (ps Properties) AppendPair(name, value string) Properties {
 const notAProperty = 0xFF
 
 // encodedSize returns the size of ps with the length before them.
-func (ps Properties) encodedSize() int { return varintSize(len(ps)) + len(ps) }
+func (ps Properties) encodedSize() int { return VarintSize(len(ps)) + len(ps) }
 
 // check is what an Append method asks of the properties that it writes.
 func (ps Properties) check(where place) error {
@@ -67,5 +67,5 @@ func (ps Properties) check(where place) error {
 
 // append appends ps behind their length.
 func (ps Properties) append(dst []byte) []byte {
-	return append(appendVarint(dst, len(ps)), ps...)
+	return append(AppendVarint(dst, len(ps)), ps...)
 }

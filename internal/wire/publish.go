@@ -149,5 +149,5 @@ func (m *PublishPacket) Size(v Version) int {
 // bytes.
 func (m *PublishPacket) HeaderSize(v Version, n int) int {
 	size := m.variableSize(v)
-	return 1 + varintSize(size+n) + size
+	return 1 + VarintSize(size+n) + size
 }

@@ -52,13 +52,13 @@ func TestPublishLimits(t *testing.T) {
 
 func TestVarintSizes(t *testing.T) {
 	for _, v := range []int{0, 1, 127, 128, 16383, 16384, 2097151, 2097152, maxRemaining} {
-		b := appendVarint(nil, v)
-		require.Len(t, b, varintSize(v))
-		got, n := varint(append(b, 0xFF))
+		b := AppendVarint(nil, v)
+		require.Len(t, b, VarintSize(v))
+		got, n := Varint(append(b, 0xFF))
 		require.Equal(t, v, int(got))
 		require.Equal(t, len(b), n)
 	}
-	require.Equal(t, 5, varintSize(maxRemaining+1))
+	require.Equal(t, 5, VarintSize(maxRemaining+1))
 }
 
 // typicalPublish is a PUBLISH as a sealed v5 one looks.
