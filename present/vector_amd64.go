@@ -108,7 +108,7 @@ func ctrGroupsAVX2(rk *roundKeys, dst, src []byte, iv uint64) {
 	const group = 16 * BlockSize
 	if n := len(src) / group; n > 0 {
 		ctrAVX2((*[32]uint64)(rk), &dst[0], &src[0], n, iv)
-		dst, src, iv = dst[n*group:], src[n*group:], iv+uint64(n)*16
+		dst, src, iv = dst[n*group:], src[n*group:], iv+uint64(n*16)
 	}
 	if len(src) > 0 {
 		var last [group]byte
@@ -124,7 +124,7 @@ func macPiecesAVX2(rk *roundKeys, p []byte, next uint64) (sum uint64) {
 	const group = 32 * macPiece
 	if n := (len(p) - 2) / group; n > 0 {
 		sum = macAVX2((*[32]uint64)(rk), &p[0], n*32, next)
-		p, next = p[n*group:], next+uint64(n)*32
+		p, next = p[n*group:], next+uint64(n*32)
 	}
 	var last [group + 2]byte
 	n := copy(last[:], p) / macPiece
