@@ -41,6 +41,8 @@ var (
 	errSequence = fmt.Errorf("%w: impossible sequence number", ErrMalformed)
 	errContents = fmt.Errorf("%w: impossible contents", ErrMalformed)
 
+	errLevels = fmt.Errorf("%w: more than %d levels", ErrTopicName, maxLevels)
+
 	// errPending: a copy of a message that was delivered and that the client has
 	// not acknowledged yet.
 	errPending = fmt.Errorf("%w: delivered and not acknowledged yet", ErrReplay)

@@ -171,8 +171,11 @@ const maxLevels = 256
 
 // derive makes the keys of a topic, whose name may be part of something large.
 func (s *Sealer) derive(name string) (*leaves, error) {
-	if !topic.ValidName(name) || strings.Count(name, "/") >= maxLevels {
+	if !topic.ValidName(name) {
 		return nil, ErrTopicName
+	}
+	if strings.Count(name, "/") >= maxLevels {
+		return nil, errLevels
 	}
 	l := &leaves{topic: strings.Clone(name), hash: maphash.String(s.topics.seed, name)}
 	for i := range s.trees {
