@@ -1,0 +1,35 @@
+package present_test
+
+import (
+	"fmt"
+
+	"github.com/mqttsec/mqttsec/present"
+)
+
+// Seal and open with PRESENT what travels through other people's brokers.
+func ExampleNew() {
+	key, err := present.GenerateKey("site/#")
+	if err != nil {
+		panic(err)
+	}
+	sender, err := present.New(present.Config{Keys: []present.Key{key}})
+	if err != nil {
+		panic(err)
+	}
+	receiver, err := present.New(present.Config{Keys: []present.Key{key}})
+	if err != nil {
+		panic(err)
+	}
+
+	sealed, err := sender.Seal("site/7/temp", []byte("21.5"))
+	if err != nil {
+		panic(err)
+	}
+	payload, err := receiver.Open("site/7/temp", sealed)
+	fmt.Println(string(payload), err, len(sealed)-len(payload))
+	_, err = receiver.Open("site/8/temp", sealed)
+	fmt.Println(err)
+	// Output:
+	// 21.5 <nil> 34
+	// mqttsec: message sealed under an unknown key
+}
