@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/mqttsec/mqttsec/aesmsg"
@@ -41,8 +42,17 @@ type attacked struct {
 
 // forEachDriver runs an attack on every library with every sealing suite.
 func forEachDriver(t *testing.T, attack func(a *attacked, d driver)) {
+	forEachOf(t, drivers(), attack)
+}
+
+// forEachV5Driver is forEachDriver for what MQTT 3.1.1 does not have.
+func forEachV5Driver(t *testing.T, attack func(a *attacked, d driver)) {
+	forEachOf(t, slices.DeleteFunc(drivers(), func(d driver) bool { return !d.v5 }), attack)
+}
+
+func forEachOf(t *testing.T, ds []driver, attack func(a *attacked, d driver)) {
 	for _, s := range sealedSuites() {
-		for _, d := range drivers() {
+		for _, d := range ds {
 			t.Run(s.name+"/"+d.name, func(t *testing.T) {
 				t.Parallel()
 				topic := "e2e/" + unique("attacked")

@@ -74,10 +74,7 @@ func TestWillReplayed(t *testing.T) {
 }
 
 func TestPropertiesAdded(t *testing.T) {
-	forEachDriver(t, func(a *attacked, d driver) {
-		if !d.v5 {
-			a.t.Skip("MQTT 3.1.1 has no properties")
-		}
+	forEachV5Driver(t, func(a *attacked, d driver) {
 		inside := wire.Properties(nil).AppendBytes(wire.ContentType, []byte("text/plain"))
 		first := publishOf(a.topic, "first", false)
 		first.Properties = inside

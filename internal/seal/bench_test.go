@@ -4,9 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"fmt"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -86,44 +84,5 @@ func BenchmarkColdTopic(b *testing.B) {
 		if _, err := s.AppendSeal(dst, names[i%len(names)], payload); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// TestGoals prints the ratios that the Benchmarks above are about, measured in
-// turns. It judges none.
-func TestGoals(t *testing.T) {
-	if testing.Short() || !testing.Verbose() {
-		t.Skip("prints only")
-	}
-	key := testKey(t, "site/#", 1)
-	aead, nonce, ad := rawGCM(t)
-	const batch, rounds = 1000, 101
-	for _, n := range []int{64, 1024} {
-		sender, s := testSealer(t, Config{Keys: []Key{key}}), testSealer(t, Config{Keys: []Key{key}})
-		payload, dst := make([]byte, n), make([]byte, 0, n+42)
-		raw := aead.Seal(nil, nonce, payload, ad)
-		var sealed [batch][]byte
-		var times [4][]float64
-		for range rounds {
-			for k, f := range []func(i int){
-				func(int) { aead.Seal(dst, nonce, payload, ad) },
-				func(i int) { sealed[i], _ = sender.AppendSeal(sealed[i][:0], benchTopic, payload) },
-				func(int) { aead.Open(dst, nonce, raw, ad) },
-				func(i int) { s.AppendOpen(dst, benchTopic, sealed[i]) },
-			} {
-				start := time.Now()
-				for i := range batch {
-					f(i)
-				}
-				times[k] = append(times[k], float64(time.Since(start).Nanoseconds())/batch)
-			}
-		}
-		var m [4]float64
-		for k := range times {
-			slices.Sort(times[k])
-			m[k] = times[k][rounds/2]
-		}
-		t.Logf("%4d B: raw Seal %.0f ns, AppendSeal %.0f ns: %.2f; raw Open %.0f ns, AppendOpen %.0f ns: %.2f",
-			n, m[0], m[1], m[1]/m[0], m[2], m[3], m[3]/m[2])
 	}
 }
