@@ -1,6 +1,6 @@
 package aesmsg
 
-import "github.com/mqttsec/mqttsec/internal/seal"
+import "github.com/mqttsec/mqttsec/internal/key"
 
 // Key is a secret for all topics that match its filter. [NewKey], [GenerateKey]
 // and its text form make one; the zero Key is refused. It has these methods:
@@ -21,12 +21,12 @@ import "github.com/mqttsec/mqttsec/internal/seal"
 // whatever else uses MarshalText does.
 //
 // A Key of this package may be used with package present, and the other way round.
-type Key = seal.Key
+type Key = key.Key
 
 // NewKey returns the key with this secret, 32 bytes from a cryptographic random
 // generator, for the topics that filter matches. A secret of another length or of
 // one byte repeated, or a filter that is not valid, is ErrInvalidKey.
-func NewKey(filter string, secret []byte) (Key, error) { return seal.NewKey(filter, secret) }
+func NewKey(filter string, secret []byte) (Key, error) { return key.New(filter, secret) }
 
 // GenerateKey returns a new random key for the topics that filter matches.
-func GenerateKey(filter string) (Key, error) { return seal.GenerateKey(filter) }
+func GenerateKey(filter string) (Key, error) { return key.Generate(filter) }

@@ -1,18 +1,21 @@
 package present
 
-import "github.com/mqttsec/mqttsec/internal/seal"
+import (
+	"github.com/mqttsec/mqttsec/internal/key"
+	"github.com/mqttsec/mqttsec/internal/seal"
+)
 
 // Key is a secret for all topics that match its filter: the same type as aesmsg.Key, with
 // the same methods, and of use in both packages. What a topic's messages are sealed with
 // differs between the two.
-type Key = seal.Key
+type Key = key.Key
 
 // NewKey returns the key with this secret, 32 bytes from a cryptographic random generator,
 // for the topics that filter matches, or ErrInvalidKey.
-func NewKey(filter string, secret []byte) (Key, error) { return seal.NewKey(filter, secret) }
+func NewKey(filter string, secret []byte) (Key, error) { return key.New(filter, secret) }
 
 // GenerateKey returns a new random key for the topics that filter matches.
-func GenerateKey(filter string) (Key, error) { return seal.GenerateKey(filter) }
+func GenerateKey(filter string) (Key, error) { return key.Generate(filter) }
 
 // Rejection tells Config.Rejected of one message that was withheld, and why.
 type Rejection = seal.Rejection

@@ -32,7 +32,7 @@ var (
 var (
 	packets = []string{"internal/wire", "internal/topic", "internal/layer"}
 	client  = append([]string{"internal/plug"}, packets...)
-	sealing = append([]string{"internal/seal"}, client...)
+	sealing = append([]string{"internal/seal", "internal/key", "internal/replay"}, client...)
 	broker  = append([]string{"internal/guard"}, packets...)
 )
 
@@ -51,7 +51,9 @@ var rules = []rule{
 	{"internal/wire", nil, nil},
 	{"internal/topic", nil, nil},
 	{"internal/layer", nil, []string{"internal/wire"}},
-	{"internal/seal", nil, packets},
+	{"internal/key", nil, []string{"internal/topic"}},
+	{"internal/replay", nil, nil},
+	{"internal/seal", nil, append([]string{"internal/key", "internal/replay"}, packets...)},
 	{"internal/guard", nil, packets},
 	{"internal/plug", [][]string{pahos}, packets},
 
@@ -61,13 +63,13 @@ var rules = []rule{
 	// What an application links: the client libraries; no broker, no JOSE.
 	{"aesmsg", [][]string{pahos}, sealing},
 	{"present", [][]string{pahos, cpu}, sealing},
-	{"mqttauth", [][]string{pahos, curves}, append([]string{"pake"}, client...)},
+	{"mqttauth", [][]string{pahos, curves}, append([]string{"pake", "internal/key"}, client...)},
 	{"mqttauth/tlspsk", [][]string{pahos, crypto}, client},
 	{"ace", [][]string{pahos, cbor}, client},
 
 	// What goes beside a broker: no client, except for the authority that
 	// serves a broker as it is; and no broker either.
-	{"mqttauth/authbroker", [][]string{paho5, curves, bolt}, append([]string{"pake"}, broker...)},
+	{"mqttauth/authbroker", [][]string{paho5, curves, bolt}, append([]string{"pake", "internal/key"}, broker...)},
 	{"ace/acebroker", [][]string{tokens}, broker},
 	{"ace/aceserver", [][]string{tokens}, packets},
 

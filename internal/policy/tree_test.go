@@ -51,8 +51,11 @@ func files(t *testing.T, keep func(name string) bool) []file {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && d.Name() == ".git" {
-			return filepath.SkipDir
+		if d.Name() == ".git" { // a file where the work tree is a linked one
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
 		}
 		rel, err := filepath.Rel(root, p)
 		if err != nil || !d.Type().IsRegular() {

@@ -4,6 +4,8 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+
+	"github.com/mqttsec/mqttsec/internal/key"
 )
 
 // What can be wrong with a message. Branch with errors.Is; most come wrapped.
@@ -30,7 +32,7 @@ var (
 	// ErrTopicName: the topic cannot be published to (MQTT 5.0 section 4.7).
 	ErrTopicName = errors.New("mqttsec: invalid topic name")
 	// ErrInvalidKey: the key's filter, secret or text form is unfit.
-	ErrInvalidKey = errors.New("mqttsec: invalid key")
+	ErrInvalidKey = key.ErrInvalid
 )
 
 // Shades of the errors above, made once: a peer that sends rubbish must not make

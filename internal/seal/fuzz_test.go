@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/key"
 )
 
 func FuzzOpen(f *testing.F) {
@@ -14,9 +16,9 @@ func FuzzOpen(f *testing.F) {
 		vs[i].fill(f)
 		f.Add(vs[i].Topic, []byte(vs[i].Frame))
 	}
-	key, err := NewKey("#", count(0, 32))
+	k, err := key.New("#", count(0, 32))
 	require.NoError(f, err)
-	s := testSealer(f, Config{Keys: []Key{key}})
+	s := testSealer(f, Config{Keys: []Key{k}})
 	f.Fuzz(func(t *testing.T, topic string, frame []byte) {
 		before := bytes.Clone(frame)
 		r := s.newReplay()
@@ -40,11 +42,11 @@ func FuzzContents(f *testing.F) {
 	f.Add(byte(flagProperties), []byte("\x02\x01\x01payload"))
 	f.Add(byte(flagProperties), []byte("\xff\xff\xff\xff\x7f"))
 	f.Add(byte(flagSigned|flagProperties), append(make([]byte, signatureLen), 0x80))
-	key, err := NewKey("#", count(0, 32))
+	k, err := key.New("#", count(0, 32))
 	require.NoError(f, err)
 	public := ed25519.NewKeyFromSeed(count(0x40, 32)).Public().(ed25519.PublicKey)
-	open := testSealer(f, Config{Keys: []Key{key}})
-	strict := testSealer(f, Config{Keys: []Key{key}, Publishers: []ed25519.PublicKey{public}})
+	open := testSealer(f, Config{Keys: []Key{k}})
+	strict := testSealer(f, Config{Keys: []Key{k}, Publishers: []ed25519.PublicKey{public}})
 	l, err := open.derive("a")
 	require.NoError(f, err)
 	b, err := open.newBox(&l.keys[0], [12]byte{1})

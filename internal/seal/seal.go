@@ -1,13 +1,3 @@
-// Package seal turns MQTT payloads into sealed messages and back: the frame,
-// the topic-tree keys, the nonces, the signatures and the replay rules that the
-// payload schemes (aesmsg, present) share. A scheme is a [Suite] and a public
-// face; everything else is here.
-//
-// A sealed message is
-//
-//	0xFC | suite, flags | key id 4 | session 12 | time 4 | sequence 4 | ciphertext | tag
-//
-// with everything before the ciphertext, and the topic, as associated data.
 package seal
 
 import (
@@ -19,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mqttsec/mqttsec/internal/key"
 )
 
 // Config is what a Sealer is made of. The schemes mirror it field by field and
@@ -43,7 +35,7 @@ const DefaultMaxSessions = 4096
 type Sealer struct {
 	suite      Suite
 	config     Config
-	trees      []*tree // pointers, which fmt prints as addresses inside a struct
+	trees      []*key.Tree
 	signer     *signer
 	publishers publishers
 

@@ -13,12 +13,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/key"
 )
 
 // testKey is a key whose secret counts up from first.
 func testKey(t testing.TB, filter string, first byte) Key {
 	t.Helper()
-	k, err := NewKey(filter, count(first, SecretSize))
+	k, err := key.New(filter, count(first, key.SecretSize))
 	require.NoError(t, err)
 	return k
 }

@@ -137,7 +137,7 @@ func (s *Sealer) covers(name []byte) bool {
 		return false
 	}
 	for i := range s.trees {
-		if topic.Match(s.trees[i].filter, name) {
+		if topic.Match(s.trees[i].Filter(), name) {
 			return true
 		}
 	}
@@ -158,7 +158,7 @@ func (s *Sealer) coversArriving(name []byte) bool {
 	}
 	ordinary := append([]byte{'-'}, name[1:]...)
 	for i := range s.trees {
-		if f := s.trees[i].filter; (f[0] == '+' || f[0] == '#') && topic.Match(f, ordinary) {
+		if f := s.trees[i].Filter(); (f[0] == '+' || f[0] == '#') && topic.Match(f, ordinary) {
 			return true
 		}
 	}
@@ -180,11 +180,11 @@ func (s *Sealer) derive(name string) (*leaves, error) {
 	l := &leaves{topic: strings.Clone(name), hash: maphash.String(s.topics.seed, name)}
 	for i := range s.trees {
 		t := s.trees[i]
-		if !topic.Match(t.filter, name) {
+		if !topic.Match(t.Filter(), name) {
 			continue
 		}
-		node := t.nodeOf(name)
-		l.keys = append(l.keys, leafKey{id: keyID(&node, s.suite.ID), secret: leaf(&node, s.suite.Label)})
+		node := t.Node(name)
+		l.keys = append(l.keys, leafKey{id: keyID(node, s.suite.ID), secret: node.Leaf(s.suite.Label)})
 	}
 	if len(l.keys) == 0 {
 		return nil, ErrNoKey

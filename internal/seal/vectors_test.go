@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/key"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/vectors.json")
@@ -146,7 +148,7 @@ func (v *vector) fill(t testing.TB) {
 }
 
 func (v *vector) key(t testing.TB) Key {
-	k, err := NewKey(v.Filter, v.Secret)
+	k, err := key.New(v.Filter, v.Secret)
 	require.NoError(t, err)
 	return k
 }
@@ -324,7 +326,7 @@ func TestVectors(t *testing.T) {
 func TestRefusalVectors(t *testing.T) {
 	for _, r := range readVectors(t).Refused {
 		t.Run(r.Comment, func(t *testing.T) {
-			k, err := NewKey(r.Filter, r.Secret)
+			k, err := key.New(r.Filter, r.Secret)
 			require.NoError(t, err)
 			cfg := Config{Keys: []Key{k}}
 			for _, p := range r.Publisher {

@@ -1,8 +1,25 @@
-package seal
+// Package key holds keys for trees of topics: their text form, sub-keys, and the walk from a key's secret down to
+// one topic. Sealing walks them for the keys of messages, and tokens for what they grant.
+//
+// A secret stands at the levels before its filter's first wildcard. From there each level of a topic takes one step,
+//
+//	node = HMAC-SHA-256(node, level)
+//
+// and at a node any number of secrets hang, one for each label, which keep uses apart:
+//
+//	leaf = HMAC-SHA-256(node, 0x00 ‖ label)
+//
+// A level never contains U+0000, so nodes and leaves are apart too. Whoever has a node has everything below it and
+// nothing beside it; [Key.Sub] hands one out.
+//
+// The methods of a Key are what applications see (aesmsg.Key is this type); what only schemes need, secrets in the
+// open, is a function: [Plant], [Derive].
+package key
 
 import (
 	"crypto/rand"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -34,27 +51,30 @@ func hide(secret [SecretSize]byte) func() *[SecretSize]byte {
 	return func() *[SecretSize]byte { return &secret }
 }
 
-// NewKey returns the key with this secret for the topics that filter matches.
+// ErrInvalid is an unfit filter, secret or text form of a key.
+var ErrInvalid = errors.New("mqttsec: invalid key")
+
+// New returns the key with this secret for the topics that filter matches.
 // The secret is 32 bytes from a cryptographic random generator, never a
 // password; it is copied. A shared subscription ("$share/group/filter") stands
-// for the filter in it. All errors are ErrInvalidKey.
-func NewKey(filter string, secret []byte) (Key, error) {
+// for the filter in it. All errors are ErrInvalid.
+func New(filter string, secret []byte) (Key, error) {
 	filter, err := keyFilter(filter)
 	if err != nil {
 		return Key{}, err
 	}
 	if len(secret) != SecretSize {
-		return Key{}, fmt.Errorf("%w: the secret has %d bytes, not %d", ErrInvalidKey, len(secret), SecretSize)
+		return Key{}, fmt.Errorf("%w: the secret has %d bytes, not %d", ErrInvalid, len(secret), SecretSize)
 	}
 	if weak(secret) {
-		return Key{}, fmt.Errorf("%w: the secret is one byte repeated", ErrInvalidKey)
+		return Key{}, fmt.Errorf("%w: the secret is one byte repeated", ErrInvalid)
 	}
 	return Key{filter, hide([SecretSize]byte(secret))}, nil
 }
 
-// GenerateKey returns a new random key for the topics that filter matches. The
-// error, if any, is ErrInvalidKey and about the filter.
-func GenerateKey(filter string) (Key, error) {
+// Generate returns a new random key for the topics that filter matches. The
+// error, if any, is ErrInvalid and about the filter.
+func Generate(filter string) (Key, error) {
 	filter, err := keyFilter(filter)
 	if err != nil {
 		return Key{}, err
@@ -67,12 +87,12 @@ func GenerateKey(filter string) (Key, error) {
 func keyFilter(filter string) (string, error) {
 	switch {
 	case filter == "":
-		return "", fmt.Errorf("%w: the topic filter is empty", ErrInvalidKey)
+		return "", fmt.Errorf("%w: the topic filter is empty", ErrInvalid)
 	case topic.ValidFilter(filter):
 	case strings.ContainsAny(filter, "+#"):
-		return "", fmt.Errorf("%w: %.256q is not a topic filter: + and # stand for whole levels, # for the last", ErrInvalidKey, filter)
+		return "", fmt.Errorf("%w: %.256q is not a topic filter: + and # stand for whole levels, # for the last", ErrInvalid, filter)
 	default:
-		return "", fmt.Errorf("%w: %.256q is not a topic filter", ErrInvalidKey, filter)
+		return "", fmt.Errorf("%w: %.256q is not a topic filter", ErrInvalid, filter)
 	}
 	return topic.Unshare(filter), nil
 }
@@ -108,38 +128,23 @@ func (k Key) Equal(other Key) bool {
 // must have more of those than the key's own. One that narrows by a wildcard
 // alone ("site/+" under "site/#") would come with the undiminished secret and is
 // an error, as is a filter that the key's own does not contain; both are
-// ErrInvalidKey. For the same reason a sub-key for "site/7/+" says that it is
+// ErrInvalid. For the same reason a sub-key for "site/7/+" says that it is
 // used for one level, and can open all of "site/7/#".
 func (k Key) Sub(filter string) (Key, error) {
 	if k.secret == nil {
-		return Key{}, fmt.Errorf("%w: the zero Key", ErrInvalidKey)
+		return Key{}, fmt.Errorf("%w: the zero Key", ErrInvalid)
 	}
 	filter, err := keyFilter(filter)
 	if err != nil {
 		return Key{}, err
 	}
 	if !topic.Contains(k.filter, filter) {
-		return Key{}, fmt.Errorf("%w: %q reaches beyond %q", ErrInvalidKey, filter, k.filter)
+		return Key{}, fmt.Errorf("%w: %q reaches beyond %q", ErrInvalid, filter, k.filter)
 	}
 	from, _ := topic.Prefix(k.filter)
 	to, prefix := topic.Prefix(filter)
 	if to <= from {
-		return Key{}, fmt.Errorf("%w: %q names no level more than %q", ErrInvalidKey, filter, k.filter)
+		return Key{}, fmt.Errorf("%w: %q names no level more than %q", ErrInvalid, filter, k.filter)
 	}
 	return Key{filter, hide(walk(*k.secret(), prefix, from))}, nil
-}
-
-// walk goes down the tree from node by the levels of name, less the first skip.
-// A name of no more levels than that stays at the node.
-func walk(node [32]byte, name string, skip int) [32]byte {
-	for more := true; more; {
-		var level string
-		level, name, more = strings.Cut(name, "/")
-		if skip > 0 {
-			skip--
-			continue
-		}
-		mac(&node, &node, level)
-	}
-	return node
 }
