@@ -55,6 +55,7 @@ var rules = []rule{
 	{"internal/replay", nil, nil},
 	{"internal/seal", nil, append([]string{"internal/key", "internal/replay"}, packets...)},
 	{"internal/guard", nil, packets},
+	{"internal/cose", [][]string{cbor}, nil},
 	{"internal/plug", [][]string{pahos}, packets},
 
 	// A primitive knows nothing of MQTT.
