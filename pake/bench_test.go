@@ -1,15 +1,10 @@
 package pake_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"slices"
 	"testing"
@@ -17,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 	"github.com/mqttsec/mqttsec/pake"
 )
 
@@ -143,26 +139,20 @@ func ratio(b *testing.B, f, g func() error) {
 // tlsHandshake returns a function that does one full handshake. The client
 // trusts the issuer of the server's certificate, or the certificate itself.
 func tlsHandshake(tb testing.TB, issued bool) func() error {
-	leafKey, leaf := certificate(tb, "broker", nil, nil)
-	root := leaf
-	if issued {
-		var rootKey *ecdsa.PrivateKey
-		rootKey, root = certificate(tb, "root", nil, nil)
-		leafKey, leaf = certificate(tb, "broker", root, rootKey)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(root)
-	serverConfig := &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		CurvePreferences:       []tls.CurveID{tls.X25519},
-		Certificates:           []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: leafKey, Leaf: leaf}},
-		SessionTicketsDisabled: true,
-	}
-	clientConfig := &tls.Config{
-		MinVersion:       tls.VersionTLS13,
-		CurvePreferences: []tls.CurveID{tls.X25519},
-		RootCAs:          roots,
-		ServerName:       "broker",
+	authority, err := ca.New()
+	require.NoError(tb, err)
+	serverConfig, err := authority.ServerConfig("broker")
+	require.NoError(tb, err)
+	serverConfig.MinVersion = tls.VersionTLS13
+	serverConfig.CurvePreferences = []tls.CurveID{tls.X25519}
+	serverConfig.SessionTicketsDisabled = true
+	clientConfig := authority.ClientConfig()
+	clientConfig.MinVersion = tls.VersionTLS13
+	clientConfig.CurvePreferences = []tls.CurveID{tls.X25519}
+	clientConfig.ServerName = "broker"
+	if !issued {
+		clientConfig.RootCAs = x509.NewCertPool()
+		clientConfig.RootCAs.AddCert(serverConfig.Certificates[0].Leaf)
 	}
 	return func() error {
 		near, far := net.Pipe()
@@ -175,28 +165,6 @@ func tlsHandshake(tb testing.TB, issued bool) func() error {
 		}
 		return <-served
 	}
-}
-
-func certificate(tb testing.TB, name string, issuer *x509.Certificate, issuerKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(tb, err)
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: name},
-		DNSNames:              []string{name},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
-		IsCA:                  issuer == nil,
-		BasicConstraintsValid: true,
-	}
-	if issuer == nil {
-		issuer, issuerKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, issuerKey)
-	require.NoError(tb, err)
-	parsed, err := x509.ParseCertificate(der)
-	require.NoError(tb, err)
-	return key, parsed
 }
 
 // TestAllocations holds both sides of a P-256 run to the 40 allocations that

@@ -17,7 +17,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/internal/bench"
 	"github.com/mqttsec/mqttsec/internal/bench/report"
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 )
 
 func TestParse(t *testing.T) {

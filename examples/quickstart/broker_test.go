@@ -15,7 +15,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 )
 
 // certificate writes what the broker presents to a file, as a user would keep

@@ -16,7 +16,7 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 )
 
 // A server is the broker to run against, and how to get in.

@@ -12,7 +12,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/mqttsec/mqttsec/internal/bench/link"
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/mqttsec/mqttsec/internal/layer"
 	"github.com/mqttsec/mqttsec/internal/plug"
 	"github.com/mqttsec/mqttsec/internal/wire"

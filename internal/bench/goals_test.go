@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 )
 
 // TestEveryGoalCanBeMeasured measures each goal with the smallest batches: whatever the

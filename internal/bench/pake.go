@@ -2,16 +2,10 @@ package bench
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"net"
-	"time"
 
+	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 	"github.com/mqttsec/mqttsec/pake"
 )
 
@@ -90,27 +84,22 @@ func pakeLogin(group pake.Group) (func() error, error) {
 // fullHandshake returns a function that does one TLS 1.3 handshake over net.Pipe, with
 // X25519 and an ECDSA P-256 certificate that a root of the same kind issued.
 func fullHandshake() (func() error, error) {
-	rootKey, root, err := p256Certificate("root", nil, nil)
+	authority, err := ca.New()
 	if err != nil {
 		return nil, err
 	}
-	key, leaf, err := p256Certificate("broker.example.org", root, rootKey)
+	const host = "broker.example.org"
+	serverConfig, err := authority.ServerConfig(host)
 	if err != nil {
 		return nil, err
 	}
-	serverConfig := &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		CurvePreferences:       []tls.CurveID{tls.X25519},
-		Certificates:           []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}},
-		SessionTicketsDisabled: true,
-	}
-	clientConfig := &tls.Config{
-		MinVersion:       tls.VersionTLS13,
-		CurvePreferences: []tls.CurveID{tls.X25519},
-		RootCAs:          x509.NewCertPool(),
-		ServerName:       "broker.example.org",
-	}
-	clientConfig.RootCAs.AddCert(root)
+	serverConfig.MinVersion = tls.VersionTLS13
+	serverConfig.CurvePreferences = []tls.CurveID{tls.X25519}
+	serverConfig.SessionTicketsDisabled = true
+	clientConfig := authority.ClientConfig()
+	clientConfig.MinVersion = tls.VersionTLS13
+	clientConfig.CurvePreferences = []tls.CurveID{tls.X25519}
+	clientConfig.ServerName = host
 	return func() error {
 		near, far := net.Pipe()
 		defer near.Close()
@@ -122,30 +111,4 @@ func fullHandshake() (func() error, error) {
 		}
 		return <-served
 	}, nil
-}
-
-// p256Certificate makes a root if issuer is nil, and else a leaf.
-func p256Certificate(name string, issuer *x509.Certificate, issuerKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: name},
-		DNSNames:              []string{name},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
-		IsCA:                  issuer == nil,
-		BasicConstraintsValid: true,
-	}
-	if issuer == nil {
-		issuer, issuerKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, issuerKey)
-	if err != nil {
-		return nil, nil, err
-	}
-	certificate, err := x509.ParseCertificate(der)
-	return key, certificate, err
 }

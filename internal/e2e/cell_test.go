@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/stretchr/testify/require"
 )
 

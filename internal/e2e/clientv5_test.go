@@ -20,7 +20,7 @@ import (
 	"github.com/eclipse/paho.golang/paho/session/state"
 	filestore "github.com/eclipse/paho.golang/paho/store/file"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 )
 
 // patience bounds what only a failure makes last.

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/eclipse/paho.golang/paho"
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/stretchr/testify/require"
 )
 

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 )
 
 // feature is something that an application does with MQTT. The function is the same whether its clients are protected

@@ -2,12 +2,7 @@ package plug
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -198,22 +194,11 @@ func (s *server) answer(p wire.Packet, v wire.Version) (b []byte) {
 
 // identity returns a server's TLS configuration and a client's, for these names.
 func identity(t *testing.T, names ...string) (serving, trusting *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	authority, err := ca.New()
 	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		DNSNames:     names,
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotAfter:     time.Now().Add(time.Hour),
-		IsCA:         true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	serving, err = authority.ServerConfig(append([]string{"127.0.0.1"}, names...)...)
 	require.NoError(t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	roots := x509.NewCertPool()
-	roots.AddCert(cert)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: roots}
+	return serving, authority.ClientConfig()
 }
 
 func parse(t *testing.T, s string) *url.URL {

@@ -26,6 +26,7 @@ var (
 	cbor   = []string{"github.com/fxamacker/cbor/v2", "github.com/x448/float16"}
 	tokens = append([]string{"github.com/go-jose/go-jose/v4", "github.com/veraison/go-cose"}, cbor...)
 	bolt   = []string{"go.etcd.io/bbolt", "golang.org/x/sys"}
+	mochi  = []string{"github.com/mochi-mqtt/server/v2", "github.com/gorilla/websocket", "github.com/rs/xid", "gopkg.in/yaml.v3"}
 )
 
 // Groups of this module's own packages.
@@ -34,6 +35,8 @@ var (
 	client  = append([]string{"internal/plug"}, packets...)
 	sealing = append([]string{"internal/seal", "internal/key", "internal/replay"}, client...)
 	broker  = append([]string{"internal/guard"}, packets...)
+	proving = []string{"internal/aif", "internal/pop", "internal/cose"} // what ACE's three sides share
+	hopping = []string{"mqttauth/internal", "pake", "internal/key"}     // what MQTT-Auth's two sides share
 )
 
 // A rule says what a package, and those below it that have no rule of their
@@ -51,12 +54,16 @@ var rules = []rule{
 	{"internal/wire", nil, nil},
 	{"internal/topic", nil, nil},
 	{"internal/layer", nil, []string{"internal/wire"}},
-	{"internal/key", nil, []string{"internal/topic"}},
 	{"internal/replay", nil, nil},
+	{"internal/key", nil, []string{"internal/topic"}},
 	{"internal/seal", nil, append([]string{"internal/key", "internal/replay"}, packets...)},
 	{"internal/guard", nil, packets},
-	{"internal/cose", [][]string{cbor}, nil},
+	{"internal/pop", nil, packets},
 	{"internal/plug", [][]string{pahos}, packets},
+
+	// The forms of ACE's tokens: CBOR, and no more of COSE than its objects.
+	{"internal/aif", [][]string{cbor}, []string{"internal/topic"}},
+	{"internal/cose", [][]string{cbor}, []string{"internal/pop", "internal/wire", "internal/layer"}},
 
 	// A primitive knows nothing of MQTT.
 	{"pake", [][]string{curves}, nil},
@@ -64,15 +71,19 @@ var rules = []rule{
 	// What an application links: the client libraries; no broker, no JOSE.
 	{"aesmsg", [][]string{pahos}, sealing},
 	{"present", [][]string{pahos, cpu}, sealing},
-	{"mqttauth", [][]string{pahos, curves}, append([]string{"pake", "internal/key"}, client...)},
+	{"mqttauth", [][]string{pahos, curves}, slices.Concat(hopping, sealing)},
+	{"mqttauth/internal", [][]string{curves}, append([]string{"pake", "internal/key"}, packets...)},
 	{"mqttauth/tlspsk", [][]string{pahos, crypto}, client},
-	{"ace", [][]string{pahos, cbor}, client},
+	{"ace", [][]string{pahos, cbor}, slices.Concat(proving, client)},
 
 	// What goes beside a broker: no client, except for the authority that
 	// serves a broker as it is; and no broker either.
-	{"mqttauth/authbroker", [][]string{paho5, curves, bolt}, append([]string{"pake", "internal/key"}, broker...)},
-	{"ace/acebroker", [][]string{tokens}, broker},
-	{"ace/aceserver", [][]string{tokens}, packets},
+	{"mqttauth/authbroker", [][]string{paho5, curves, bolt}, slices.Concat(hopping, broker)},
+	{"ace/acebroker", [][]string{tokens}, slices.Concat(proving, broker)},
+	{"ace/aceserver", [][]string{tokens}, slices.Concat(proving, packets)},
+
+	// What tests, examples and benchmarks start brokers with knows nothing of this module.
+	{"internal/brokers", [][]string{mochi}, nil},
 
 	// What nobody imports.
 	{"internal/policy", nil, nil},
@@ -216,14 +227,14 @@ func TestImportsFindsWhatItLooksFor(t *testing.T) {
 		own("internal/wire", "fmt", "github.com/eclipse/paho.golang/autopaho"),
 		own("internal/wire/inner", "fmt", modulePath+"/internal/wire"),
 		own("aesmsg", "fmt", "github.com/eclipse/paho.golang/autopaho", modulePath+"/internal/wire"),
-		own("ace", "github.com/mochi-mqtt/server/v2", modulePath+"/internal/e2e/brokers"),
-		own("internal/e2e/brokers", "github.com/mochi-mqtt/server/v2", modulePath+"/aesmsg"),
+		own("ace", "github.com/mochi-mqtt/server/v2", modulePath+"/internal/brokers"),
+		own("internal/e2e/inner", "github.com/mochi-mqtt/server/v2", modulePath+"/aesmsg"),
 		own("novel"),
 	})
 	require.Equal(t, []string{
 		"internal/wire must not depend on github.com/eclipse/paho.golang/autopaho",
 		"ace must not depend on github.com/mochi-mqtt/server/v2",
-		"ace must not depend on " + modulePath + "/internal/e2e/brokers",
+		"ace must not depend on " + modulePath + "/internal/brokers",
 		"novel: no rule says what it may import",
 	}, complaints)
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/mqttsec/mqttsec/internal/bench/link"
-	"github.com/mqttsec/mqttsec/internal/e2e/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers"
 )
 
 // Config says what to measure. The zero value of a number or list means the default.

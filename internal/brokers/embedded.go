@@ -16,6 +16,7 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 )
 
 // Embedded is mochi-mqtt in this process. It implements [Broker].
@@ -23,7 +24,8 @@ type Embedded struct {
 	// Server is the broker itself, for tests that look inside or add hooks.
 	Server *mochi.Server
 
-	authority *authority
+	authority *ca.Authority
+	tls       *tls.Config
 	dir       string
 	urls      map[string]*url.URL
 
@@ -35,7 +37,11 @@ type Embedded struct {
 
 // StartEmbedded starts a broker in this process that listens on free ports of 127.0.0.1 and a Unix socket.
 func StartEmbedded(cfg Config) (*Embedded, error) {
-	authority, err := newAuthority()
+	authority, err := cfg.authority()
+	if err != nil {
+		return nil, err
+	}
+	presents, err := authority.ServerConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -46,8 +52,8 @@ func StartEmbedded(cfg Config) (*Embedded, error) {
 	capabilities := mochi.NewDefaultServerCapabilities()
 	capabilities.MaximumPacketSize = cfg.MaximumPacketSize
 	server := mochi.New(&mochi.Options{Capabilities: capabilities, Logger: slog.New(slog.DiscardHandler)})
-	b := &Embedded{Server: server, authority: authority, dir: dir}
-	b.urls, err = addresses(dir)
+	b := &Embedded{Server: server, authority: authority, tls: presents, dir: dir}
+	b.urls, err = addresses(dir, []string{TCP, TLS, WS, WSS})
 	err = errors.Join(
 		err,
 		server.AddHook(new(auth.AllowHook), nil),
@@ -72,7 +78,7 @@ func (b *Embedded) Name() string { return "mochi" }
 func (b *Embedded) URL(transport string) *url.URL { return copied(b.urls[transport]) }
 
 // RootCAs verifies the certificate that the tls and wss listeners present.
-func (b *Embedded) RootCAs() *x509.CertPool { return b.authority.pool() }
+func (b *Embedded) RootCAs() *x509.CertPool { return b.authority.Pool() }
 
 // InFlight is the number of QoS 1 and 2 exchanges that the broker has not finished with a client, of both directions,
 // whether the client is connected or not.
@@ -100,14 +106,32 @@ func (b *Embedded) Start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.listeners = append(b.listeners, listener)
-		serve := serveStream
+		serve := b.serveStream
 		if transport == WS || transport == WSS {
-			serve = serveWebsocket
+			serve = func(l net.Listener) { serveWebsocket(l, b.serveConn) }
 		}
-		b.running.Go(func() { serve(listener, b.serveConn) })
+		b.serve(listener, serve)
 	}
 	return nil
+}
+
+// Serve hands the connections that listener accepts to the broker, until [Embedded.Stop] or [Embedded.Close] closes
+// listener and them and waits for their end. The listener is whatever the caller made of one: wrapped, with TLS, without
+// the network. Start does not open it again.
+func (b *Embedded) Serve(listener net.Listener) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.conns == nil {
+		return errors.Join(errors.New("brokers: the broker is stopped"), listener.Close())
+	}
+	b.serve(listener, b.serveStream)
+	return nil
+}
+
+// serve accepts connections in a goroutine. The caller holds mu.
+func (b *Embedded) serve(listener net.Listener, accept func(net.Listener)) {
+	b.listeners = append(b.listeners, listener)
+	b.running.Go(func() { accept(listener) })
 }
 
 // listen opens the listener that u describes.
@@ -126,19 +150,19 @@ func (b *Embedded) listen(ctx context.Context, u *url.URL) (net.Listener, error)
 		return nil, err
 	}
 	if u.Scheme == TLS || u.Scheme == WSS {
-		listener = tls.NewListener(listener, b.authority.serverConfig())
+		listener = tls.NewListener(listener, b.tls)
 	}
 	return listener, nil
 }
 
-// serveStream hands every connection that arrives on listener to serve, and returns when the listener is closed.
-func serveStream(listener net.Listener, serve func(net.Conn)) {
+// serveStream serves every connection that arrives on listener, and returns when the listener is closed.
+func (b *Embedded) serveStream(listener net.Listener) {
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		go serve(conn)
+		b.running.Go(func() { b.serveConn(conn) })
 	}
 }
 
@@ -158,22 +182,25 @@ func (b *Embedded) serveConn(conn net.Conn) {
 	_ = b.Server.EstablishConnection("net", conn) // how the connection ended is the client's business
 
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	delete(b.conns, conn)
-	b.mu.Unlock()
 }
 
 // Stop disconnects every client, without a DISCONNECT, and closes the listeners.
 func (b *Embedded) Stop() error {
 	b.mu.Lock()
-	var errs []error
-	for _, listener := range b.listeners {
-		errs = append(errs, listener.Close())
-	}
-	for conn := range b.conns {
-		_ = conn.Close() // may be closed already: then there is nothing to do
-	}
+	listeners, conns := b.listeners, b.conns
 	b.listeners, b.conns = nil, nil
 	b.mu.Unlock()
+	var errs []error
+	for _, listener := range listeners {
+		if err := listener.Close(); !errors.Is(err, net.ErrClosed) { // the owner of a listener may have closed it
+			errs = append(errs, err)
+		}
+	}
+	for conn := range conns { // at the same time: one that has something to say may take a moment for it
+		b.running.Go(func() { _ = conn.Close() }) // may be closed already: then there is nothing to do
+	}
 	b.running.Wait()
 	return errors.Join(errs...)
 }

@@ -1,12 +1,11 @@
 package brokers
 
 import (
-	"bufio"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 )
 
 // ErrNoMosquitto is returned by [StartMosquitto] where the program mosquitto is not installed.
@@ -23,11 +24,34 @@ var ErrNoMosquitto = errors.New("brokers: mosquitto is not installed")
 // Mosquitto is Eclipse Mosquitto in a child process. It implements [Broker].
 type Mosquitto struct {
 	program   string
-	authority *authority
+	authority *ca.Authority
+	tls       *tls.Config
 	dir       string
 	urls      map[string]*url.URL
 	process   *exec.Cmd // nil while stopped
-	log       chan error
+	log       *logbook
+	read      chan struct{} // closed when the process said its last
+}
+
+// MosquittoConfig adds to the configuration of [Mosquitto]. In lines and contents of files, {dir} stands for the
+// broker's directory, in which ca.pem, broker.pem and broker-key.pem are, besides Files.
+type MosquittoConfig struct {
+	// Lines of mosquitto.conf come after those of this package and before every listener, so that they change its
+	// choices ("allow_anonymous false", "log_type all") and add what holds for all listeners ("psk_file {dir}/psk",
+	// "plugin /path/to.so").
+	Lines []string
+	// Listeners are further ones, by the name that [Mosquitto.URL] finds them by.
+	Listeners map[string]MosquittoListener
+	// Files are written to the broker's directory, readable for their owner only.
+	Files map[string]string
+}
+
+// MosquittoListener is a listener of [Mosquitto] on a free port of 127.0.0.1.
+type MosquittoListener struct {
+	// Scheme is the one of its URL.
+	Scheme string
+	// Lines follow its listener line: "psk_hint mqttsec", "require_certificate true".
+	Lines []string
 }
 
 // StartMosquitto starts the mosquitto that is installed on this machine, with its files in a temporary directory. It
@@ -37,14 +61,18 @@ func StartMosquitto(ctx context.Context, cfg Config) (*Mosquitto, error) {
 	if err != nil {
 		return nil, err
 	}
-	authority, err := newAuthority()
+	authority, err := cfg.authority()
+	if err != nil {
+		return nil, err
+	}
+	presents, err := authority.ServerConfig()
 	if err != nil {
 		return nil, err
 	}
 	// A port that was free a moment ago may be taken when the broker asks for it: then another one is tried.
 	const attempts = 5
 	for range attempts {
-		b := &Mosquitto{program: program, authority: authority}
+		b := &Mosquitto{program: program, authority: authority, tls: presents}
 		if err = b.prepare(cfg); err == nil {
 			err = b.Start(ctx)
 		}
@@ -75,54 +103,78 @@ func (b *Mosquitto) prepare(cfg Config) error {
 		return err
 	}
 	b.dir = dir
-	if b.urls, err = addresses(dir); err != nil {
+	names := []string{TCP, TLS, WS, WSS}
+	for name := range cfg.Mosquitto.Listeners {
+		names = append(names, name)
+	}
+	if b.urls, err = addresses(dir, names); err != nil {
 		return err
 	}
-	root, certificate, key, err := b.authority.pems()
-	if err != nil {
-		return err
+	for name, listener := range cfg.Mosquitto.Listeners {
+		b.urls[name].Scheme = listener.Scheme
 	}
 	current, err := user.Current()
 	if err != nil {
 		return err
 	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "ca.pem"), root, 0o600),
-		os.WriteFile(filepath.Join(dir, "cert.pem"), certificate, 0o600),
-		os.WriteFile(filepath.Join(dir, "key.pem"), key, 0o600),
-		os.WriteFile(filepath.Join(dir, "conf"), []byte(b.configuration(cfg, current.Username)), 0o600),
-	)
+	if _, err = b.authority.WriteFile(dir); err != nil {
+		return err
+	}
+	if _, _, err = ca.WriteFiles(dir, "broker", b.tls.Certificates[0]); err != nil {
+		return err
+	}
+	for name, text := range cfg.Mosquitto.Files {
+		if err := b.write(name, text); err != nil {
+			return err
+		}
+	}
+	return b.write("conf", b.configuration(cfg, current.Username))
+}
+
+// write writes a file of the broker's directory.
+func (b *Mosquitto) write(name, text string) error {
+	text = strings.ReplaceAll(text, "{dir}", b.dir)
+	return os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o600)
 }
 
 // configuration is the text of mosquitto.conf. The TCP listener comes first: a broker with nothing but WebSocket
 // listeners refuses to start.
 func (b *Mosquitto) configuration(cfg Config, username string) string {
-	certificates := fmt.Sprintf("cafile %[1]s/ca.pem\ncertfile %[1]s/cert.pem\nkeyfile %[1]s/key.pem\n", b.dir)
+	const certificates = "certfile {dir}/broker.pem\nkeyfile {dir}/broker-key.pem\n"
 	const websockets = "protocol websockets\nsocket_domain ipv4\n"
 	var conf strings.Builder
 	fmt.Fprintf(&conf, "user %s\n", username) // else a broker started as root becomes one that cannot read its files
-	fmt.Fprintf(&conf, "persistence true\npersistence_location %s/\n", b.dir)
+	conf.WriteString("persistence true\npersistence_location {dir}/\n")
 	conf.WriteString("log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n")
 	conf.WriteString("allow_anonymous true\nset_tcp_nodelay true\nmax_inflight_messages 0\nmax_queued_messages 0\n")
 	if cfg.MaximumPacketSize > 0 {
 		fmt.Fprintf(&conf, "max_packet_size %d\n", cfg.MaximumPacketSize)
+	}
+	for _, line := range cfg.Mosquitto.Lines {
+		fmt.Fprintln(&conf, line)
 	}
 	fmt.Fprintf(&conf, "listener %s 127.0.0.1\n", b.urls[TCP].Port())
 	fmt.Fprintf(&conf, "listener %s 127.0.0.1\n%s", b.urls[TLS].Port(), certificates)
 	fmt.Fprintf(&conf, "listener %s 127.0.0.1\n%s", b.urls[WS].Port(), websockets)
 	fmt.Fprintf(&conf, "listener %s 127.0.0.1\n%s%s", b.urls[WSS].Port(), websockets, certificates)
 	fmt.Fprintf(&conf, "listener 0 %s\n", b.urls[Unix].Path)
+	for name, listener := range cfg.Mosquitto.Listeners {
+		fmt.Fprintf(&conf, "listener %s 127.0.0.1\n%s\n", b.urls[name].Port(), strings.Join(listener.Lines, "\n"))
+	}
 	return conf.String()
 }
 
 // Name returns "mosquitto".
 func (b *Mosquitto) Name() string { return "mosquitto" }
 
-// URL is the address of the listener for a transport, nil for an unknown one.
+// URL is the address of the listener for a transport or of one that [MosquittoConfig] names, nil for an unknown one.
 func (b *Mosquitto) URL(transport string) *url.URL { return copied(b.urls[transport]) }
 
+// Dir is the broker's directory, for programs that want its ca.pem.
+func (b *Mosquitto) Dir() string { return b.dir }
+
 // RootCAs verifies the certificate that the tls and wss listeners present.
-func (b *Mosquitto) RootCAs() *x509.CertPool { return b.authority.pool() }
+func (b *Mosquitto) RootCAs() *x509.CertPool { return b.authority.Pool() }
 
 // Start starts the broker again after Stop, on the same addresses, and returns when it accepts connections.
 func (b *Mosquitto) Start(ctx context.Context) error {
@@ -135,40 +187,25 @@ func (b *Mosquitto) Start(ctx context.Context) error {
 		return err
 	}
 	b.process = process
-	ready := make(chan struct{})
-	b.log = make(chan error, 1)
-	go func() { b.log <- follow(stderr, ready) }()
-	select {
-	case <-ready:
-		return nil
-	case err := <-b.log:
-		b.log <- err
-		return errors.Join(err, b.Stop())
-	case <-ctx.Done():
-		return errors.Join(ctx.Err(), b.Stop())
-	}
-}
-
-// follow reads the broker's log to its end and closes ready at the line that says all listeners are open. A log that
-// ends before that is an error which quotes it.
-func follow(log io.Reader, ready chan<- struct{}) error {
-	var start strings.Builder
-	running := false
-	lines := bufio.NewScanner(log)
-	for lines.Scan() {
-		if running {
-			continue
-		}
-		fmt.Fprintln(&start, lines.Text())
-		if strings.HasSuffix(lines.Text(), " running") {
-			running = true
-			close(ready)
-		}
-	}
-	if !running {
-		return fmt.Errorf("brokers: mosquitto did not start:\n%s", start.String())
+	log, read := newLogbook(), make(chan struct{})
+	b.log, b.read = log, read
+	go func() {
+		defer close(read)
+		log.follow(stderr)
+	}()
+	running := func(line string) bool { return strings.HasSuffix(line, " running") } // with all its listeners
+	if _, err := log.await(ctx, running); err != nil {
+		return errors.Join(fmt.Errorf("brokers: mosquitto did not start: %w", err), b.Stop())
 	}
 	return nil
+}
+
+// Log is what the broker has said since it was started the last time, the last 10,000 lines at least if there are more.
+func (b *Mosquitto) Log() []string { return b.log.all() }
+
+// AwaitLog returns the first line of the log that contains text, among those of [Mosquitto.Log] and those to come.
+func (b *Mosquitto) AwaitLog(ctx context.Context, text string) (string, error) {
+	return b.log.await(ctx, func(line string) bool { return strings.Contains(line, text) })
 }
 
 // orderly is how long the broker may take to write its state to disk and exit.
@@ -189,7 +226,7 @@ func (b *Mosquitto) Stop() error {
 
 // wait returns when the process is gone.
 func (b *Mosquitto) wait() error {
-	<-b.log // Wait must not be called before everything is read
+	<-b.read // Wait must not be called before everything is read
 	err := b.process.Wait()
 	b.process = nil
 	return err

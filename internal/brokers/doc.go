@@ -3,14 +3,17 @@
 //
 // Both listen on 127.0.0.1 (and a Unix socket) over every transport that MQTT knows, with a certificate authority
 // made for the occasion, and both can be stopped and started again on the same ports with their state kept, so that
-// a test can cut a client off and let it come back. Neither asks for a password. They are meant for one machine and
-// a short life: nothing here is a way to run a broker in production.
+// a test can cut a client off and let it come back. Neither asks for a password, unless mosquitto is told to by lines of
+// configuration; [Embedded.Serve] puts the embedded broker behind a listener of the caller's. They are meant for one
+// machine and a short life: nothing here is a way to run a broker in production.
 package brokers
 
 import (
 	"context"
 	"crypto/x509"
 	"net/url"
+
+	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 )
 
 // The transports a [Broker] listens on. Each is also the scheme of the URL that reaches it.
@@ -27,6 +30,11 @@ type Config struct {
 	// MaximumPacketSize is the largest packet in bytes that the broker accepts, and announces to MQTT v5 clients.
 	// Zero means no limit.
 	MaximumPacketSize uint32
+	// Authority issues the certificate that the broker presents for localhost, 127.0.0.1 and ::1. Nil is one made for
+	// the occasion.
+	Authority *ca.Authority
+	// Mosquitto is what only [StartMosquitto] looks at.
+	Mosquitto MosquittoConfig
 }
 
 // Broker is a running MQTT broker.
@@ -43,4 +51,12 @@ type Broker interface {
 	Start(ctx context.Context) error
 	// Close stops the broker for good and removes what it stored.
 	Close() error
+}
+
+// authority is the one that cfg names, or a new one.
+func (cfg Config) authority() (*ca.Authority, error) {
+	if cfg.Authority != nil {
+		return cfg.Authority, nil
+	}
+	return ca.New()
 }

@@ -31,6 +31,7 @@ func serveWebsocket(listener net.Listener, serve func(net.Conn)) {
 		}),
 	}
 	_ = server.Serve(listener) // always returns an error; the one that matters, a closed listener, is wanted
+	_ = server.Close()         // those that have not become WebSocket connections yet
 }
 
 // websocketConn carries a byte stream in binary messages (MQTT5 section 6).

@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 )
 
-// addresses are free ones for every transport, with the Unix socket in dir.
-func addresses(dir string) (map[string]*url.URL, error) {
+// addresses are free ones of TCP for every name, and the Unix socket in dir.
+func addresses(dir string, names []string) (map[string]*url.URL, error) {
 	urls := map[string]*url.URL{Unix: {Scheme: Unix, Path: filepath.Join(dir, "sock")}}
-	for _, transport := range []string{TCP, TLS, WS, WSS} {
+	for _, transport := range names {
 		host, release, err := freeHost()
 		if err != nil {
 			return nil, err

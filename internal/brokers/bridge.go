@@ -33,7 +33,7 @@ func NewBridge(b *Mosquitto, transport string) (*Bridge, error) {
 		conns:  make(map[net.Conn]struct{}),
 	}
 	if transport == WSS {
-		listener = tls.NewListener(listener, b.authority.serverConfig())
+		listener = tls.NewListener(listener, b.tls)
 	}
 	bridge.listener = listener
 	bridge.running.Go(func() { serveWebsocket(listener, bridge.serve) })
