@@ -58,12 +58,13 @@ var rules = []rule{
 	{"internal/key", nil, []string{"internal/topic"}},
 	{"internal/seal", nil, append([]string{"internal/key", "internal/replay"}, packets...)},
 	{"internal/guard", nil, packets},
-	{"internal/pop", nil, packets},
+	{"internal/pop", nil, nil},
+	{"internal/aif", [][]string{cbor}, []string{"internal/topic"}},
 	{"internal/plug", [][]string{pahos}, packets},
 
 	// The forms of ACE's tokens: CBOR, and no more of COSE than its objects.
 	{"internal/aif", [][]string{cbor}, []string{"internal/topic"}},
-	{"internal/cose", [][]string{cbor}, []string{"internal/pop", "internal/wire", "internal/layer"}},
+	{"internal/cose", [][]string{cbor}, []string{"internal/pop"}},
 
 	// A primitive knows nothing of MQTT.
 	{"pake", [][]string{curves}, nil},

@@ -1,0 +1,314 @@
+package pop
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func ecdsaKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	require.NoError(t, err)
+	return key
+}
+
+func edKey(t *testing.T) ed25519.PrivateKey {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	return key
+}
+
+// oracle is a crypto.Signer whose key is elsewhere.
+type oracle struct {
+	public crypto.PublicKey
+	sign   func(input []byte, opts crypto.SignerOpts) ([]byte, error)
+}
+
+func (o oracle) Public() crypto.PublicKey { return o.public }
+func (o oracle) Sign(_ io.Reader, input []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return o.sign(input, opts)
+}
+
+func TestProveAndVerify(t *testing.T) {
+	secret, err := Secret(sequence(7, MinSecret))
+	require.NoError(t, err)
+	ed, err := Signer(edKey(t))
+	require.NoError(t, err)
+	es, err := Signer(ecdsaKey(t, elliptic.P256()))
+	require.NoError(t, err)
+	all := map[Algorithm]Prover{HS256: secret, EdDSA: ed, ES256: es}
+	for alg, p := range all {
+		require.Equal(t, alg, p.Verifier().Algorithm())
+		require.Equal(t, alg == HS256, p.Verifier().Symmetric())
+		require.Equal(t, alg == HS256, p.Verifier().Public() == nil)
+		for range 50 { // some of the numbers in an ES256 signature are short
+			proof, err := p.Prove([]byte("input"))
+			require.NoError(t, err)
+			require.Len(t, proof, alg.ProofSize())
+			for other, q := range all {
+				if err := q.Verifier().Verify([]byte("input"), proof); other == alg {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, ErrProof)
+				}
+			}
+		}
+	}
+}
+
+func TestZeroValuesProveNothing(t *testing.T) {
+	_, err := Prover{}.Prove(nil)
+	require.ErrorIs(t, err, ErrKey)
+	require.ErrorIs(t, Verifier{}.Verify(nil, nil), ErrProof)
+	require.ErrorIs(t, Verifier{}.Verify(nil, mac(nil, nil)), ErrProof)
+	require.Zero(t, Algorithm("none").ProofSize())
+	_, err = JWK{}.Verifier()
+	require.ErrorIs(t, err, ErrKey)
+	_, err = JWK{}.Encode()
+	require.ErrorIs(t, err, ErrKey)
+}
+
+func TestUnfitKeys(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	off := ecdsaKey(t, elliptic.P256()).PublicKey
+	off.X = off.Y
+	for name, key := range map[string]crypto.PublicKey{
+		"none": nil, "RSA": rsaKey.Public(), "P-384": ecdsaKey(t, elliptic.P384()).Public(), "off the curve": &off,
+		"nil ECDSA": (*ecdsa.PublicKey)(nil), "short Ed25519": ed25519.PublicKey{1},
+	} {
+		_, err := PublicKey(key)
+		require.ErrorIs(t, err, ErrKey, name)
+		_, err = Signer(oracle{public: key})
+		require.ErrorIs(t, err, ErrKey, name)
+	}
+	_, err = Signer(nil)
+	require.ErrorIs(t, err, ErrKey)
+	for _, n := range []int{0, MinSecret - 1, MaxSecret + 1} {
+		_, err := Secret(make([]byte, n))
+		require.ErrorIs(t, err, ErrKey, n)
+	}
+}
+
+// TestSignerThatDoesNotSign: a signer in a security module may be of another kind than its public key says, hash
+// where it must not, or fail.
+func TestSignerThatDoesNotSign(t *testing.T) {
+	es, ed := ecdsaKey(t, elliptic.P256()), edKey(t)
+	broken := errors.New("token removed")
+	for name, tc := range map[string]struct {
+		signer oracle
+		want   error
+	}{
+		"fails":     {oracle{es.Public(), func([]byte, crypto.SignerOpts) ([]byte, error) { return nil, broken }}, broken},
+		"not ASN.1": {oracle{es.Public(), func([]byte, crypto.SignerOpts) ([]byte, error) { return make([]byte, 64), nil }}, ErrKey},
+		"trailing byte": {oracle{es.Public(), func(b []byte, o crypto.SignerOpts) ([]byte, error) {
+			s, err := es.Sign(nil, b, o)
+			return append(s, 0), err
+		}}, ErrKey},
+		"other key": {oracle{es.Public(), func(b []byte, o crypto.SignerOpts) ([]byte, error) {
+			return ecdsaKey(t, elliptic.P256()).Sign(rand.Reader, b, o)
+		}}, ErrKey},
+		"larger curve": {oracle{es.Public(), func(b []byte, o crypto.SignerOpts) ([]byte, error) {
+			return ecdsaKey(t, elliptic.P521()).Sign(rand.Reader, b, o)
+		}}, ErrKey},
+		"other Ed25519": {oracle{ed.Public(), func(b []byte, o crypto.SignerOpts) ([]byte, error) { return edKey(t).Sign(nil, b, o) }}, ErrKey},
+		"short Ed25519": {oracle{ed.Public(), func([]byte, crypto.SignerOpts) ([]byte, error) { return nil, nil }}, ErrKey},
+	} {
+		p, err := Signer(tc.signer)
+		require.NoError(t, err)
+		_, err = p.Prove([]byte("input"))
+		require.ErrorIs(t, err, tc.want, name)
+	}
+}
+
+func TestSecretIsCopied(t *testing.T) {
+	secret := sequence(1, 32)
+	v, err := SharedKey(secret)
+	require.NoError(t, err)
+	proof := mac(secret, []byte("input"))
+	clear(secret)
+	require.NoError(t, v.Verify([]byte("input"), proof))
+}
+
+func TestNothingPrintsSecrets(t *testing.T) {
+	secret := []byte("0123456789abcdef-secret-material")
+	p, err := Secret(secret)
+	require.NoError(t, err)
+	k := NewJWK(p.Verifier(), "id")
+	for _, v := range []any{p, p.Verifier(), k, &p, struct{ V any }{k}} {
+		var log bytes.Buffer
+		slog.New(slog.NewTextHandler(&log, nil)).Info("m", "v", v)
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			text := fmt.Sprintf(verb, v) + log.String()
+			require.NotContains(t, text, "secret-material", verb)
+			require.NotContains(t, strings.ToLower(text), fmt.Sprintf("%x", secret), verb)
+			require.NotContains(t, text, strings.Trim(fmt.Sprint(secret), "[]"), verb)
+		}
+	}
+}
+
+func TestJWKRefused(t *testing.T) {
+	const x, y = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"
+	for name, text := range map[string]string{
+		"not JSON":        `{`,
+		"array":           `[]`,
+		"no kind":         `{"k":"AAECAwQFBgcICQoLDA0ODw"}`,
+		"other kind":      `{"kty":"AKP"}`,
+		"no secret":       `{"kty":"oct"}`,
+		"padding":         `{"kty":"oct","k":"AA=="}`,
+		"line break":      `{"kty":"oct","k":"AAEC\nAwQF"}`,
+		"spare bits":      `{"kty":"oct","k":"AB"}`,
+		"other alphabet":  `{"kty":"oct","k":"+///"}`,
+		"X25519":          `{"kty":"OKP","crv":"X25519","x":"` + x + `"}`,
+		"short Ed25519":   `{"kty":"OKP","crv":"Ed25519","x":"AAEC"}`,
+		"private Ed25519": `{"kty":"OKP","crv":"Ed25519","x":"` + x + `","d":"` + x + `"}`,
+		"secp256k1":       `{"kty":"EC","crv":"secp256k1","x":"` + x + `","y":"` + y + `"}`,
+		"no y":            `{"kty":"EC","crv":"P-256","x":"` + x + `"}`,
+		"off the curve":   `{"kty":"EC","crv":"P-256","x":"` + y + `","y":"` + x + `"}`,
+		"wrong curve":     `{"kty":"EC","crv":"P-384","x":"` + x + `","y":"` + y + `"}`,
+		"tiny RSA":        `{"kty":"RSA","n":"AQAB","e":"AQAB"}`,
+		"large":           `{"kty":"oct","k":"` + strings.Repeat("A", maxJWK) + `"}`,
+	} {
+		_, err := ParseJWK([]byte(text))
+		require.ErrorIs(t, err, ErrKey, name)
+	}
+}
+
+// TestC8KeyForAnotherPurpose is RFC 9201, 5: a key whose parameters forbid the proof is not used.
+func TestC8KeyForAnotherPurpose(t *testing.T) {
+	const k = `"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"`
+	for more, ok := range map[string]bool{
+		``: true, `,"alg":"HS256"`: true, `,"use":"sig"`: true, `,"key_ops":["verify","sign"]`: true,
+		`,"alg":"A128GCM"`: false, `,"alg":"ES256"`: false, `,"alg":"none"`: false, `,"use":"enc"`: false,
+		`,"key_ops":["encrypt"]`: false, `,"key_ops":[]`: false,
+	} {
+		key, err := ParseJWK([]byte("{" + k + more + "}"))
+		require.NoError(t, err)
+		_, err = key.Verifier()
+		if ok {
+			require.NoError(t, err, more)
+		} else {
+			require.ErrorIs(t, err, ErrKey, more)
+		}
+	}
+}
+
+func TestJWKOfRSAAndLargerCurves(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	text, err := json.Marshal(map[string]string{"kty": "RSA", "e": "AQAB", "n": jwkEncoding.EncodeToString(rsaKey.N.Bytes())})
+	require.NoError(t, err)
+	k, err := ParseJWK(text)
+	require.NoError(t, err)
+	require.True(t, rsaKey.PublicKey.Equal(k.Public))
+	_, err = k.Verifier()
+	require.ErrorIs(t, err, ErrKey, "it recognises a broker and proves nothing")
+
+	for _, curve := range []elliptic.Curve{elliptic.P384(), elliptic.P521()} {
+		public := &ecdsaKey(t, curve).PublicKey
+		text, err := JWK{Public: public}.Encode()
+		require.NoError(t, err)
+		k, err := ParseJWK(text)
+		require.NoError(t, err)
+		require.True(t, public.Equal(k.Public))
+	}
+}
+
+func TestMalformedAuthData(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"half a length":   {0},
+		"no token":        {0, 0},
+		"length too long": {0, 3, 'a', 'b'},
+		"proof of 31":     append([]byte{0, 1, 'a'}, make([]byte, 31)...),
+		"proof of 33":     append([]byte{0, 1, 'a'}, make([]byte, 33)...),
+		"proof of 65":     append([]byte{0, 1, 'a'}, make([]byte, 65)...),
+	} {
+		_, err := ParseAuthData(b)
+		require.ErrorIs(t, err, ErrMalformed, name)
+	}
+	for name, a := range map[string]AuthData{
+		"long token":          {Token: make([]byte, 65534)},
+		"long with proof":     {Token: make([]byte, 65502), Proof: make([]byte, 32)},
+		"proof without token": {Proof: make([]byte, 32)},
+		"short proof":         {Token: []byte("t"), Proof: []byte("p")},
+	} {
+		_, err := a.Append(nil)
+		require.ErrorIs(t, err, ErrMalformed, name)
+	}
+	for _, n := range []int{0, 7, 9} {
+		_, err := ParseNonce(make([]byte, n))
+		require.ErrorIs(t, err, ErrMalformed)
+	}
+	for _, n := range []int{0, 8, 39, 41, 71, 73} {
+		_, err := ParseReply(make([]byte, n))
+		require.ErrorIs(t, err, ErrMalformed)
+	}
+}
+
+// TestV2UsernameMayHoldPlainJWT is the leniency of the verifying side, V-2.
+func TestV2UsernameMayHoldPlainJWT(t *testing.T) {
+	const jwt = "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"
+	name, err := Username([]byte(jwt))
+	require.NoError(t, err)
+	require.NotContains(t, name, ".")
+	for _, name := range []string{name, "ace" + jwt} {
+		token, err := ParseUsername([]byte(name))
+		require.NoError(t, err)
+		require.Equal(t, jwt, string(token))
+	}
+	for _, name := range []string{"", "ac", "ace", "aceQQ==", "aceQQ\n", "ace\r\n", "aceQR", "bob", "ace*"} {
+		_, err := ParseUsername([]byte(name))
+		require.ErrorIs(t, err, ErrMalformed, name)
+	}
+	longest, err := Username(make([]byte, 49149))
+	require.NoError(t, err)
+	require.Len(t, longest, 65535)
+	for _, n := range []int{0, 49150} {
+		_, err = Username(make([]byte, n))
+		require.ErrorIs(t, err, ErrMalformed)
+	}
+}
+
+// TestM5ExporterContextIsEmptyNotAbsent: in TLS 1.2 the two give different bytes.
+func TestM5ExporterContextIsEmptyNotAbsent(t *testing.T) {
+	var asked []byte
+	export := func(label string, context []byte, n int) ([]byte, error) {
+		require.Equal(t, "EXPORTER-ACE-MQTT-Sign-Challenge", label)
+		require.NotNil(t, context)
+		require.Empty(t, context)
+		asked = make([]byte, n)
+		return asked, nil
+	}
+	input, err := ExporterInput(exporter(export))
+	require.NoError(t, err)
+	require.Len(t, input, 32)
+	_, err = ExporterInput(exporter(func(string, []byte, int) ([]byte, error) { return nil, nil }))
+	require.Error(t, err)
+	_, err = ExporterInput(exporter(func(string, []byte, int) ([]byte, error) { return nil, io.ErrClosedPipe }))
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+}
+
+type exporter func(string, []byte, int) ([]byte, error)
+
+func (e exporter) ExportKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
+	return e(label, context, n)
+}
+
+func TestNoncesDiffer(t *testing.T) {
+	require.NotEqual(t, NewNonce(), NewNonce())
+}
