@@ -6,8 +6,10 @@
 // nothing of the sealed ones; then he tampers, replays, moves and forges, and
 // each attempt is refused.
 //
-// It exits with 0 when all of that has been seen, and with 1 and the reason if
-// not. With -broker it runs against a broker of yours, under a random topic.
+// With -scheme it shows another of this module's schemes. It exits with 0 when
+// all that a scheme promises has been seen, with 1 and the reason if not, and
+// with 2 if it was called in a wrong way. With -broker it runs against a broker
+// of yours, under a random topic.
 package main
 
 import (
@@ -18,15 +20,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
-
-	"github.com/mqttsec/mqttsec/aesmsg"
 )
 
 // passwordVariable keeps a password out of the list of processes.
@@ -34,7 +31,7 @@ const passwordVariable = "MQTT_PASSWORD"
 
 const usage = `usage: quickstart [options]
 
-Runs one application between two MQTT clients, plain and sealed, with an
+Runs one application between two MQTT clients, plain and protected, with an
 eavesdropper beside it, and shows what each of them saw. Without options it
 needs nothing but this program: the broker is embedded.
 
@@ -60,60 +57,96 @@ func main() {
 	}
 }
 
-// errUsage is reported by the flag package itself.
+// errUsage ends the program with 2. What is wrong has been said already.
 var errUsage = errors.New("wrong usage")
 
-func run(ctx context.Context, args []string, out, complaints io.Writer) error {
+// options are what the command line says.
+type options struct {
+	broker, user, password, cafile, scheme string
+	timeout                                time.Duration
+}
+
+// parse reads the command line, and says what is wrong with it to complaints.
+func parse(args []string, complaints io.Writer) (options, error) {
+	var o options
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.SetOutput(complaints)
 	flags.Usage = func() {
 		fmt.Fprint(complaints, usage)
 		flags.PrintDefaults()
+		listDemos(complaints)
 	}
-	broker := flags.String("broker", "", "`URL` of a broker to run against (tcp, tls, ws or wss) instead of the embedded one")
-	user := flags.String("user", "", "user `name` for -broker")
-	password := flags.String("password", "", "password for -broker; other users can see it in the list of processes,\nso rather set "+passwordVariable)
-	cafile := flags.String("cafile", "", "PEM `file` with the certificates that vouch for -broker, instead of the system's")
-	name := flags.String("scheme", "aes", "payload scheme: "+strings.Join(slices.Sorted(maps.Keys(schemes)), ", "))
-	timeout := flags.Duration("timeout", 30*time.Second, "give up after this time")
+	flags.StringVar(&o.broker, "broker", "", "`URL` of a broker to run against (tcp, tls, ws or wss) instead of the embedded one")
+	flags.StringVar(&o.user, "user", "", "user `name` for -broker")
+	flags.StringVar(&o.password, "password", "", "password for -broker; other users can see it in the list of processes,\nso rather set "+passwordVariable)
+	flags.StringVar(&o.cafile, "cafile", "", "PEM `file` with the certificates that vouch for -broker, instead of the system's")
+	flags.StringVar(&o.scheme, "scheme", "aes", "what to show, see below")
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "give up after this time")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		return err
+		return o, err
 	case err != nil:
-		return errUsage
-	case flags.NArg() > 0:
-		fmt.Fprintf(complaints, "unexpected argument %q\n", flags.Arg(0))
-		flags.Usage()
-		return errUsage
+		return o, errUsage // the flag package has said it
 	}
-	scheme, ok := schemes[*name]
-	if !ok {
-		return fmt.Errorf("-scheme %q: unknown", *name)
+	if err := o.check(flags.Args()); err != nil {
+		fmt.Fprintf(complaints, "quickstart: %v\nquickstart -h lists the options\n", err)
+		return o, errUsage
 	}
-	if *broker == "" && *user+*password+*cafile != "" {
+	return o, nil
+}
+
+// check says what does not go together.
+func (o options) check(rest []string) error {
+	chosen, known := demos[o.scheme]
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	case !known:
+		return fmt.Errorf("-scheme %q: there is none of that name", o.scheme)
+	case chosen.alone && o.broker != "":
+		return fmt.Errorf("-scheme %s brings its own broker: -broker does not go with it", o.scheme)
+	case o.broker == "" && o.user+o.password+o.cafile != "":
 		return errors.New("-user, -password and -cafile go with -broker")
+	case o.broker == "":
+		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("gave up after %v", *timeout))
+	_, err := o.external()
+	return err
+}
+
+// external is the server that -broker names.
+func (o options) external() (server, error) {
+	return external(o.broker, o.user, cmp.Or(o.password, os.Getenv(passwordVariable)), o.cafile)
+}
+
+func run(ctx context.Context, args []string, out, complaints io.Writer) error {
+	o, err := parse(args, complaints)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("gave up after %v", o.timeout))
 	defer cancel()
 
-	var to server
-	var err error
-	if *broker == "" {
+	s := stage{out: out, base: "mqttsec/" + rand.Text()[:12]}
+	chosen := demos[o.scheme]
+	switch {
+	case chosen.alone:
+	case o.broker != "":
+		s.server, err = o.external()
+	default:
 		var stop func()
-		if to, stop, err = embedded(); err != nil {
-			return err
+		if s.server, stop, err = embedded(); err == nil {
+			defer stop()
 		}
-		defer stop()
-	} else if to, err = external(*broker, *user, cmp.Or(*password, os.Getenv(passwordVariable)), *cafile); err != nil {
+	}
+	if err != nil {
 		return err
 	}
-
-	d := demo{out: out, server: to, scheme: scheme, base: "mqttsec/" + rand.Text()[:12]}
-	if d.key, err = aesmsg.GenerateKey(d.base + "/#"); err != nil {
-		return err
+	if !chosen.alone {
+		fmt.Fprintf(out, "broker  %s\ntopics  %s/#\n", s.server.url.Redacted(), s.base)
 	}
-	fmt.Fprintf(out, "broker  %s\ntopics  %s/#\nscheme  %s\n", to.url.Redacted(), d.base, *name)
-	if err := d.run(ctx); err != nil {
+	fmt.Fprintf(out, "scheme  %s\n", o.scheme)
+	if err := chosen.run(ctx, s); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "\nAll of it as promised.")

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"flag"
 	"net"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -25,7 +28,7 @@ func quickstart(t *testing.T, args ...string) (string, error) {
 }
 
 func TestEmbedded(t *testing.T) {
-	for name := range schemes {
+	for _, name := range []string{"aes", "present"} {
 		t.Run(name, func(t *testing.T) {
 			out, err := quickstart(t, "-scheme", name)
 			require.NoError(t, err, out)
@@ -48,25 +51,48 @@ func TestSeesWhatIsMissing(t *testing.T) {
 	to, stop, err := embedded()
 	require.NoError(t, err)
 	defer stop()
-	d := demo{out: new(bytes.Buffer), server: to, base: "mqttsec/test", scheme: nothing}
-	require.ErrorContains(t, d.run(t.Context()), "could read a sealed message")
+	s := stage{out: new(bytes.Buffer), server: to, base: "mqttsec/test"}
+	require.ErrorContains(t, showSealing(t.Context(), s, nothing), "could read a sealed message")
 }
 
+// TestRefusesWrongOptions wants one line that names what is wrong, and the error
+// that ends the program with 2.
 func TestRefusesWrongOptions(t *testing.T) {
-	for name, args := range map[string][]string{
-		"no URL":                {"-broker", "localhost"},
-		"unknown URL scheme":    {"-broker", "coap://localhost"},
-		"unknown scheme":        {"-scheme", "rot13"},
-		"user without broker":   {"-user", "ann"},
-		"no such file":          {"-broker", "tls://localhost", "-cafile", "none.pem"},
-		"no certificate inside": {"-broker", "tls://localhost", "-cafile", "main.go"},
-		"argument":              {"tcp://localhost"},
-		"unknown option":        {"-fast"},
+	for name, test := range map[string]struct {
+		args []string
+		says string
+	}{
+		"no URL":                {[]string{"-broker", "localhost"}, `-broker "localhost"`},
+		"unknown URL scheme":    {[]string{"-broker", "coap://localhost"}, `"coap"`},
+		"unknown scheme":        {[]string{"-scheme", "rot13"}, `-scheme "rot13"`},
+		"user without broker":   {[]string{"-user", "ann"}, "-user"},
+		"no such file":          {[]string{"-broker", "tls://localhost", "-cafile", "none.pem"}, "none.pem"},
+		"no certificate inside": {[]string{"-broker", "tls://localhost", "-cafile", "main.go"}, "no certificate"},
+		"argument":              {[]string{"tcp://localhost"}, `"tcp://localhost"`},
+		"unknown option":        {[]string{"-fast"}, "-fast"},
+		"no duration":           {[]string{"-timeout", "long"}, "-timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := quickstart(t, args...)
-			require.Error(t, err)
+			out, err := quickstart(t, test.args...)
+			require.ErrorIs(t, err, errUsage)
+			require.Contains(t, out, test.says)
 		})
+	}
+}
+
+// TestExitCodes runs the program itself: what it exits with is for scripts.
+func TestExitCodes(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "quickstart")
+	built, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
+	require.NoError(t, err, string(built))
+	for want, args := range map[int][]string{
+		0: {"-h"},
+		1: {"-broker", "tcp://127.0.0.1:1"},
+		2: {"-scheme", "rot13"},
+	} {
+		cmd := exec.Command(program, args...)
+		said, _ := cmd.CombinedOutput() // the code is what is asked for
+		require.Equal(t, want, cmd.ProcessState.ExitCode(), string(said))
 	}
 }
 
@@ -98,6 +124,9 @@ func TestHelp(t *testing.T) {
 	require.ErrorIs(t, err, flag.ErrHelp)
 	for _, option := range []string{"-broker", "-user", "-password", "-cafile", "-scheme"} {
 		require.Contains(t, help, option)
+	}
+	for name, demo := range demos {
+		require.Regexp(t, name+" +"+regexp.QuoteMeta(demo.about), help)
 	}
 }
 

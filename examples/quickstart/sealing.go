@@ -7,35 +7,47 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/mqttsec/mqttsec/aesmsg"
 )
 
-// A demo runs the application beside an eavesdropper and prints what each of
+// A maker makes values of one payload scheme. rejected, if not nil, hears of
+// what a value refuses. Keys and refusals are the same for all such schemes.
+type maker func(key aesmsg.Key, rejected func(aesmsg.Rejection)) (scheme, error)
+
+// Sealing runs the application beside an eavesdropper and prints what each of
 // them saw. What is to be seen and is not ends it with an error.
-type demo struct {
-	out    io.Writer
-	server server
+type sealing struct {
+	stage
 	scheme maker
 	key    aesmsg.Key
-	base   string // all topics are below it
 
-	eavesdropper connection // an ordinary client that has subscribed to all of them
+	eavesdropper connection // an ordinary client that has subscribed to everything
 }
 
-// run shows both directions, plain and sealed, and then attacks.
-func (d *demo) run(ctx context.Context) error {
-	eavesdropper, err := d.server.v5(id("eavesdropper"), nil).connect(ctx)
+// showSealing shows both directions, plain and sealed, and then attacks.
+func showSealing(ctx context.Context, s stage, scheme maker) error {
+	key, err := aesmsg.GenerateKey(s.base + "/#")
 	if err != nil {
-		return fmt.Errorf("connect to %s: %w", d.server.url.Redacted(), err)
+		return err
+	}
+	eavesdropper, err := s.server.v5(id("eavesdropper"), nil).connect(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", s.server.url.Redacted(), err)
 	}
 	defer eavesdropper.close()
-	d.eavesdropper = eavesdropper
-	if err := eavesdropper.subscribe(ctx, d.base+"/#"); err != nil {
+	if err := eavesdropper.subscribe(ctx, s.base+"/#"); err != nil {
 		return fmt.Errorf("the eavesdropper cannot subscribe: %w", err)
 	}
+	d := &sealing{stage: s, scheme: scheme, key: key, eavesdropper: eavesdropper}
+	if err := d.listen(ctx); err != nil {
+		return err
+	}
+	return d.tamper(ctx)
+}
 
+// listen runs the application in both directions, plain and sealed.
+func (d *sealing) listen(ctx context.Context) error {
 	ours, err := d.scheme(d.key, nil) // the publisher's side
 	if err != nil {
 		return err
@@ -60,7 +72,11 @@ func (d *demo) run(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", run.title, err)
 		}
 	}
+	return nil
+}
 
+// tamper attacks a subscriber of each version.
+func (d *sealing) tamper(ctx context.Context) error {
 	for _, run := range []struct {
 		version    string
 		subscriber func(scheme) client
@@ -80,7 +96,7 @@ const opening = "open at 21.5 °C"
 
 // show runs the application once and prints what it, the eavesdropper and the
 // broker saw.
-func (d *demo) show(ctx context.Context, publisher, subscriber client, topic string, sealed bool) error {
+func (d *sealing) show(ctx context.Context, publisher, subscriber client, topic string, sealed bool) error {
 	received, err := exchange(ctx, publisher, subscriber, topic, opening)
 	if err != nil {
 		return err
@@ -125,7 +141,7 @@ func check(m message, topic string, sealed bool) error {
 	return nil
 }
 
-func (d *demo) passed(ctx context.Context) (message, error) {
+func (d *sealing) passed(ctx context.Context) (message, error) {
 	select {
 	case m := <-d.server.passed:
 		return m, nil
@@ -135,7 +151,7 @@ func (d *demo) passed(ctx context.Context) (message, error) {
 }
 
 // print shows a payload: as text if it is the text, else its first bytes.
-func (d *demo) print(who string, payload []byte) {
+func (d *sealing) print(who string, payload []byte) {
 	text := string(payload)
 	if text != opening {
 		text = fmt.Sprintf("%s... (%d bytes)", hex.EncodeToString(payload[:min(34, len(payload))]), len(payload))
@@ -146,7 +162,7 @@ func (d *demo) print(who string, payload []byte) {
 // attack lets the eavesdropper publish what he has overheard: changed, moved,
 // unsealed and again. The subscriber's scheme must refuse each by name, and the
 // application must see nothing but what the publisher has sealed.
-func (d *demo) attack(ctx context.Context, subscriber func(scheme) client) error {
+func (d *sealing) attack(ctx context.Context, subscriber func(scheme) client) error {
 	rejections := make(chan aesmsg.Rejection, 16)
 	theirs, err := d.scheme(d.key, func(r aesmsg.Rejection) { rejections <- r })
 	if err != nil {
@@ -217,7 +233,7 @@ type attempt struct {
 }
 
 // try publishes the attempt and waits for its refusal.
-func (d *demo) try(ctx context.Context, a attempt, victim connection, rejections <-chan aesmsg.Rejection) error {
+func (d *sealing) try(ctx context.Context, a attempt, victim connection, rejections <-chan aesmsg.Rejection) error {
 	if err := d.eavesdropper.publish(ctx, a.topic, a.payload); err != nil {
 		return err
 	}
@@ -240,7 +256,7 @@ func (d *demo) try(ctx context.Context, a attempt, victim connection, rejections
 
 // deliver publishes a real message, sees to it that it is the next one that
 // the application receives, and returns what went over the wire.
-func (d *demo) deliver(ctx context.Context, publisher, subscriber connection, topic string) ([]byte, error) {
+func (d *sealing) deliver(ctx context.Context, publisher, subscriber connection, topic string) ([]byte, error) {
 	if err := publisher.publish(ctx, topic, []byte(opening)); err != nil {
 		return nil, err
 	}
