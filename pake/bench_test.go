@@ -1,18 +1,14 @@
 package pake_test
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 	"github.com/mqttsec/mqttsec/pake"
 )
 
@@ -44,16 +40,11 @@ func bothSides(tb testing.TB, g pake.Group) func() error {
 	}
 }
 
+// What a run costs beside the TLS handshake that it is an alternative to is measured by the
+// program examples/bench.
+
 func BenchmarkP256BothSides(b *testing.B)         { benchmark(b, bothSides(b, pake.P256)) }
 func BenchmarkRistretto255BothSides(b *testing.B) { benchmark(b, bothSides(b, pake.Ristretto255)) }
-
-// BenchmarkTLS13Handshake is what a run is measured against: X25519, and an
-// ECDSA P-256 certificate that the client verifies, over net.Pipe. A root of the
-// same kind issued it, or the client trusts it as it is, which saves a signature.
-func BenchmarkTLS13Handshake(b *testing.B) {
-	b.Run("issued", func(b *testing.B) { benchmark(b, tlsHandshake(b, true)) })
-	b.Run("self-signed", func(b *testing.B) { benchmark(b, tlsHandshake(b, false)) })
-}
 
 // BenchmarkRespond is the server's answer and its refusal of a wrong proof, for a
 // user and for a decoy: the two may not differ.
@@ -95,18 +86,6 @@ func BenchmarkNewVerifier(b *testing.B) {
 	})
 }
 
-// BenchmarkP256OverTLS13 does one of each in turn, so that both meet the same
-// machine, and reports the ratio of the median times.
-func BenchmarkP256OverTLS13(b *testing.B) { overTLS13(b, pake.P256) }
-
-// BenchmarkRistretto255OverTLS13 does the same for ristretto255.
-func BenchmarkRistretto255OverTLS13(b *testing.B) { overTLS13(b, pake.Ristretto255) }
-
-func overTLS13(b *testing.B, g pake.Group) {
-	b.Run("issued", func(b *testing.B) { ratio(b, bothSides(b, g), tlsHandshake(b, true)) })
-	b.Run("self-signed", func(b *testing.B) { ratio(b, bothSides(b, g), tlsHandshake(b, false)) })
-}
-
 func benchmark(b *testing.B, f func() error) {
 	b.ReportAllocs()
 	for b.Loop() {
@@ -116,6 +95,8 @@ func benchmark(b *testing.B, f func() error) {
 	}
 }
 
+// ratio does one of each in turn, so that both meet the same machine, and reports the
+// ratio of the median times.
 func ratio(b *testing.B, f, g func() error) {
 	var forF, forG []time.Duration
 	for b.Loop() {
@@ -134,37 +115,6 @@ func ratio(b *testing.B, f, g func() error) {
 	slices.Sort(forG)
 	middle := len(forF) / 2
 	b.ReportMetric(float64(forF[middle])/float64(forG[middle]), "ratio")
-}
-
-// tlsHandshake returns a function that does one full handshake. The client
-// trusts the issuer of the server's certificate, or the certificate itself.
-func tlsHandshake(tb testing.TB, issued bool) func() error {
-	authority, err := ca.New()
-	require.NoError(tb, err)
-	serverConfig, err := authority.ServerConfig("broker")
-	require.NoError(tb, err)
-	serverConfig.MinVersion = tls.VersionTLS13
-	serverConfig.CurvePreferences = []tls.CurveID{tls.X25519}
-	serverConfig.SessionTicketsDisabled = true
-	clientConfig := authority.ClientConfig()
-	clientConfig.MinVersion = tls.VersionTLS13
-	clientConfig.CurvePreferences = []tls.CurveID{tls.X25519}
-	clientConfig.ServerName = "broker"
-	if !issued {
-		clientConfig.RootCAs = x509.NewCertPool()
-		clientConfig.RootCAs.AddCert(serverConfig.Certificates[0].Leaf)
-	}
-	return func() error {
-		near, far := net.Pipe()
-		defer near.Close()
-		defer far.Close()
-		served := make(chan error, 1)
-		go func() { served <- tls.Server(far, serverConfig).Handshake() }()
-		if err := tls.Client(near, clientConfig).Handshake(); err != nil {
-			return err
-		}
-		return <-served
-	}
 }
 
 // TestAllocations holds both sides of a P-256 run to the 40 allocations that

@@ -1,27 +1,14 @@
-// Package present is the lightweight block cipher PRESENT, authenticated
-// encryption made of it, and MQTT payloads sealed with that, in constant time
-// on every processor.
+// Package present seals MQTT payloads end to end with the lightweight block cipher PRESENT:
+// it is used as package aesmsg is, with the same keys, and differs in the cipher.
 //
-// [New] makes a [Sealer], which seals the messages of an MQTT client end to
-// end; it is what most callers want. [NewAEAD] is the cipher.AEAD below it,
-// for other messages. [NewCipher] is the bare block cipher, for protocols that
-// define their own mode.
+// [New] makes a [Sealer], which protects what aesmsg.Sealer protects, in the same message
+// format and for the same reasons not more. The cipher and the AEAD below it, for other
+// messages than those of MQTT, are in package presentcipher, which links no MQTT client.
 //
-// Choose PRESENT when a peer has it in hardware or firmware, or when the host
-// has no AES instructions and its caches are shared with others: AES in Go then
-// looks up tables by secrets, which PRESENT here never does. It is not a choice
-// for speed. Where AES instructions exist AES-GCM is faster; where they do not,
-// PRESENT takes about as long on 64-bit processors and several times as long on
-// 32-bit ones. AES-GCM's 128-bit block also allows far more data under a key:
-// PRESENT's 64-bit block makes outputs of one key distinguishable from random
-// near 2^32 blocks, so keys must be changed early; see [NewAEAD] for the limits.
-//
-// No memory access and no branch depends on a key or on a message's content,
-// except on whether its tag is right: the cipher is computed bit-sliced or, with
-// AVX-512, by shuffles within registers, without tables in memory. On amd64 it
-// uses AVX-512 with GFNI, or AVX2, when processor and operating system have them;
-// the build tag purego keeps to portable Go. Keys and what is computed from them
-// are not erased: they stay in memory until it is used again, as is usual in Go.
+// Choose it when a peer has PRESENT in hardware or firmware, or when the host has no AES
+// instructions and its caches are shared with others; package presentcipher says more about
+// that. It is not a choice for speed. A message has at most 256 KiB, and its tag 64 bits
+// where aesmsg's has 128.
 //
 // Sources: A. Bogdanov et al., "PRESENT: An Ultra-Lightweight Block Cipher",
 // CHES 2007; ISO/IEC 29192-2 (PRESENT) and 29192-6 (LightMAC).

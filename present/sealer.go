@@ -15,14 +15,15 @@ import (
 
 	"github.com/mqttsec/mqttsec/internal/plug"
 	"github.com/mqttsec/mqttsec/internal/seal"
+	"github.com/mqttsec/mqttsec/present/presentcipher"
 )
 
-// MessageOverhead is by how many bytes a sealed message is longer than its payload. A
+// Overhead is by how many bytes a sealed message is longer than its payload. A
 // signature adds SignedOverhead to that, and MQTT v5 properties that move inside add up
 // to 4 bytes to their own length.
 const (
-	MessageOverhead = 34
-	SignedOverhead  = 68
+	Overhead       = 34
+	SignedOverhead = 68
 )
 
 // Config says what a Sealer seals with and what it accepts. Keys is all that most
@@ -50,7 +51,7 @@ type Config struct {
 	Delivered func(Delivery)
 }
 
-// Sealer seals and opens messages with [NewAEAD], end to end from the publisher to every
+// Sealer seals and opens messages with presentcipher.NewAEAD, end to end from the publisher to every
 // holder of the topic's key. It has the face of aesmsg.Sealer, the same keys and the same
 // message format but for the cipher, and the same limits of what it protects. It is safe
 // for concurrent use and may serve any number of clients.
@@ -79,12 +80,12 @@ func suite() seal.Suite {
 		ID:           2,
 		Label:        "mqttsec v1 present",
 		New:          sessionAEAD,
-		NonceSize:    NonceSize,
+		NonceSize:    presentcipher.NonceSize,
 		NonceTail:    4,
-		TagSize:      Overhead,
-		MaxPlaintext: MaxPlaintext,
-		MaxAD:        MaxAD,
-		Calls:        cipherCalls,
+		TagSize:      presentcipher.Overhead,
+		MaxPlaintext: presentcipher.MaxPlaintext,
+		MaxAD:        presentcipher.MaxAD,
+		Calls:        presentcipher.Calls,
 		Budget:       1 << 16,
 	}
 }
@@ -92,19 +93,11 @@ func suite() seal.Suite {
 // sessionAEAD returns the AEAD of one session: its key is HKDF-SHA-256 (RFC 5869) of the
 // topic's key with the session as salt.
 func sessionAEAD(leaf *[32]byte, session *[12]byte) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, leaf[:], session[:], "", KeySize)
+	key, err := hkdf.Key(sha256.New, leaf[:], session[:], "", presentcipher.KeySize)
 	if err != nil {
 		return nil, err
 	}
-	return NewAEAD([KeySize]byte(key))
-}
-
-// cipherCalls counts the block cipher calls of one message as NewAEAD defines it: key
-// stream and LightMAC. What a path computes besides and throws away is not counted, as
-// nobody sees it; nor are the six calls of the key derivation, under a key of their own.
-func cipherCalls(plaintext, ad int) int {
-	mac := macHeader + ad + plaintext
-	return (plaintext+BlockSize-1)/BlockSize + (mac+macPiece-1)/macPiece
+	return presentcipher.NewAEAD([presentcipher.KeySize]byte(key))
 }
 
 // Seal returns payload sealed for publication on topic. It fails with ErrNoKey if no key's
@@ -114,7 +107,7 @@ func (s *Sealer) Seal(topic string, payload []byte) ([]byte, error) {
 }
 
 // AppendSeal is Seal, appending to dst. It allocates nothing if dst has room for the
-// payload and MessageOverhead and there is no Signer, but for a new session's key. The space it fills must not overlap
+// payload and Overhead and there is no Signer, but for a new session's key. The space it fills must not overlap
 // payload.
 func (s *Sealer) AppendSeal(dst []byte, topic string, payload []byte) ([]byte, error) {
 	return s.core.AppendSeal(dst, topic, payload)

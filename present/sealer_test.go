@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/present/presentcipher"
 )
 
 func sealers(t testing.TB) (alice, bob *Sealer) {
@@ -20,11 +22,11 @@ func sealers(t testing.TB) (alice, bob *Sealer) {
 
 func TestSealerSealOpen(t *testing.T) {
 	alice, bob := sealers(t)
-	for _, n := range []int{0, 1, 7, 8, 64, 1024, 100 << 10, MaxPlaintext} {
+	for _, n := range []int{0, 1, 7, 8, 64, 1024, 100 << 10, presentcipher.MaxPlaintext} {
 		payload := bytes.Repeat([]byte{0x5A}, n)
 		sealed, err := alice.Seal("site/7", payload)
 		require.NoError(t, err)
-		require.Len(t, sealed, n+MessageOverhead)
+		require.Len(t, sealed, n+Overhead)
 		require.Equal(t, byte(0x20), sealed[1])
 		got, err := bob.Open("site/7", sealed)
 		require.NoError(t, err)
@@ -35,7 +37,7 @@ func TestSealerSealOpen(t *testing.T) {
 		_, err = bob.Open("site/7", sealed)
 		require.Error(t, err)
 	}
-	_, err := alice.Seal("site/7", make([]byte, MaxPlaintext+1))
+	_, err := alice.Seal("site/7", make([]byte, presentcipher.MaxPlaintext+1))
 	require.ErrorIs(t, err, ErrTooLarge)
 	_, err = alice.Seal("site/"+string(bytes.Repeat([]byte("x"), 65530)), nil)
 	require.ErrorIs(t, err, ErrTooLarge)
@@ -61,7 +63,7 @@ func TestSessionEndsAfterItsCipherCalls(t *testing.T) {
 				}
 				seen = s
 			}
-			spent += cipherCalls(size, 10+26+len("site/7"))
+			spent += presentcipher.Calls(size, 10+26+len("site/7"))
 			require.LessOrEqual(t, spent, 1<<16)
 		}
 	}
@@ -72,9 +74,9 @@ func TestLargeMessageHasItsOwnSession(t *testing.T) {
 	alice, bob := sealers(t)
 	before, err := alice.Seal("site/7", nil)
 	require.NoError(t, err)
-	large, err := alice.Seal("site/7", make([]byte, MaxPlaintext))
+	large, err := alice.Seal("site/7", make([]byte, presentcipher.MaxPlaintext))
 	require.NoError(t, err)
-	require.Greater(t, cipherCalls(MaxPlaintext, 42), 1<<16)
+	require.Greater(t, presentcipher.Calls(presentcipher.MaxPlaintext, 42), 1<<16)
 	after, err := alice.Seal("site/7", nil)
 	require.NoError(t, err)
 	require.NotEqual(t, session(before), session(large))
@@ -83,16 +85,6 @@ func TestLargeMessageHasItsOwnSession(t *testing.T) {
 		_, err := bob.Open("site/7", sealed)
 		require.NoError(t, err)
 	}
-}
-
-// TestCalls counts by hand: 8 bytes a block of key stream, 6 a call of LightMAC, the last
-// of which, over the rest, is under another key.
-func TestCalls(t *testing.T) {
-	require.Equal(t, 0+3, cipherCalls(0, 4))    // 18 bytes: 6, 6 and the last 6
-	require.Equal(t, 1+4, cipherCalls(1, 4))    // 19 bytes
-	require.Equal(t, 8+20, cipherCalls(64, 40)) // 118 bytes
-	// The largest message leaves both 16-bit counters where they are.
-	require.Equal(t, 1<<15+54_616, cipherCalls(MaxPlaintext, MaxAD))
 }
 
 // TestLongestTopic is the limit that the additional data set.

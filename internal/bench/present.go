@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/mqttsec/mqttsec/present"
+	"github.com/mqttsec/mqttsec/present/presentcipher"
 )
 
 // presentPath is one way in which package present computes, and its goals.
@@ -53,7 +53,7 @@ func presentGoals() []Goal {
 
 // skip says why this process does not show what p can do.
 func (p presentPath) skip() string {
-	a, err := present.NewAEAD([present.KeySize]byte{})
+	a, err := presentcipher.NewAEAD([presentcipher.KeySize]byte{})
 	if err != nil {
 		return err.Error()
 	}
@@ -69,7 +69,7 @@ type keyStream interface {
 }
 
 func presentKeyStream() (keyStream, error) {
-	a, err := present.NewAEAD([present.KeySize]byte{1})
+	a, err := presentcipher.NewAEAD([presentcipher.KeySize]byte{1})
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func presentCTR(size int) (Pair, error) {
 		return Pair{}, err
 	}
 	t := newPresentTable()
-	buf, nonce := make([]byte, size), make([]byte, present.NonceSize)
+	buf, nonce := make([]byte, size), make([]byte, presentcipher.NonceSize)
 	return Pair{
 		A: Loop(func() { k.XORKeyStream(buf, buf, nonce) }),
 		B: Loop(func() { t.ctr(buf, 0) }),
@@ -105,18 +105,18 @@ func presentSmallCTR() (Pair, error) {
 	buf, nonce := make([]byte, 64), make([]byte, gcm.NonceSize())
 	dst := make([]byte, 0, 64+gcm.Overhead())
 	return Pair{
-		A: Loop(func() { k.XORKeyStream(buf, buf, nonce[:present.NonceSize]) }),
+		A: Loop(func() { k.XORKeyStream(buf, buf, nonce[:presentcipher.NonceSize]) }),
 		B: Loop(func() { gcm.Seal(dst, nonce, buf, nil) }),
 	}, nil
 }
 
 func presentBlock() (Pair, error) {
-	c, err := present.NewCipher(make([]byte, 16))
+	c, err := presentcipher.NewCipher(make([]byte, 16))
 	if err != nil {
 		return Pair{}, err
 	}
 	t := newPresentTable()
-	var serial [present.BlockSize]byte
+	var serial [presentcipher.BlockSize]byte
 	w := uint64(1)
 	return Pair{
 		A: Loop(func() { c.Encrypt(serial[:], serial[:]) }),
@@ -125,7 +125,7 @@ func presentBlock() (Pair, error) {
 }
 
 func presentSeal(size int) (Pair, error) {
-	a, err := present.NewAEAD([present.KeySize]byte{1})
+	a, err := presentcipher.NewAEAD([presentcipher.KeySize]byte{1})
 	if err != nil {
 		return Pair{}, err
 	}
@@ -136,7 +136,7 @@ func presentSeal(size int) (Pair, error) {
 	buf, nonce := make([]byte, size), make([]byte, gcm.NonceSize())
 	dst := make([]byte, 0, size+gcm.Overhead())
 	return Pair{
-		A: Loop(func() { a.Seal(dst, nonce[:present.NonceSize], buf, nil) }),
+		A: Loop(func() { a.Seal(dst, nonce[:presentcipher.NonceSize], buf, nil) }),
 		B: Loop(func() { gcm.Seal(dst, nonce, buf, nil) }),
 	}, nil
 }
@@ -147,7 +147,7 @@ var kept any
 func presentSetUp() (Pair, error) {
 	return Pair{
 		A: repeat(func() (err error) {
-			kept, err = present.NewAEAD([present.KeySize]byte{1})
+			kept, err = presentcipher.NewAEAD([presentcipher.KeySize]byte{1})
 			return err
 		}),
 		B: repeat(func() (err error) {

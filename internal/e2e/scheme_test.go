@@ -11,6 +11,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/present"
+	"github.com/mqttsec/mqttsec/present/presentcipher"
 	"github.com/stretchr/testify/require"
 )
 
@@ -100,7 +101,7 @@ func unsealed() suite {
 func sealedSuites() []suite {
 	return []suite{
 		{name: "aesmsg", sealed: true, new: func(t testing.TB, cfg sealing) scheme { return made(t, aesmsg.New, cfg) }},
-		{name: "present", sealed: true, largest: present.MaxPlaintext, new: func(t testing.TB, cfg sealing) scheme {
+		{name: "present", sealed: true, largest: presentcipher.MaxPlaintext, new: func(t testing.TB, cfg sealing) scheme {
 			return made(t, present.New, present.Config(cfg))
 		}},
 	}

@@ -68,10 +68,11 @@ var rules = []rule{
 
 	// A primitive knows nothing of MQTT.
 	{"pake", [][]string{curves}, nil},
+	{"present/presentcipher", [][]string{cpu}, nil},
 
 	// What an application links: the client libraries; no broker, no JOSE.
 	{"aesmsg", [][]string{pahos}, sealing},
-	{"present", [][]string{pahos, cpu}, sealing},
+	{"present", [][]string{pahos, cpu}, append([]string{"present/presentcipher"}, sealing...)},
 	{"mqttauth", [][]string{pahos, curves}, slices.Concat(hopping, sealing)},
 	{"mqttauth/internal", [][]string{curves}, append([]string{"pake", "internal/key"}, packets...)},
 	{"mqttauth/tlspsk", [][]string{pahos, crypto}, client},
