@@ -35,8 +35,8 @@ var (
 	client  = append([]string{"internal/plug"}, packets...)
 	sealing = append([]string{"internal/seal", "internal/key", "internal/replay"}, client...)
 	broker  = append([]string{"internal/guard"}, packets...)
-	proving = []string{"internal/aif", "internal/pop", "internal/cose"} // what ACE's three sides share
-	hopping = []string{"mqttauth/internal", "pake", "internal/key"}     // what MQTT-Auth's two sides share
+	proving = []string{"internal/aif", "internal/pop", "internal/cose", "ace/internal"} // what ACE's three sides share
+	hopping = []string{"mqttauth/internal", "pake", "internal/key"}                     // what MQTT-Auth's two sides share
 )
 
 // A rule says what a package, and those below it that have no rule of their
@@ -65,6 +65,7 @@ var rules = []rule{
 	// The forms of ACE's tokens: CBOR, and no more of COSE than its objects.
 	{"internal/aif", [][]string{cbor}, []string{"internal/topic"}},
 	{"internal/cose", [][]string{cbor}, []string{"internal/pop"}},
+	{"ace/internal", [][]string{cbor}, []string{"internal/aif", "internal/pop", "internal/cose", "internal/topic"}},
 
 	// A primitive knows nothing of MQTT.
 	{"pake", [][]string{curves}, nil},
@@ -82,7 +83,7 @@ var rules = []rule{
 	// serves a broker as it is; and no broker either.
 	{"mqttauth/authbroker", [][]string{paho5, curves, bolt}, slices.Concat(hopping, broker)},
 	{"ace/acebroker", [][]string{tokens}, slices.Concat(proving, broker)},
-	{"ace/aceserver", [][]string{tokens}, slices.Concat(proving, packets)},
+	{"ace/aceserver", [][]string{tokens, bolt}, slices.Concat(proving, packets)},
 
 	// What tests, examples and benchmarks start brokers with knows nothing of this module.
 	{"internal/brokers", [][]string{mochi}, nil},
