@@ -52,13 +52,13 @@ func TestSessionEndsAfterItsCipherCalls(t *testing.T) {
 	for _, size := range []int{0, 64, 1000} {
 		first, err := alice.Seal("site/7", make([]byte, size))
 		require.NoError(t, err)
-		spent, max := 0, 0
+		spent, sessions := 0, 0
 		// The session that is under way has been used by the sizes before, so count a whole one.
 		for seen := session(first); ; {
 			sealed, err := alice.Seal("site/7", make([]byte, size))
 			require.NoError(t, err)
 			if s := session(sealed); s != seen {
-				if spent, max = 0, max+1; max == 2 {
+				if spent, sessions = 0, sessions+1; sessions == 2 {
 					break
 				}
 				seen = s

@@ -34,7 +34,7 @@ type Goal struct {
 	NoAllocs bool
 	// Batch is how long one side runs before the other gets its turn, 2 ms if 0.
 	Batch time.Duration
-	// Rounds is how often each side gets its turn, [MinRounds] if less.
+	// Rounds is how often each side gets its turn, [minRounds] if less.
 	Rounds int
 	// Skip may be nil. It returns why this machine cannot show the goal, or "".
 	Skip func() string
@@ -64,8 +64,8 @@ func Loop(f func()) Side {
 	}}
 }
 
-// MinRounds is the least number of rounds whose median is worth something.
-const MinRounds = 21
+// minRounds is the least number of rounds whose median is worth something.
+const minRounds = 21
 
 // ErrSkip is wrapped by the errors of a Setup that lacks something to measure with.
 var ErrSkip = errors.New("not here")

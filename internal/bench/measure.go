@@ -50,7 +50,7 @@ func (r *Result) compare(ctx context.Context, pair Pair, progress func(float64))
 	if err != nil {
 		return err
 	}
-	rounds := max(r.Goal.Rounds, MinRounds)
+	rounds := max(r.Goal.Rounds, minRounds)
 	var figures []float64
 	for i := range rounds {
 		if progress != nil {

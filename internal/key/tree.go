@@ -79,8 +79,8 @@ func (t *Tree) Levels() int { return t.levels }
 // Root returns the node of the key itself: where its filter's first wildcard stands, or its one topic.
 func (t *Tree) Root() Node { return *t.root() }
 
-// Node returns the node of a topic that the filter matches.
-func (t *Tree) Node(topic string) Node { return walk(t.Root(), topic, t.levels) }
+// Node returns the node of a topic, whose name the filter matches.
+func (t *Tree) Node(name string) Node { return walk(t.Root(), name, t.levels) }
 
 // walk goes down the tree from node by the levels of name, less the first skip. A name of no more levels than that stays
 // at the node.

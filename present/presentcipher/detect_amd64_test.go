@@ -13,8 +13,8 @@ import (
 // other: no path is chosen that lacks one.
 func TestDetect(t *testing.T) {
 	x := &cpu.X86
-	real := *x
-	defer func() { *x = real }()
+	found := *x
+	defer func() { *x = found }()
 	forAVX2 := []*bool{&x.HasAVX2, &x.HasBMI2}
 	forAVX512 := []*bool{
 		&x.HasAVX512F, &x.HasAVX512BW, &x.HasAVX512VL, &x.HasAVX512DQ, &x.HasAVX512VBMI, &x.HasAVX512VBMI2,

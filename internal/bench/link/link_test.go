@@ -183,7 +183,7 @@ func TestRelayPassesAndCounts(t *testing.T) {
 			_, _ = conn.Write([]byte("answer")) // the other end notices if it fails
 		}
 	}()
-	relay, err := NewRelay(listener.Addr().String())
+	relay, err := newRelay(listener.Addr().String())
 	require.NoError(t, err)
 	require.Zero(t, relay.Last())
 	conn, err := net.Dial("tcp", relay.Addr())

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Relay stands between clients and a broker and counts the bytes that pass, in both
+// relay stands between clients and a broker and counts the bytes that pass, in both
 // directions together, whatever they are.
-type Relay struct {
+type relay struct {
 	listener net.Listener
 	target   string
 	running  sync.WaitGroup
@@ -20,30 +20,30 @@ type Relay struct {
 	last  *atomic.Int64 // of the connection that was made last
 }
 
-// NewRelay starts a relay to a TCP address.
-func NewRelay(target string) (*Relay, error) {
+// newRelay starts a relay to a TCP address.
+func newRelay(target string) (*relay, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{listener: listener, target: target, last: new(atomic.Int64)}
+	r := &relay{listener: listener, target: target, last: new(atomic.Int64)}
 	r.running.Go(r.accept)
 	return r, nil
 }
 
 // Addr is where to connect to.
-func (r *Relay) Addr() string { return r.listener.Addr().String() }
+func (r *relay) Addr() string { return r.listener.Addr().String() }
 
 // Last is how many bytes have passed on the connection that was made last. Bytes count
 // before they are passed on.
-func (r *Relay) Last() int64 {
+func (r *relay) Last() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.last.Load()
 }
 
 // Close ends all connections.
-func (r *Relay) Close() error {
+func (r *relay) Close() error {
 	err := r.listener.Close()
 	r.mu.Lock()
 	for _, c := range r.conns {
@@ -54,7 +54,7 @@ func (r *Relay) Close() error {
 	return err
 }
 
-func (r *Relay) accept() {
+func (r *relay) accept() {
 	for {
 		client, err := r.listener.Accept()
 		if err != nil {

@@ -17,7 +17,7 @@ type Traffic struct {
 
 // Weigh sends n messages and counts.
 func Weigh(ctx context.Context, cfg Config, n int) (t Traffic, err error) {
-	relay, err := NewRelay(cfg.Broker.URL.Host)
+	relay, err := newRelay(cfg.Broker.URL.Host)
 	if err != nil {
 		return Traffic{}, err
 	}
@@ -37,7 +37,7 @@ func Weigh(ctx context.Context, cfg Config, n int) (t Traffic, err error) {
 
 // via is cfg with the relay for a broker, whose certificate is still asked for in the
 // broker's own name.
-func (cfg Config) via(relay *Relay) Config {
+func (cfg Config) via(relay *relay) Config {
 	u := *cfg.Broker.URL
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if cfg.Broker.TLS != nil {

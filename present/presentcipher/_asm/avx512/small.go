@@ -119,9 +119,9 @@ func packX(x VecVirtual) VecVirtual {
 	return x
 }
 
-// xorNibbles is dst = src XOR x over the first n bytes, and the same to copy
+// xorNibbles is dst = src XOR x over the first n bytes, and the same to mirror
 // if that is not nil. n is used up.
-func xorNibbles(dst, src, copy, n Register, x []VecVirtual) {
+func xorNibbles(dst, src, mirror, n Register, x []VecVirtual) {
 	Comment("Add the key stream")
 	ones, zero := GP64(), GP64()
 	MOVQ(I32(-1), ones)
@@ -138,8 +138,8 @@ func xorNibbles(dst, src, copy, n Register, x []VecVirtual) {
 			VPXORD(data, y, y)
 		}
 		VMOVDQU8(y, m, Mem{Base: dst, Disp: 32 * g})
-		if copy != nil {
-			VMOVDQU8(y, m, Mem{Base: copy, Disp: 32 * g})
+		if mirror != nil {
+			VMOVDQU8(y, m, Mem{Base: mirror, Disp: 32 * g})
 		}
 		if g < len(x)-1 {
 			SUBQ(Imm(32), n)
