@@ -3,19 +3,13 @@ package report
 import (
 	"errors"
 	"fmt"
-	"image/color"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
-	"gonum.org/v1/plot/vg/vgsvg"
-
+	"github.com/mqttsec/mqttsec/internal/bench/chart"
 	"github.com/mqttsec/mqttsec/internal/bench/link"
 )
 
@@ -44,208 +38,77 @@ func figures() []figure {
 func (r *Report) Plots(dir string) ([]string, error) {
 	var names []string
 	for _, f := range figures() {
-		for _, format := range []string{"svg", "png"} {
-			name := f.file + "." + format
-			if err := r.write(filepath.Join(dir, name), f); err != nil {
-				return nil, fmt.Errorf("report: %s: %w", name, err)
-			}
-			if format == "svg" {
-				names = append(names, name)
+		drawn := r.figure(f)
+		for format, draw := range map[string]func(io.Writer) error{".svg": drawn.SVG, ".png": drawn.PNG} {
+			if err := write(filepath.Join(dir, f.file+format), draw); err != nil {
+				return nil, fmt.Errorf("report: %s: %w", f.file, err)
 			}
 		}
+		names = append(names, f.file+".svg")
 	}
 	return names, nil
 }
 
-const (
-	panelWidth  = 15 * vg.Centimeter
-	panelHeight = 7.5 * vg.Centimeter
-	dotsPerInch = 120
-	// legendRoom is the width of the legend, which stands right of the bars, as a
-	// fraction of theirs.
-	legendRoom = 0.3
-)
-
-// write draws the panels of a figure, one for each client beside each other and one
-// for each QoS below each other.
-func (r *Report) write(path string, f figure) (err error) {
-	panels, err := r.panels(f)
-	if err != nil {
-		return err
-	}
-	width := panelWidth * vg.Length(len(panels[0]))
-	height := panelHeight * vg.Length(len(panels))
-	var canvas interface {
-		vg.CanvasSizer
-		io.WriterTo
-	}
-	if filepath.Ext(path) == ".svg" {
-		canvas = vgsvg.New(width, height)
-	} else {
-		image := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dotsPerInch))
-		canvas = vgimg.PngCanvas{Canvas: image}
-	}
-	tiles := draw.Tiles{Rows: len(panels), Cols: len(panels[0]), PadX: vg.Millimeter, PadY: 3 * vg.Millimeter,
-		PadTop: 2 * vg.Millimeter, PadBottom: 2 * vg.Millimeter, PadLeft: 2 * vg.Millimeter, PadRight: 4 * vg.Millimeter}
-	for i, row := range plot.Align(panels, tiles, draw.New(canvas)) {
-		for j, c := range row {
-			panels[i][j].Draw(c)
-		}
-	}
+func write(path string, draw func(io.Writer) error) (err error) {
 	file, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	_, err = canvas.WriteTo(file)
-	return err
+	return draw(file)
 }
 
-// panels makes a plot for each QoS (rows) and client (columns).
-func (r *Report) panels(f figure) ([][]*plot.Plot, error) {
+// figure has a panel for each client beside each other, and one for each QoS below each
+// other.
+func (r *Report) figure(f figure) *chart.Figure {
+	drawn := &chart.Figure{Title: f.title, Unit: f.unit, Series: r.schemes()}
 	if f.connect != nil {
-		row, err := r.panelRow(func(client link.Client) (*plot.Plot, error) { return r.connectPanel(f, client) })
-		return [][]*plot.Plot{row}, err
+		var row []chart.Panel
+		for _, client := range r.clients() {
+			row = append(row, r.connectPanel(f, client))
+		}
+		drawn.Panels = [][]chart.Panel{row}
+		return drawn
 	}
-	var rows [][]*plot.Plot
 	for _, qos := range r.qualities() {
-		row, err := r.panelRow(func(client link.Client) (*plot.Plot, error) { return r.messagePanel(f, client, qos) })
-		if err != nil {
-			return nil, err
+		var row []chart.Panel
+		for _, client := range r.clients() {
+			row = append(row, r.messagePanel(f, client, qos))
 		}
-		rows = append(rows, row)
+		drawn.Panels = append(drawn.Panels, row)
 	}
-	return rows, nil
+	return drawn
 }
 
-func (r *Report) panelRow(panel func(link.Client) (*plot.Plot, error)) ([]*plot.Plot, error) {
-	var row []*plot.Plot
-	for _, client := range r.clients() {
-		p, err := panel(client)
-		if err != nil {
-			return nil, err
-		}
-		row = append(row, p)
-	}
-	return row, nil
-}
-
-func (r *Report) connectPanel(f figure, client link.Client) (*plot.Plot, error) {
-	p := newPanel(f.title+", "+string(client), f.unit)
-	return p, r.drawBars(p, []string{"one connection"}, func(scheme string) (values plotter.Values) {
+func (r *Report) connectPanel(f figure, client link.Client) chart.Panel {
+	values := make([]float64, len(r.schemes()))
+	for i, scheme := range r.schemes() {
+		values[i] = math.NaN()
 		for _, c := range r.Connects {
 			if c.Client == client && c.Scheme == scheme {
-				values = append(values, f.connect(c))
+				values[i] = f.connect(c)
 			}
 		}
-		return values
-	})
+	}
+	return chart.Panel{Title: string(client), Groups: []string{"one connection"}, Values: [][]float64{values}}
 }
 
-func (r *Report) messagePanel(f figure, client link.Client, qos byte) (*plot.Plot, error) {
-	var groups []string
+func (r *Report) messagePanel(f figure, client link.Client, qos byte) chart.Panel {
+	p := chart.Panel{Title: fmt.Sprintf("%s, QoS %d", client, qos)}
 	for _, size := range r.sizes() {
-		groups = append(groups, fmt.Sprintf("%d B", size))
-	}
-	p := newPanel(fmt.Sprintf("%s, %s, QoS %d", f.title, client, qos), f.unit)
-	return p, r.drawBars(p, groups, func(scheme string) (values plotter.Values) {
-		for _, m := range r.Messages {
-			if m.Client == client && m.QoS == qos && m.Scheme == scheme {
-				values = append(values, f.message(m))
+		values := make([]float64, len(r.schemes()))
+		for i, scheme := range r.schemes() {
+			values[i] = math.NaN()
+			for _, m := range r.Messages {
+				if m.Client == client && m.QoS == qos && m.Scheme == scheme && m.Size == size {
+					values[i] = f.message(m)
+				}
 			}
 		}
-		return values
-	})
-}
-
-func newPanel(title, unit string) *plot.Plot {
-	p := plot.New()
-	p.Title.Text = title
-	p.Title.Padding = vg.Points(4)
-	p.Y.Label.Text = unit
-	p.Y.Min = 0
-	p.Legend.Top = true
-	p.Legend.TextStyle.Font.Size = vg.Points(9)
-	p.Legend.Padding = vg.Points(1)
+		p.Groups = append(p.Groups, fmt.Sprintf("%d B", size))
+		p.Values = append(p.Values, values)
+	}
 	return p
-}
-
-// palette is the colours of Okabe and Ito, which people who do not see all colours tell
-// apart too; in the order of the rows.
-var palette = []color.Color{
-	color.RGBA{0x99, 0x99, 0x99, 0xFF},
-	color.RGBA{0xE6, 0x9F, 0x00, 0xFF},
-	color.RGBA{0x00, 0x72, 0xB2, 0xFF},
-	color.RGBA{0x56, 0xB4, 0xE9, 0xFF},
-	color.RGBA{0x00, 0x9E, 0x73, 0xFF},
-	color.RGBA{0xCC, 0x79, 0xA7, 0xFF},
-	color.RGBA{0xD5, 0x5E, 0x00, 0xFF},
-	color.RGBA{0xF0, 0xE4, 0x42, 0xFF},
-}
-
-// drawBars draws groups of bars: in each one for every scheme, with its figure above it.
-// The legend stands to the right of them.
-func (r *Report) drawBars(p *plot.Plot, groups []string, values func(scheme string) plotter.Values) error {
-	schemes := r.schemes()
-	room := legendRoom * float64(len(groups)) // in groups
-	width := panelWidth * 0.72 / (vg.Length(float64(len(groups))+room) * vg.Length(len(schemes)))
-	highest := 0.0
-	for i, scheme := range schemes {
-		bars, figures, err := newBars(values(scheme))
-		if err != nil {
-			return err
-		}
-		bars.Color, bars.Width = palette[i%len(palette)], width
-		bars.Offset = width * (vg.Length(i) - vg.Length(len(schemes)-1)/2)
-		figures.Offset = vg.Point{X: bars.Offset, Y: vg.Points(2)}
-		p.Add(bars, figures)
-		p.Legend.Add(scheme, bars)
-		highest = max(highest, slices.Max(bars.Values))
-	}
-	p.NominalX(groups...)
-	p.X.Min, p.X.Max = -0.5, float64(len(groups))-0.5+room
-	if highest > 0 {
-		p.Y.Max = 1.12 * highest // leaves room for the figure above the highest bar
-	}
-	return nil
-}
-
-// newBars makes a bar for each value, and the label that goes above it.
-func newBars(values plotter.Values) (*plotter.BarChart, *plotter.Labels, error) {
-	bars, err := plotter.NewBarChart(values, vg.Centimeter)
-	if err != nil {
-		return nil, nil, err
-	}
-	bars.LineStyle.Width = 0
-	above := plotter.XYLabels{XYs: make(plotter.XYs, len(values)), Labels: make([]string, len(values))}
-	for i, v := range values {
-		above.XYs[i] = plotter.XY{X: float64(i), Y: v}
-		above.Labels[i] = brief(v)
-	}
-	figures, err := plotter.NewLabels(above)
-	if err != nil {
-		return nil, nil, err
-	}
-	for i := range figures.TextStyle {
-		figures.TextStyle[i].Font.Size = vg.Points(6.5)
-		figures.TextStyle[i].XAlign = draw.XCenter
-	}
-	return bars, figures, nil
-}
-
-// brief is a value in the few characters that fit above a bar.
-func brief(v float64) string {
-	switch {
-	case v >= 99_500:
-		return fmt.Sprintf("%.0fk", v/1000)
-	case v >= 9_950:
-		return fmt.Sprintf("%.1fk", v/1000)
-	case v >= 9.95:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 0.995:
-		return fmt.Sprintf("%.1f", v)
-	}
-	return fmt.Sprintf("%.2f", v)
 }
 
 // distinct is the values of key in the order in which they first occur.

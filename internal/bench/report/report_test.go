@@ -154,11 +154,3 @@ func TestRunNamesWhatFails(t *testing.T) {
 	_, err = Run(t.Context(), cfg)
 	require.ErrorContains(t, err, "none of these schemes")
 }
-
-func TestBrief(t *testing.T) {
-	for v, want := range map[float64]string{
-		0: "0.00", 0.994: "0.99", 0.996: "1.0", 9.94: "9.9", 9.96: "10", 82.1: "82", 9949: "9949", 9951: "10.0k", 12345: "12.3k", 99499: "99.5k", 99501: "100k",
-	} {
-		require.Equal(t, want, brief(v))
-	}
-}
