@@ -254,7 +254,7 @@ func tooLarge(c *cell, qos byte, limit int) {
 	if c.suite.sealed {
 		want = want[1:]
 		if qos > 0 {
-			requireRefused(c, err, 0x95)
+			requireRefused(c, err, 0x97)
 		} else {
 			require.NoError(c.t, err)
 		}

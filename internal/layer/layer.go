@@ -11,9 +11,15 @@
 //   - It reassembles split writes and split reads; the peer gets one Write a packet.
 //   - A filter may answer for a packet that it withholds, with [Conn.Send] to the peer and [Conn.Inject] to the local side,
 //     also while the local side blocks in Read.
+//   - A scheme may speak with the peer before the application does: [Conn.Hold] keeps the application's packets back in both
+//     directions, [Conn.Release] lets them go, in order; [Exchanges] are a scheme's own SUBSCRIBE and PUBLISH meanwhile.
+//   - A last word arrives: [Conn.End] sends a packet, ends the connection so that nothing overtakes it, and tells the local side why.
 //   - An authentication method in a CONNACK never reaches a client that did not ask for one, and a reserved v3.1.1 return code
 //     reaches it as "not authorized": both Eclipse clients fail on these.
 //   - A failed write is sticky, as in crypto/tls: a packet may be half sent.
+//
+// [Publishes] does what every filter owes that judges PUBLISH packets. [NewListener] is the broker's side: it hands out connections
+// whose peers have passed a filter.
 //
 // Buffers grow with the bytes that arrive, never by the length that a peer claims, and shrink again.
 //
@@ -22,7 +28,6 @@ package layer
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -36,8 +41,8 @@ import (
 var (
 	// ErrProtocol is a packet out of place: anything before CONNECT, a second CONNECT, a CONNACK from the wrong side.
 	ErrProtocol = errors.New("layer: packet out of place")
-	// ErrFlood is a peer that makes the layer answer faster than it reads the answers.
-	ErrFlood = errors.New("layer: too many unread answers")
+	// ErrFlood is a peer that makes the layer answer faster than it reads the answers, or too much that is held back.
+	ErrFlood = errors.New("layer: too much waits to be read")
 )
 
 // Filter judges every packet of one connection, once, whole and in order. Outgoing hears what the local side writes (on a client:
@@ -46,11 +51,12 @@ var (
 // Each returns the packet itself to let it pass, another packet to replace it, nil to withhold it, or an error that ends the
 // connection. A packet that it returns must stay unchanged until the next call in the same direction. Outgoing must not modify p,
 // which is the caller's memory; Incoming may edit p in place, and neither may keep it. The two directions run concurrently, each
-// in one goroutine at a time.
+// in one goroutine at a time. Neither may call Close, Read, Write or Await of the Conn; End is made for them.
 type Filter interface {
 	Outgoing(c *Conn, p wire.Packet) (wire.Packet, error)
 	Incoming(c *Conn, p wire.Packet) (wire.Packet, error)
-	// Closed tells once that the connection is over.
+	// Closed tells once that the connection is over. It has a goroutine of its own, so it may take locks under which a
+	// connection is closed, and it may come a moment after Close has returned.
 	Closed()
 }
 
@@ -61,30 +67,34 @@ type Conn struct {
 	packet sync.Mutex // what Lock takes
 	state  state
 	closed atomic.Bool
+	done   sync.Once
+	over   func() // of a Listener, may be nil
 
-	writing sync.Mutex
-	partial []byte // the start of a packet that the local side has not finished
-	need    int    // length of that packet once its header is whole
-	failed  error  // of a write
+	local  sync.Mutex // one Write at a time
+	pieces Assembler
+	stuck  error // of a Write
+
+	out     sync.Mutex // one packet at a time to the filter and to the peer
+	failed  error      // why no packet goes out any more
+	broken  bool       // because the connection below takes none
+	scratch scratch    // of the packet going out
 
 	reading sync.Mutex
 	in      buffer
-	ready   []byte // of the packet being delivered
-	refused error  // of a packet that came in
-	ended   error  // of the connection below
+	skip    int     // bytes of a packet that is passed over
+	ready   []byte  // of the packet being delivered
+	opened  scratch // that it may be in
+	refused error   // of a packet that came in
+	inEnded error   // of the connection below
 
-	queues   sync.Mutex
-	injected []byte
-	answers  []byte
-	flushing bool
-	woken    bool      // the inner read deadline is ours, not the local side's
-	deadline time.Time // the local side's
+	queues queues
 }
 
 // New returns conn seen through f. It does nothing on the wire. The Conn owns conn from here on.
 func New(conn net.Conn, f Filter) *Conn {
 	c := &Conn{inner: wakeable(conn), filter: f}
 	c.state.limit.Store(wire.MaxPacket)
+	c.queues.largest = maxHeld
 	return c
 }
 
@@ -108,38 +118,35 @@ func (c *Conn) LocalAddr() net.Addr { return c.inner.LocalAddr() }
 // RemoteAddr returns the peer's address of the connection below.
 func (c *Conn) RemoteAddr() net.Addr { return c.inner.RemoteAddr() }
 
-// Close closes the connection below. Reads and writes under way return an error, and what has arrived and was not read is lost, as
-// with TCP: a client that has given up a connection is not prepared for more of its packets.
-func (c *Conn) Close() error {
-	first := !c.closed.Swap(true)
-	err := c.inner.Close()
-	if first {
-		c.filter.Closed()
-	}
-	return err
-}
-
 // SetDeadline sets the deadlines of Read and Write.
 func (c *Conn) SetDeadline(t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err
 	}
-	return c.inner.SetWriteDeadline(t)
+	return c.SetWriteDeadline(t)
 }
 
 // SetReadDeadline sets the deadline of Read. Packets that are already here may be read after it.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	c.queues.Lock()
-	defer c.queues.Unlock()
-	c.deadline = t
-	if c.woken {
+	q := &c.queues
+	q.Lock()
+	defer q.Unlock()
+	q.deadline = t
+	if q.woken || q.end != nil {
 		return nil // the reader sets it once it has what it was woken for
 	}
 	return c.inner.SetReadDeadline(t)
 }
 
 // SetWriteDeadline sets the deadline of Write. As with TLS, a Write that timed out leaves the connection unusable for writing.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.inner.SetWriteDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.queues.Lock()
+	defer c.queues.Unlock()
+	if c.queues.end != nil {
+		return nil // the last packet has its own
+	}
+	return c.inner.SetWriteDeadline(t)
+}
 
 // isTimeout tells a deadline that passed from every other error.
 func isTimeout(err error) bool {
@@ -148,111 +155,4 @@ func isTimeout(err error) bool {
 	}
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
-}
-
-// state is what the layer learns of the MQTT connection from the packets that pass.
-type state struct {
-	version atomic.Uint32 // 0 before CONNECT
-	client  atomic.Bool   // the local side wrote CONNECT
-	asked   atomic.Bool   // CONNECT, as the local side wrote it, named an authentication method
-	limit   atomic.Int64  // of an incoming packet, bytes
-}
-
-// Version is the protocol version in CONNECT, 0 before it.
-func (c *Conn) Version() wire.Version { return wire.Version(c.state.version.Load()) }
-
-// IsClient tells whether the local side is the client of this connection. It has no meaning before CONNECT.
-func (c *Conn) IsClient() bool { return c.state.client.Load() }
-
-// grant takes the Maximum Packet Size that the local side granted its peer (MQTT 5, 3.1.2.11.4 and 3.2.2.3.6) as the bound on what
-// may come in.
-func (s *state) grant(ps wire.Properties) {
-	if n, ok := ps.Uint(wire.MaximumPacketSize); ok && n > 0 {
-		s.limit.Store(min(int64(n), wire.MaxPacket))
-	}
-}
-
-// sent notes what the local side's packet p tells.
-func (s *state) sent(p wire.Packet) error {
-	t := p.Type()
-	if t == wire.Connect {
-		return s.connect(p, true)
-	}
-	if s.version.Load() == 0 {
-		return ErrProtocol
-	}
-	if t != wire.Connack {
-		return nil
-	}
-	if s.client.Load() {
-		return ErrProtocol
-	}
-	m, err := wire.ParseConnack(p, wire.Version(s.version.Load()))
-	if err != nil {
-		return err
-	}
-	s.grant(m.Properties)
-	return nil
-}
-
-// received notes what the peer's packet p tells.
-func (s *state) received(p wire.Packet) error {
-	t := p.Type()
-	if t == wire.Connect {
-		return s.connect(p, false)
-	}
-	if s.version.Load() == 0 || t == wire.Connack && !s.client.Load() {
-		return ErrProtocol
-	}
-	return nil
-}
-
-func (s *state) connect(p wire.Packet, client bool) error {
-	if s.version.Load() != 0 {
-		return ErrProtocol
-	}
-	m, err := wire.ParseConnect(p)
-	if err != nil {
-		return err
-	}
-	s.client.Store(client)
-	if client {
-		s.grant(m.Properties)
-		_, asked := m.Properties.Bytes(wire.AuthenticationMethod)
-		s.asked.Store(asked)
-	}
-	s.version.Store(uint32(m.Version))
-	return nil
-}
-
-// tame makes a CONNACK harmless for the Eclipse clients: paho.golang without an AuthHandler panics on an Authentication Method,
-// and paho.mqtt.golang takes a return code that it does not know for success.
-func (s *state) tame(p wire.Packet) (wire.Packet, error) {
-	v := wire.Version(s.version.Load())
-	m, err := wire.ParseConnack(p, v)
-	if err != nil {
-		return nil, err
-	}
-	const lastCode, notAuthorized = 5, 5 // MQTT 3.1.1, table 3.1
-	switch {
-	case v == wire.V5 && !s.asked.Load():
-		ps := m.Properties.Without(wire.AuthenticationMethod).Without(wire.AuthenticationData)
-		if len(ps) == len(m.Properties) {
-			return p, nil
-		}
-		m.Properties = ps
-	case v != wire.V5 && m.Code > lastCode:
-		m.Code = notAuthorized
-	default:
-		return p, nil
-	}
-	return m.Append(nil, v)
-}
-
-// eof is what a stream that ends inside a packet reports.
-func eof(err error, partial bool) error {
-	if err == io.EOF && partial {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

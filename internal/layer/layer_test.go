@@ -270,9 +270,9 @@ func TestBuffersShrink(t *testing.T) {
 	go client.Write(pingreq)
 	read(t, server, 2)
 	require.LessOrEqual(t, len(server.in.data), keep)
-	client.writing.Lock()
-	defer client.writing.Unlock()
-	require.LessOrEqual(t, cap(client.partial), keep)
+	client.local.Lock()
+	defer client.local.Unlock()
+	require.Zero(t, cap(client.pieces.partial))
 }
 
 func TestConnackIsTamed(t *testing.T) {

@@ -118,8 +118,8 @@ func TestRefuseLocalSide(t *testing.T) {
 		want    wire.Packet
 	}{
 		{"v5 QoS 0", connectV5, 0, nil},
-		{"v5 QoS 1", connectV5, 1, wire.Packet{0x40, 3, 0, 7, 0x95}},
-		{"v5 QoS 2", connectV5, 2, wire.Packet{0x50, 3, 0, 7, 0x95}},
+		{"v5 QoS 1", connectV5, 1, wire.Packet{0x40, 3, 0, 7, 0x97}},
+		{"v5 QoS 2", connectV5, 2, wire.Packet{0x50, 3, 0, 7, 0x97}},
 		{"v3.1.1 QoS 1", connectV3, 1, nil},
 		{"v3.1.1 QoS 2", connectV3, 2, nil},
 	}

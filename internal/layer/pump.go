@@ -8,24 +8,31 @@ import (
 	"time"
 )
 
-// wakeable returns a conn whose Read can time out and then be called again, which is how Inject wakes it. TCP, Unix and TLS
-// connections allow that, and so does a Conn; a WebSocket of either Eclipse client is dead after one timeout, and of any other
-// type nothing is known, so a pump reads those.
+// SurvivesTimeout tells whether Read of conn may be called again after its deadline has passed, which is how Inject wakes it. TCP,
+// Unix and TLS connections allow that, and so does one that says so by a method ReadAfterTimeout() bool: a Conn, a connection of
+// our own TLS, a wrapper that asks SurvivesTimeout for the connection below it. A WebSocket of either Eclipse client is dead after one
+// timeout, and of any other type nothing is known.
+func SurvivesTimeout(conn net.Conn) bool {
+	switch c := conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	case *tls.Conn:
+		return SurvivesTimeout(c.NetConn())
+	case interface{ ReadAfterTimeout() bool }:
+		return c.ReadAfterTimeout()
+	}
+	return false
+}
+
+// ReadAfterTimeout tells [SurvivesTimeout] that a timeout does no harm.
+func (c *Conn) ReadAfterTimeout() bool { return true }
+
+// wakeable returns a conn whose Read can time out and then be called again; a pump reads one of which that is not known.
 func wakeable(conn net.Conn) net.Conn {
-	if survivesTimeout(conn) {
+	if SurvivesTimeout(conn) {
 		return conn
 	}
 	return &pump{Conn: conn, chunks: make(chan chunk), taken: make(chan struct{}), closed: make(chan struct{}), expired: make(chan struct{})}
-}
-
-func survivesTimeout(conn net.Conn) bool {
-	switch c := conn.(type) {
-	case *net.TCPConn, *net.UnixConn, *Conn:
-		return true
-	case *tls.Conn:
-		return survivesTimeout(c.NetConn())
-	}
-	return false
 }
 
 // pump reads a conn in a goroutine of its own, from the first Read until Close or an error, and never lets a read deadline
@@ -156,6 +163,9 @@ func (p *pump) SetDeadline(t time.Time) error {
 	}
 	return p.Conn.SetWriteDeadline(t)
 }
+
+// CloseWrite ends the stream to the peer if the connection below can.
+func (p *pump) CloseWrite() error { return halfClose(p.Conn) }
 
 func (p *pump) Close() error {
 	err := p.Conn.Close()

@@ -15,23 +15,22 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// dialV5 opens a connection as autopaho would.
-func dialV5(ctx context.Context, cfg *autopaho.ClientConfig, u *url.URL) (net.Conn, error) {
+// dialV5 opens a connection as autopaho would, with t in place of TLS if it is not nil.
+func dialV5(ctx context.Context, cfg *autopaho.ClientConfig, u *url.URL, t Transport) (net.Conn, error) {
 	switch strings.ToLower(u.Scheme) {
 	case "mqtt", "tcp", "":
-		return dialVia(ctx, proxyV5(), u.Host)
+		conn, err := dialVia(ctx, proxyV5(), u.Host)
+		return transport(ctx, t, conn, err, u)
 	case "mqtts", "tls", "ssl", "mqtt+ssl", "tcps":
 		conn, err := dialVia(ctx, proxyV5(), u.Host)
-		if err != nil {
-			return nil, err
-		}
-		return handshake(ctx, conn, cfg.TlsCfg, u)
+		return handshake(ctx, t, conn, err, cfg.TlsCfg, u)
 	case "ws":
-		return dialWebsocket(ctx, nil, cfg.WebSocketCfg, u)
+		return dialWebsocket(ctx, nil, cfg.WebSocketCfg, u, t)
 	case "wss":
-		return dialWebsocket(ctx, cfg.TlsCfg, cfg.WebSocketCfg, u)
+		return dialWebsocket(ctx, cfg.TlsCfg, cfg.WebSocketCfg, u, t)
 	case "unix":
-		return dialUnix(ctx, new(net.Dialer), u)
+		conn, err := dialUnix(ctx, new(net.Dialer), u)
+		return transport(ctx, t, conn, err, u)
 	}
 	return nil, unknownScheme(u)
 }
@@ -45,30 +44,32 @@ func proxyV5() proxy.Dialer {
 	return proxy.FromEnvironment()
 }
 
-// dialV3 opens a connection as paho.mqtt.golang would with these options.
-func dialV3(ctx context.Context, o *mqtt.ClientOptions, u *url.URL) (net.Conn, error) {
+// dialV3 opens a connection as paho.mqtt.golang would with these options, with t in place of TLS if it is not nil.
+func dialV3(ctx context.Context, o *mqtt.ClientOptions, u *url.URL, t Transport) (net.Conn, error) {
 	dialer := o.Dialer
 	if dialer == nil {
 		dialer = &net.Dialer{Timeout: 30 * time.Second}
 	}
 	switch strings.ToLower(u.Scheme) {
 	case "mqtt", "tcp":
-		return dialVia(ctx, proxy.FromEnvironmentUsing(dialer), u.Host)
+		conn, err := dialVia(ctx, proxy.FromEnvironmentUsing(dialer), u.Host)
+		return transport(ctx, t, conn, err, u)
 	case "mqtts", "tls", "ssl", "mqtt+ssl", "tcps":
-		return dialTLSV3(ctx, dialer, o.TLSConfig, u)
+		return dialTLSV3(ctx, dialer, o.TLSConfig, u, t)
 	case "ws":
-		return dialWebsocketV3(o, nil, u)
+		return dialWebsocketV3(ctx, o, nil, u, t)
 	case "wss":
-		return dialWebsocketV3(o, o.TLSConfig, u)
+		return dialWebsocketV3(ctx, o, o.TLSConfig, u, t)
 	case "unix":
-		return dialUnix(ctx, dialer, u)
+		conn, err := dialUnix(ctx, dialer, u)
+		return transport(ctx, t, conn, err, u)
 	}
 	return nil, unknownScheme(u)
 }
 
 // dialTLSV3 counts the handshake into the dialer's own limits, as paho.mqtt.golang
 // does, and like it uses a proxy only if all_proxy is there in lower case.
-func dialTLSV3(ctx context.Context, dialer *net.Dialer, config *tls.Config, u *url.URL) (net.Conn, error) {
+func dialTLSV3(ctx context.Context, dialer *net.Dialer, config *tls.Config, u *url.URL, t Transport) (net.Conn, error) {
 	if dialer.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, dialer.Timeout)
@@ -84,10 +85,7 @@ func dialTLSV3(ctx context.Context, dialer *net.Dialer, config *tls.Config, u *u
 		via = proxy.FromEnvironmentUsing(dialer)
 	}
 	conn, err := dialVia(ctx, via, u.Host)
-	if err != nil {
-		return nil, err
-	}
-	return handshake(ctx, conn, config, u)
+	return handshake(ctx, t, conn, err, config, u)
 }
 
 // dialVia opens a TCP connection with d. A dialer that an application has registered
@@ -130,9 +128,25 @@ func dialUnix(ctx context.Context, d *net.Dialer, u *url.URL) (net.Conn, error) 
 	return d.DialContext(ctx, "unix", name)
 }
 
-// handshake runs TLS on conn, which it closes if that fails. The server is checked
-// against the name in config, or else the one in u.
-func handshake(ctx context.Context, conn net.Conn, config *tls.Config, u *url.URL) (net.Conn, error) {
+// transport puts t on a connection that was dialed without TLS, if t is not nil, and closes it if that fails.
+func transport(ctx context.Context, t Transport, conn net.Conn, err error, u *url.URL) (net.Conn, error) {
+	if err != nil || t == nil {
+		return conn, err
+	}
+	safe, err := t.Secure(ctx, conn, u.Hostname())
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return safe, nil
+}
+
+// handshake runs TLS, or t in its place, on conn, and closes conn if that fails. The
+// server is checked against the name in config, or else the one in u.
+func handshake(ctx context.Context, t Transport, conn net.Conn, err error, config *tls.Config, u *url.URL) (net.Conn, error) {
+	if err != nil || t != nil {
+		return transport(ctx, t, conn, err, u)
+	}
 	config = config.Clone()
 	if config == nil {
 		config = new(tls.Config)

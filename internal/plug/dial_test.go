@@ -214,7 +214,7 @@ func TestFailedHandshakeClosesConnection(t *testing.T) {
 	go remote.Write([]byte("220 this is another protocol\r\n"))
 	go io.Copy(io.Discard, remote)
 	conn := &closeNoter{Conn: local}
-	_, err := handshake(t.Context(), conn, nil, &url.URL{Host: "h"})
+	_, err := handshake(t.Context(), nil, conn, nil, nil, &url.URL{Host: "h"})
 	require.ErrorAs(t, err, new(tls.RecordHeaderError))
 	require.Equal(t, 1, conn.closed)
 }
@@ -233,7 +233,7 @@ func TestHandshakeEndsWithContext(t *testing.T) {
 		}()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		_, err := handshake(ctx, local, nil, &url.URL{Host: "h"})
+		_, err := handshake(ctx, nil, local, nil, nil, &url.URL{Host: "h"})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		_, err = local.Write([]byte{0})
 		require.Error(t, err, "the connection was left open")

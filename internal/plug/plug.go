@@ -13,7 +13,9 @@
 // the wire and a next to the application.
 //
 // A scheme that is also [AtRest] protects the messages that a client keeps: the
-// queue and the session of autopaho, the store of paho.mqtt.golang. The reasons why
+// queue and the session of autopaho, the store of paho.mqtt.golang. One that is an
+// [Opener] makes connections of its own first, a [Transport] takes the place of TLS, and
+// [Unresumed] keeps TLS sessions from being resumed. The reasons why
 // this is done below the client and not with its hooks are in the comments of V5
 // and V3 on what each client does and does not do.
 package plug
@@ -55,16 +57,3 @@ type AtRest interface {
 // errNoConn is reported when a function of the application opens nothing and calls
 // that a success.
 var errNoConn = errors.New("plug: the application's function to open a connection returned none")
-
-// secure puts s on conn, and closes conn if that fails.
-func secure(ctx context.Context, s Scheme, conn net.Conn) (net.Conn, error) {
-	if conn == nil {
-		return nil, errNoConn
-	}
-	safe, err := s.Conn(ctx, conn)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return safe, nil
-}

@@ -17,8 +17,10 @@ import (
 //
 // In the copy, CustomOpenConnectionFn opens a connection as opts would have (with
 // opts.CustomOpenConnectionFn if that is set) and then calls s.Conn. ConnectTimeout
-// bounds dialing and s.Conn together, unless it is 0. Dialing itself, V3 knows the
-// URL schemes mqtt and tcp, mqtts, tls, ssl, mqtt+ssl and tcps, ws, wss, and unix.
+// bounds dialing and s.Conn together, unless it is 0; a function of the application
+// takes its time, and after it s.Conn has ConnectTimeout for itself. Dialing itself, V3
+// knows the URL schemes mqtt and tcp, mqtts, tls, ssl, mqtt+ssl and tcps, ws, wss, and
+// unix.
 //
 // The *tls.Config that OnConnectAttempt returns is the one that a connection is
 // dialed with. paho.mqtt.golang hands it to nobody once there is an open function;
@@ -74,25 +76,15 @@ type attemptV3 struct {
 // connect is an OpenConnectionFunc. It takes everything from the options it is called
 // with, which are the ones that the client works with.
 func (a *attemptV3) connect(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
-	ctx := context.Background()
-	if o.ConnectTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.ConnectTimeout)
-		defer cancel()
-	}
 	a.prepareTLS(u, &o)
-	conn, err := a.open(ctx, u, o)
-	if err != nil {
-		return nil, err
-	}
-	return secure(ctx, a.scheme, conn)
-}
-
-func (a *attemptV3) open(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
+	o.TLSConfig = unresumed(a.scheme, wire.Version(o.ProtocolVersion&0x7F), o.TLSConfig)
+	try := attempt{scheme: a.scheme, url: u, timeout: o.ConnectTimeout}
 	if a.below != nil {
-		return a.below(u, o)
+		try.below = func() (net.Conn, error) { return a.below(u, o) }
+	} else {
+		try.dial = func(ctx context.Context, t Transport) (net.Conn, error) { return dialV3(ctx, &o, u, t) }
 	}
-	return dialV3(ctx, &o, u)
+	return try.open(context.Background())
 }
 
 // prepareTLS calls the OnConnectAttempt that is in force for this attempt: the one

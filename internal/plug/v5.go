@@ -22,11 +22,12 @@ const defaultConnectTimeout = 10 * time.Second
 // are not changed.
 //
 // In the copy, AttemptConnection opens a connection as cfg would have (with
-// cfg.AttemptConnection if that is set) and then calls s.Conn. cfg.ConnectTimeout
-// bounds both together, because autopaho gives AttemptConnection a context without a
-// time limit: 10 seconds if it is 0, and not the life of the connection. Dialing
-// itself, V5 knows the URL schemes mqtt and tcp (or none), mqtts, tls, ssl, mqtt+ssl
-// and tcps, ws, wss, and unix, which autopaho lacks: unix:///path/of/socket.
+// cfg.AttemptConnection if that is set) and then calls s.Conn. cfg.ConnectTimeout, 10
+// seconds if it is 0, bounds dialing and s.Conn together, because autopaho gives
+// AttemptConnection a context without a time limit; a function of the application gets
+// that context, as it would without this one, and after it s.Conn has the time for
+// itself. Dialing itself, V5 knows the URL schemes mqtt and tcp (or none), mqtts, tls,
+// ssl, mqtt+ssl and tcps, ws, wss, and unix, which autopaho lacks: unix:///path/of/socket.
 //
 // ConnectPacketBuilder also asks the server for problem information, after a builder
 // of the application has run. The zero value of paho.ConnectProperties declines it,
@@ -73,35 +74,24 @@ type connectFunc = func(context.Context, autopaho.ClientConfig, *url.URL) (net.C
 // attemptV5 opens the connections of one wrapped configuration, which any number of
 // connection managers may use.
 type attemptV5 struct {
-	scheme  Scheme
-	below   connectFunc // nil to dial
-	windows windows
+	scheme Scheme
+	below  connectFunc // nil to dial
 }
 
 // connect is an AttemptConnection. It takes everything from the cfg it is called
 // with, which is the one that the connection manager works with.
 func (a *attemptV5) connect(ctx context.Context, cfg autopaho.ClientConfig, u *url.URL) (net.Conn, error) {
-	timeout := cfg.ConnectTimeout
-	if timeout == 0 {
-		timeout = defaultConnectTimeout
+	cfg.TlsCfg = unresumed(a.scheme, wire.V5, cfg.TlsCfg)
+	try := attempt{scheme: a.scheme, url: u, timeout: cfg.ConnectTimeout}
+	if try.timeout == 0 {
+		try.timeout = defaultConnectTimeout
 	}
-	until := time.Now().Add(timeout)
-	bounded, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-
-	var conn net.Conn
-	var err error
-	if a.below == nil {
-		conn, err = dialV5(bounded, &cfg, u)
+	if a.below != nil {
+		try.below = func() (net.Conn, error) { return a.below(ctx, cfg, u) }
 	} else {
-		w := a.windows.open(ctx, until)
-		conn, err = a.below(w, cfg, u)
-		a.windows.settle(w, err == nil)
+		try.dial = func(ctx context.Context, t Transport) (net.Conn, error) { return dialV5(ctx, &cfg, u, t) }
 	}
-	if err != nil {
-		return nil, err
-	}
-	conn, err = secure(bounded, a.scheme, conn)
+	conn, err := try.open(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,8 +20,8 @@ import (
 // subprotocol is the name that MQTT has among websocket protocols (MQTT5 6.0).
 const subprotocol = "mqtt"
 
-// dialWebsocket opens a websocket as autopaho would.
-func dialWebsocket(ctx context.Context, config *tls.Config, cfg *autopaho.WebSocketConfig, u *url.URL) (net.Conn, error) {
+// dialWebsocket opens a websocket as autopaho would, with t in place of TLS if it is not nil.
+func dialWebsocket(ctx context.Context, config *tls.Config, cfg *autopaho.WebSocketConfig, u *url.URL, t Transport) (net.Conn, error) {
 	var dialer *websocket.Dialer
 	var header http.Header
 	if cfg != nil && cfg.Dialer != nil {
@@ -35,6 +36,51 @@ func dialWebsocket(ctx context.Context, config *tls.Config, cfg *autopaho.WebSoc
 		d.Subprotocols = []string{subprotocol}
 		dialer = &d
 	}
+	return upgrade(ctx, dialer, u, header, t)
+}
+
+// dialWebsocketV3 opens a websocket as paho.mqtt.golang would, with t in place of TLS if it is not nil. User and password in
+// the URL are for CONNECT and not for the web server.
+func dialWebsocketV3(ctx context.Context, o *mqtt.ClientOptions, config *tls.Config, u *url.URL, t Transport) (net.Conn, error) {
+	bare := *u
+	bare.User = nil
+	var options mqtt.WebsocketOptions // a copy: NewWebsocket fills in defaults
+	if o.WebsocketOptions != nil {
+		options = *o.WebsocketOptions
+	}
+	if t == nil {
+		return mqtt.NewWebsocket(bare.String(), config, o.ConnectTimeout, o.HTTPHeaders, &options)
+	}
+	dialer := &websocket.Dialer{
+		ReadBufferSize: options.ReadBufferSize, WriteBufferSize: options.WriteBufferSize, Subprotocols: []string{subprotocol},
+		Proxy: http.ProxyFromEnvironment,
+	}
+	if options.Proxy != nil {
+		dialer.Proxy = options.Proxy
+	}
+	return upgrade(ctx, dialer, &bare, o.HTTPHeaders, t)
+}
+
+// upgrade opens a websocket with dialer. With t, the dialer believes to speak without TLS, and t secures what it speaks on.
+func upgrade(ctx context.Context, dialer *websocket.Dialer, u *url.URL, header http.Header, t Transport) (net.Conn, error) {
+	if t != nil {
+		if strings.EqualFold(u.Scheme, "ws") {
+			return nil, errPlainWS
+		}
+		d := *dialer
+		d.NetDial, d.NetDialTLSContext, d.TLSClientConfig, d.Proxy = nil, nil, nil, nil
+		d.NetDialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			conn, err := dialThrough(ctx, dialer, u, address)
+			return transport(ctx, t, conn, err, u)
+		}
+		dialer = &d
+		bare := *u
+		bare.Scheme = "ws"
+		if bare.Port() == "" {
+			bare.Host = net.JoinHostPort(bare.Hostname(), "443")
+		}
+		u = &bare
+	}
 	ws, _, err := dialer.DialContext(ctx, u.String(), header)
 	if err != nil {
 		return nil, fmt.Errorf("plug: websocket connection failed: %w", err)
@@ -42,16 +88,26 @@ func dialWebsocket(ctx context.Context, config *tls.Config, cfg *autopaho.WebSoc
 	return &wsConn{Conn: ws}, nil
 }
 
-// dialWebsocketV3 opens a websocket as paho.mqtt.golang would. User and password in
-// the URL are for CONNECT and not for the web server.
-func dialWebsocketV3(o *mqtt.ClientOptions, config *tls.Config, u *url.URL) (net.Conn, error) {
-	bare := *u
-	bare.User = nil
-	var options mqtt.WebsocketOptions // a copy: NewWebsocket fills in defaults
-	if o.WebsocketOptions != nil {
-		options = *o.WebsocketOptions
+// dialThrough opens the TCP connection that dialer would run TLS on to get to u.
+func dialThrough(ctx context.Context, dialer *websocket.Dialer, u *url.URL, address string) (net.Conn, error) {
+	if dialer.Proxy != nil {
+		secure := *u
+		secure.Scheme = "https"
+		via, err := dialer.Proxy(&http.Request{Method: http.MethodGet, URL: &secure, Host: u.Host, Header: http.Header{}})
+		if err != nil {
+			return nil, err
+		}
+		if via != nil {
+			return dialProxy(ctx, via, address)
+		}
 	}
-	return mqtt.NewWebsocket(bare.String(), config, o.ConnectTimeout, o.HTTPHeaders, &options)
+	switch {
+	case dialer.NetDialContext != nil:
+		return dialer.NetDialContext(ctx, "tcp", address)
+	case dialer.NetDial != nil:
+		return dialer.NetDial("tcp", address)
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", address)
 }
 
 // wsConn is the byte stream in a websocket's messages, whose bounds mean nothing

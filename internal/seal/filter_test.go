@@ -373,9 +373,9 @@ func TestUnsealableIsRefusedToTheCaller(t *testing.T) {
 		m := message(qos, "site/7", string(make([]byte, 60)))
 		e.write(e.app, e.packet(m))
 		if qos == 1 {
-			require.Equal(t, e.ack(wire.Puback, 7, wire.PacketTooLarge), e.read(e.app))
+			require.Equal(t, e.ack(wire.Puback, 7, wire.QuotaExceeded), e.read(e.app))
 		} else if qos == 2 {
-			require.Equal(t, e.ack(wire.Pubrec, 7, wire.PacketTooLarge), e.read(e.app))
+			require.Equal(t, e.ack(wire.Pubrec, 7, wire.QuotaExceeded), e.read(e.app))
 		}
 		e.refused(true, "site/7", ErrTooLarge)
 		e.quiet()

@@ -1,0 +1,106 @@
+package layer
+
+import (
+	"math/bits"
+
+	"github.com/mqttsec/mqttsec/internal/wire"
+)
+
+const (
+	firstRead = 4 << 10  // what an idle connection reads into
+	keep      = 32 << 10 // what a busy one reads into
+	believed  = 4 << 20  // up to which length a peer that has sent such a packet is believed to send another
+)
+
+// buffer holds what has arrived and is not yet judged: data[start:end].
+type buffer struct {
+	data       []byte
+	start, end int
+	last       int // how many bytes the last read brought
+	slack      int // how many reads in turn needed little of data
+	seen       int // length of the largest packet so far
+}
+
+// packet cuts off the next whole packet, which stays valid until space is called. Without one it returns the length of the one
+// under way, if known.
+func (b *buffer) packet(limit int) (p wire.Packet, size int, err error) {
+	n, err := wire.Scan(b.data[b.start:b.end], limit)
+	if err != nil || n == 0 || n > b.end-b.start {
+		return nil, n, err
+	}
+	p = b.data[b.start : b.start+n : b.start+n]
+	b.start += n
+	b.seen = max(b.seen, n)
+	return p, n, nil
+}
+
+// drop passes over what is left of n bytes, and returns how many are still to come.
+func (b *buffer) drop(n int) int {
+	k := min(n, b.end-b.start)
+	b.start += k
+	return n - k
+}
+
+// filled notes that n bytes were read into what space returned.
+func (b *buffer) filled(n int) {
+	b.end += n
+	b.last = n
+}
+
+// space returns where to read to, at least one byte. size is the length of the packet under way, 0 if unknown. A buffer that is full
+// doubles, up to what that packet needs, so the peer must have sent half of what it makes us hold.
+func (b *buffer) space(size int) []byte {
+	if b.start == b.end {
+		b.start, b.end = 0, 0
+		b.fit()
+		return b.data
+	}
+	if size <= len(b.data)-b.start && b.end < len(b.data) {
+		return b.data[b.end:]
+	}
+	held := b.end - b.start
+	if want := b.reach(size, held); want > len(b.data) {
+		grown := getBuffer(want)
+		grown = grown[:cap(grown)]
+		copy(grown, b.data[b.start:b.end])
+		putBuffer(b.data)
+		b.data = grown
+	} else {
+		copy(b.data, b.data[b.start:b.end])
+	}
+	b.start, b.end = 0, held
+	return b.data[b.end:]
+}
+
+// reach returns how large the buffer is to be for a packet of size bytes of which it holds some.
+func (b *buffer) reach(size, held int) int {
+	if size <= trusted || size <= min(b.seen, believed) {
+		return max(size, held+1)
+	}
+	return max(min(1<<(bits.Len(uint(2*held))-1), size), held+1) // a whole class, lest it be rounded up
+}
+
+// fit chooses a buffer for the next read when nothing is held: one that reads fill grows to keep, so that a busy connection needs few;
+// a larger one, or one of which little is used, shrinks.
+func (b *buffer) fit() {
+	want := len(b.data)
+	switch {
+	case want == 0, want > keep:
+		want = firstRead
+	case b.last == want && want < keep:
+		want *= 2
+	case b.last <= want/8 && want > firstRead:
+		if b.slack++; b.slack > 16 {
+			want /= 2
+		}
+	default:
+		b.slack = 0
+	}
+	if want == len(b.data) {
+		return
+	}
+	b.slack = 0
+	putBuffer(b.data)
+	b.data = getBuffer(want)
+	b.data = b.data[:cap(b.data)]
+}
