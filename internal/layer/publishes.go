@@ -32,6 +32,7 @@ type Publishes struct {
 type exchanges struct {
 	aliases Aliases
 	answers Answers
+	message Message // under judgement; here so that none is allocated
 }
 
 // Judge returns the packet that goes on in place of the PUBLISH m: m.Packet() if nothing is to be changed. A [Withhold] withholds and
@@ -59,10 +60,10 @@ func (w *Withhold) Error() string {
 // Unwrap returns why.
 func (w *Withhold) Unwrap() error { return w.Err }
 
-// Message is a PUBLISH under judgement. Its Topic is empty where an alias stands for it and the receiver knows that alias.
+// Message is a PUBLISH under judgement, valid until the judge returns. Its Topic is empty where an alias stands for it and the receiver knows that alias.
 type Message struct {
 	wire.PublishPacket
-	// Name is the topic, alias or not. It is valid until the judge returns.
+	// Name is the topic, alias or not.
 	Name []byte
 
 	packet wire.Packet
@@ -120,7 +121,8 @@ const anyAlias = 0xFFFF
 
 // judge has one PUBLISH judged. limit is on its aliases.
 func (s *Publishes) judge(c *Conn, p wire.Packet, x *exchanges, judge Judge, limit uint16, buf *scratch) (wire.Packet, error) {
-	m := Message{packet: p, buf: buf, v: c.Version()}
+	m := &x.message
+	*m = Message{packet: p, buf: buf, v: c.Version()}
 	var err error
 	if m.PublishPacket, err = wire.ParsePublish(p, m.v); err != nil {
 		return nil, err
@@ -139,7 +141,7 @@ func (s *Publishes) judge(c *Conn, p wire.Packet, x *exchanges, judge Judge, lim
 	if judge == nil {
 		q, err = m.Packet()
 	} else {
-		q, err = judge(c, &m)
+		q, err = judge(c, m)
 	}
 	var w *Withhold
 	if errors.As(err, &w) {

@@ -2,7 +2,6 @@ package seal
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,17 +12,14 @@ import (
 )
 
 // Conn returns conn with every PUBLISH and Will on a covered topic sealed on its
-// way out and opened on its way in. If conn is a *tls.Conn, its handshake is done
-// first, within ctx.
+// way out and opened on its way in. If there is TLS in or below conn, its handshake is
+// done first, within ctx.
 func (s *Sealer) Conn(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	if c, ok := conn.(*tls.Conn); ok {
-		// A handshake inside Read could be broken off by the deadline with which
-		// the layer wakes a reader.
-		if err := c.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("mqttsec: %w", err)
-		}
+	if err := layer.Handshake(ctx, conn); err != nil {
+		return nil, fmt.Errorf("mqttsec: %w", err)
 	}
 	f := &filter{sealer: s}
+	f.publishes.Out, f.publishes.In = f.publish, f.published
 	f.mqtt.Store(s.mqtt.create("")) // until CONNECT names one
 	return layer.New(conn, f), nil
 }
@@ -31,42 +27,22 @@ func (s *Sealer) Conn(ctx context.Context, conn net.Conn) (net.Conn, error) {
 // filter seals and opens on one connection. The fields of a direction are used by
 // that direction only.
 type filter struct {
-	sealer  *Sealer
-	mqtt    atomic.Pointer[mqttSession]
-	clean   atomic.Bool   // what the peer's CONNECT asks for
-	largest atomic.Uint32 // the peer's Maximum Packet Size, 0 for none
+	sealer    *Sealer
+	publishes layer.Publishes
+	mqtt      atomic.Pointer[mqttSession]
+	clean     atomic.Bool // what the peer's CONNECT asks for
 
-	outgoing struct {
-		aliases    layer.Aliases
-		packet     []byte
-		properties parted
-	}
-	incoming struct {
-		aliases layer.Aliases
-		limit   atomic.Uint32 // Topic Alias Maximum that the local side granted
-		answers layer.Answers
-		packet  []byte
-	}
-}
-
-// anyAlias is the limit on the local side's own aliases: the peer judges them.
-const anyAlias = 0xFFFF
-
-// keep is the size above which a buffer is not kept for the next packet.
-const keep = 64 << 10
-
-func reuse(b []byte) []byte {
-	if cap(b) > keep {
-		return nil
-	}
-	return b[:0]
+	outgoing parted // properties of the message going out
+	header   []byte // of the message coming in
 }
 
 // Outgoing seals what the local side publishes, and sees what it acknowledges.
 func (f *filter) Outgoing(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
+	p, err := f.publishes.Outgoing(c, p)
+	if err != nil {
+		return nil, err
+	}
 	switch p.Type() {
-	case wire.Publish:
-		return f.publish(c, p)
 	case wire.Puback, wire.Pubrec, wire.Pubcomp:
 		return p, f.acknowledged(c, p)
 	case wire.Connect:
@@ -79,23 +55,17 @@ func (f *filter) Outgoing(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 
 // Incoming opens what the peer publishes, and sees what it acknowledges.
 func (f *filter) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
+	p, err := f.publishes.Incoming(c, p)
+	if err != nil {
+		return nil, err
+	}
 	switch p.Type() {
-	case wire.Publish:
-		return f.published(c, p)
 	case wire.Puback, wire.Pubcomp: // a PUBREC may cross a PUBLISH that is sent again
 		m, err := wire.ParseAck(p, c.Version())
 		if err != nil {
 			return nil, err
 		}
 		f.mqtt.Load().arrived(m.ID)
-	case wire.Pubrel:
-		m, err := wire.ParseAck(p, c.Version())
-		if err != nil {
-			return nil, err
-		}
-		if ours, err := f.incoming.answers.Pubrel(c, m.ID); ours || err != nil {
-			return nil, err
-		}
 	case wire.Connack:
 		return p, f.accepted(c, p)
 	case wire.Connect:
@@ -117,9 +87,6 @@ func (f *filter) connect(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 		return nil, err
 	}
 	f.attach(string(m.ClientID), m.CleanStart)
-	if n, ok := m.Properties.Uint(wire.TopicAliasMaximum); ok {
-		f.incoming.limit.Store(n)
-	}
 	if m.Will == nil || !f.sealer.covers(m.Will.Topic) {
 		return p, nil
 	}
@@ -171,9 +138,6 @@ func (f *filter) connected(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 		return nil, err
 	}
 	f.announced(&m)
-	if n, ok := m.Properties.Uint(wire.MaximumPacketSize); ok {
-		f.largest.Store(n)
-	}
 	if m.Will == nil || !f.sealer.covers(m.Will.Topic) {
 		return p, nil
 	}
@@ -211,9 +175,6 @@ func (f *filter) accepted(c *layer.Conn, p wire.Packet) error {
 	if err != nil {
 		return err
 	}
-	if n, ok := m.Properties.Uint(wire.MaximumPacketSize); ok {
-		f.largest.Store(n)
-	}
 	f.named(m.Properties)
 	return nil
 }
@@ -223,9 +184,6 @@ func (f *filter) accept(c *layer.Conn, p wire.Packet) error {
 	m, err := wire.ParseConnack(p, c.Version())
 	if err != nil {
 		return err
-	}
-	if n, ok := m.Properties.Uint(wire.TopicAliasMaximum); ok {
-		f.incoming.limit.Store(n)
 	}
 	if m.Code == wire.Success {
 		f.attach(f.mqtt.Load().id(), f.clean.Load())

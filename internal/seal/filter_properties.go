@@ -12,6 +12,16 @@ func movable(id wire.PropertyID) bool {
 	return false
 }
 
+// keep is the size above which a buffer is not kept for the next message.
+const keep = 64 << 10
+
+func reuse(b []byte) []byte {
+	if cap(b) > keep {
+		return nil
+	}
+	return b[:0]
+}
+
 // parted are properties by the side of the seal that they stand on. Its memory serves
 // the next message again.
 type parted struct{ inside, outside wire.Properties }

@@ -87,7 +87,7 @@ func (m *PublishPacket) Append(dst []byte, v Version) ([]byte, error) {
 // AppendHeader appends what stands before a payload of n bytes, so that a payload can
 // be encrypted straight into its place; m.Payload is not looked at. Its errors are
 // those of Append; dst is returned unchanged with them. It allocates nothing if dst
-// has room for headerSize bytes.
+// has room for HeaderSize bytes.
 func (m *PublishPacket) AppendHeader(dst []byte, v Version, n int) ([]byte, error) {
 	if !v.known() {
 		return dst, ErrVersion
@@ -142,12 +142,12 @@ func (m *PublishPacket) variableSize(v Version) int {
 // Size returns the number of bytes that Append appends. A size beyond MaxPacket is
 // possible; Append then returns [ErrTooLarge].
 func (m *PublishPacket) Size(v Version) int {
-	return m.headerSize(v, len(m.Payload)) + len(m.Payload)
+	return m.HeaderSize(v, len(m.Payload)) + len(m.Payload)
 }
 
-// headerSize returns the number of bytes that AppendHeader appends for a payload of n
+// HeaderSize returns the number of bytes that AppendHeader appends for a payload of n
 // bytes.
-func (m *PublishPacket) headerSize(v Version, n int) int {
+func (m *PublishPacket) HeaderSize(v Version, n int) int {
 	size := m.variableSize(v)
 	return 1 + VarintSize(size+n) + size
 }

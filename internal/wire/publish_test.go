@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPublishSizes holds Size, headerSize and AppendHeader against Append.
+// TestPublishSizes holds Size, HeaderSize and AppendHeader against Append.
 func TestPublishSizes(t *testing.T) {
 	g := newGenerator(11)
 	for range 300 {
@@ -19,7 +19,7 @@ func TestPublishSizes(t *testing.T) {
 			n := len(m.Payload)
 			header, err := m.AppendHeader(nil, v, n)
 			require.NoError(t, err)
-			require.Len(t, header, m.headerSize(v, n))
+			require.Len(t, header, m.HeaderSize(v, n))
 			require.Equal(t, whole, append(header, m.Payload...))
 		}
 	}
@@ -32,7 +32,7 @@ func TestPublishLimits(t *testing.T) {
 		header, err := m.AppendHeader(nil, v, room)
 		require.NoError(t, err)
 		require.Equal(t, "\x32\xff\xff\xff\x7f", string(header[:5]))
-		require.Equal(t, MaxPacket, m.headerSize(v, room)+room)
+		require.Equal(t, MaxPacket, m.HeaderSize(v, room)+room)
 		n, err := Scan(header, MaxPacket)
 		require.NoError(t, err)
 		require.Equal(t, MaxPacket, n)
@@ -42,7 +42,7 @@ func TestPublishLimits(t *testing.T) {
 			require.ErrorIs(t, err, ErrTooLarge)
 			require.Equal(t, "kept", string(dst))
 		}
-		require.Greater(t, m.headerSize(v, room+1)+room+1, MaxPacket)
+		require.Greater(t, m.HeaderSize(v, room+1)+room+1, MaxPacket)
 		m.Payload = make([]byte, room+1) // never touched
 		require.Greater(t, m.Size(v), MaxPacket)
 		_, err = m.Append(nil, v)
