@@ -162,7 +162,13 @@ func ParseCBOR(b []byte) (Set, error) {
 
 func parseLabels(m Map) (s Set, err error) {
 	var id []byte
-	if err := errors.Join(m.Read(LabelIssuer, &s.Issuer), m.Read(LabelSubject, &s.Subject), m.Read(LabelID, &id), m.Read(LabelCNonce, &s.CNonce)); err != nil {
+	err = errors.Join(
+		m.Read(LabelIssuer, &s.Issuer),
+		m.Read(LabelSubject, &s.Subject),
+		m.Read(LabelID, &id),
+		m.Read(LabelCNonce, &s.CNonce),
+	)
+	if err != nil {
 		return Set{}, err
 	}
 	s.ID = string(id)

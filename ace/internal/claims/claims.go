@@ -1,6 +1,7 @@
-// Package claims is what an access token for an MQTT broker says, in both of its forms: [Set] is the claim set of a JSON
-// Web Token (RFC 7519) or CBOR Web Token (RFC 8392), [Introspection] what an Authorization Server answers about a token
-// (RFC 7662; RFC 9200, section 5.9.2). The names and numbers around them, of RFC 9200, 9201 and 9431, are here as well.
+// Package claims is what an access token for an MQTT broker says, in both of its forms: [Set] is the claim set of a
+// JSON Web Token (RFC 7519) or CBOR Web Token (RFC 8392), [Introspection] what an Authorization Server answers about a
+// token (RFC 7662; RFC 9200, section 5.9.2). The names and numbers around them, of RFC 9200, 9201 and 9431, are here
+// as well.
 //
 // Nothing here is signed or encrypted: whoever makes or takes a token does that around it. Parsing is strict where two
 // readers could understand two things: members that are repeated, claims of another type than theirs, bytes behind the
@@ -71,7 +72,8 @@ func (c Confirmation) IsZero() bool {
 
 // Introspection is the answer of an Authorization Server about a token.
 type Introspection struct {
-	// Active is false for a token that is unknown, expired, revoked, or not for the one who asks. Nothing else counts then.
+	// Active is false for a token that is unknown, expired, revoked, or not for the one who asks. Nothing else counts
+	// then.
 	Active bool
 	// Set is what the token says.
 	Set

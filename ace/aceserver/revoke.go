@@ -1,0 +1,112 @@
+package aceserver
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/mqttsec/mqttsec/ace/aceserver/store"
+)
+
+// serveRevoke is the revocation endpoint (RFC 7009). A token that is not known is revoked already.
+func (s *Server) serveRevoke(x *exchange) (int, []byte, error) {
+	q, err := parseTokenQuery(x.body, x.request)
+	if err != nil {
+		return 0, nil, err
+	}
+	client, err := s.client(x, q.credentials)
+	if err != nil {
+		return 0, nil, err
+	}
+	known := false
+	err = s.store.Update(func(tx store.Tx) error {
+		known = false
+		hash, record, err := lookUp(tx, q.token)
+		if err != nil || record == nil {
+			return err
+		}
+		if record.Client != client.ID {
+			return refuse(unauthorizedClient, "the token was issued to another client")
+		}
+		known = true
+		return forget(tx, hash, record)
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	s.log.InfoContext(x.r.Context(), "token revoked", "client", client.ID, "from", x.from, "known", known)
+	return http.StatusOK, nil, nil
+}
+
+// forget removes a token, and the key that it is bound to from those that may be named again: who revokes a token may
+// have lost the key.
+func forget(tx store.Tx, hash string, record *tokenRecord) error {
+	if record.KeyID != "" {
+		if err := tx.Delete(bucketKeys, keyName(record.Client, record.KeyID)); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(bucketTokens, hash)
+}
+
+// Remove ends a registered client: it gets no more tokens, and those that it has count as revoked. A client of the
+// configuration keeps its place there, but its tokens are revoked too. That the client does not exist is no error.
+//
+// It looks at all tokens that are out.
+func (s *Server) Remove(ctx context.Context, clientID string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	revoked := 0
+	err := s.store.Update(func(tx store.Tx) error {
+		revoked = 0
+		if err := tx.Delete(bucketClients, clientID); err != nil {
+			return err
+		}
+		theirs := map[string]*tokenRecord{}
+		var damaged error
+		tx.Ascend(bucketTokens, func(hash string, _ []byte) bool {
+			var record tokenRecord
+			if _, err := load(tx, bucketTokens, hash, &record); err != nil {
+				damaged = err
+				return false
+			}
+			if record.Client == clientID {
+				theirs[hash] = &record
+			}
+			return true
+		})
+		if damaged != nil {
+			return damaged
+		}
+		for hash, record := range theirs {
+			if err := forget(tx, hash, record); err != nil {
+				return err
+			}
+		}
+		revoked = len(theirs)
+		return forgetKeys(tx, clientID)
+	})
+	if err != nil {
+		return err
+	}
+	s.log.InfoContext(ctx, "client removed", "client", clientID, "tokens", revoked)
+	return nil
+}
+
+// forgetKeys removes what is left of a client's keys, those of tokens that have expired.
+func forgetKeys(tx store.Tx, clientID string) error {
+	var names []string
+	tx.Ascend(bucketKeys, func(name string, _ []byte) bool {
+		if strings.HasPrefix(name, keyName(clientID, "")) {
+			names = append(names, name)
+		}
+		return true
+	})
+	for _, name := range names {
+		if err := tx.Delete(bucketKeys, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
