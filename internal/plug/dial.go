@@ -133,7 +133,7 @@ func transport(ctx context.Context, t Transport, conn net.Conn, err error, u *ur
 	if err != nil || t == nil {
 		return conn, err
 	}
-	safe, err := t.Secure(ctx, conn, u.Hostname())
+	safe, err := t.Secure(ctx, conn, u)
 	if err != nil {
 		conn.Close()
 		return nil, err

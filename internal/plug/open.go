@@ -23,13 +23,13 @@ type Opener interface {
 }
 
 // Transport is what a scheme has besides that takes the place of TLS: under mqtts, wss and their like the connection is dialed, through a proxy
-// if there is one, and handed to Secure as it is, without crypto/tls. Secure is called in place of Conn; host is the server's name in the
-// URL, for Server Name Indication. Under wss, what Secure returns carries the websocket.
+// if there is one, and handed to Secure as it is, without crypto/tls. Secure is called in place of Conn; u is the server's URL, for the host
+// of Server Name Indication and the protocol of ALPN. Under wss, what Secure returns carries the websocket.
 //
 // Under mqtt and unix, where the client would use no TLS, Secure is called as well. Under ws, and on a connection that a function of the
 // application has opened with TLS already, there is an error: TLS does not run in TLS.
 type Transport interface {
-	Secure(ctx context.Context, conn net.Conn, host string) (net.Conn, error)
+	Secure(ctx context.Context, conn net.Conn, u *url.URL) (net.Conn, error)
 }
 
 // Unresumed is what a scheme has besides that cannot work on a resumed TLS session. Where NeedsUnresumedTLS says so, connections are dialed
@@ -123,7 +123,7 @@ func (a *attempt) apply(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	if k, _ := layer.Exporter(conn); k != nil {
 		return nil, errTLSInTLS
 	}
-	return t.Secure(ctx, conn, a.url.Hostname())
+	return t.Secure(ctx, conn, a.url)
 }
 
 // unresumed returns config as the scheme needs it.

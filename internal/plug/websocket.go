@@ -63,6 +63,7 @@ func dialWebsocketV3(ctx context.Context, o *mqtt.ClientOptions, config *tls.Con
 
 // upgrade opens a websocket with dialer. With t, the dialer believes to speak without TLS, and t secures what it speaks on.
 func upgrade(ctx context.Context, dialer *websocket.Dialer, u *url.URL, header http.Header, t Transport) (net.Conn, error) {
+	target := u
 	if t != nil {
 		if strings.EqualFold(u.Scheme, "ws") {
 			return nil, errPlainWS
@@ -74,14 +75,14 @@ func upgrade(ctx context.Context, dialer *websocket.Dialer, u *url.URL, header h
 			return transport(ctx, t, conn, err, u)
 		}
 		dialer = &d
-		bare := *u
+		bare := *u // the dialer's
 		bare.Scheme = "ws"
 		if bare.Port() == "" {
 			bare.Host = net.JoinHostPort(bare.Hostname(), "443")
 		}
-		u = &bare
+		target = &bare
 	}
-	ws, _, err := dialer.DialContext(ctx, u.String(), header)
+	ws, _, err := dialer.DialContext(ctx, target.String(), header)
 	if err != nil {
 		return nil, fmt.Errorf("plug: websocket connection failed: %w", err)
 	}

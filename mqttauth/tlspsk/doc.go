@@ -2,8 +2,9 @@
 // know a device by a name and a key. Mosquitto (psk_file) and EMQX do; crypto/tls does not.
 //
 // For MQTT, [New] makes a scheme that wraps the options of a client: its mqtts:// and wss:// connections then use the key. For
-// everything else there are [Client], [Server], [Dial] and [NewListener] as in crypto/tls.
-
+// everything else there are [Client], [Server], [Dial] and [NewListener] as in crypto/tls. [LoadKeys] reads a file of keys in
+// mosquitto's format.
+//
 // What it speaks: TLS 1.3 (RFC 8446) with an external PSK and psk_dhe_ke, and TLS 1.2 (RFC 5246) with ECDHE_PSK (RFC 5489), AEAD
 // suites and the extended master secret (RFC 7627); X25519 and P-256. What it leaves out on purpose: certificates, signatures,
 // PSK without an ephemeral key exchange, early data, session tickets and resumption, renegotiation, compression, CBC.
