@@ -21,17 +21,21 @@ type buffer struct {
 	seen       int // length of the largest packet so far
 }
 
-// packet cuts off the next whole packet, which stays valid until space is called. Without one it returns the length of the one
-// under way, if known.
-func (b *buffer) packet(limit int) (p wire.Packet, size int, err error) {
-	n, err := wire.Scan(b.data[b.start:b.end], limit)
-	if err != nil || n == 0 || n > b.end-b.start {
-		return nil, n, err
+// scan returns the length of the packet under way, 0 if that is not known yet.
+func (b *buffer) scan(limit int) (size int, err error) { return wire.Scan(b.held(), limit) }
+
+// held is what has arrived and is not yet judged. It stays valid until space is called.
+func (b *buffer) held() []byte { return b.data[b.start:b.end:b.end] }
+
+// packet cuts off the next packet, of size bytes, if it is whole. It stays valid until space is called.
+func (b *buffer) packet(size int) wire.Packet {
+	if size == 0 || size > b.end-b.start {
+		return nil
 	}
-	p = b.data[b.start : b.start+n : b.start+n]
-	b.start += n
-	b.seen = max(b.seen, n)
-	return p, n, nil
+	p := b.data[b.start : b.start+size : b.start+size]
+	b.start += size
+	b.seen = max(b.seen, size)
+	return p
 }
 
 // drop passes over what is left of n bytes, and returns how many are still to come.

@@ -155,6 +155,12 @@ func (s *Publishes) judge(c *Conn, p wire.Packet, x *exchanges, judge Judge, lim
 	return q, nil
 }
 
+// Skipped returns the topic of a PUBLISH that was passed over, for a filter that is a [Skipper], and notes the alias that it set.
+func (s *Publishes) Skipped(m *wire.PublishPacket) (name []byte, err error) {
+	name, _, err = s.incoming.aliases.Resolve(m, uint16(s.aliases.Load()))
+	return name, err
+}
+
 // withhold answers the sender of m.
 func (s *Publishes) withhold(c *Conn, m *wire.PublishPacket, x *exchanges, reason byte) error {
 	if x == &s.incoming {

@@ -65,32 +65,38 @@ func (c *Conn) next() error {
 	if c.skip = c.in.drop(c.skip); c.skip > 0 {
 		return c.fill(0)
 	}
-	p, size, err := c.in.packet(int(c.state.limit.Load()))
-	if err == nil && p == nil {
-		return c.fill(size)
-	}
-	if err == nil {
-		p, err = c.incoming(p)
-	}
-	if err == nil && len(p) > 0 {
-		c.ready, err = c.queues.deliver(p)
+	size, err := c.in.scan(int(c.state.limit.Load()))
+	if err == nil && c.oversize(size) {
+		size, err = c.passOver(size)
+	} else if err == nil {
+		if p := c.in.packet(size); p != nil {
+			err, size = c.incoming(p), -1
+		}
 	}
 	if err != nil {
 		c.refused = fmt.Errorf("layer: received: %w", err)
+		return c.refused
 	}
-	return c.refused
+	if size < 0 {
+		return nil
+	}
+	return c.fill(size)
 }
 
-// incoming shows one packet to the filter and returns what the local side is to read.
-func (c *Conn) incoming(p wire.Packet) (wire.Packet, error) {
+// incoming shows one packet to the filter and makes what it lets pass the next to deliver.
+func (c *Conn) incoming(p wire.Packet) error {
 	if err := c.state.received(p); err != nil {
-		return nil, err
+		return err
 	}
 	q, err := c.filter.Incoming(c, p)
 	if err != nil || len(q) == 0 {
-		return nil, err
+		return err
 	}
-	return c.state.tame(q)
+	if q, err = c.state.tame(q); err != nil {
+		return err
+	}
+	c.ready, err = c.queues.deliver(q)
+	return err
 }
 
 // fill reads once from the connection below; size is the length of the packet under way, 0 if unknown.

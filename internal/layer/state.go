@@ -11,7 +11,8 @@ type state struct {
 	version atomic.Uint32 // 0 before CONNECT
 	client  atomic.Bool   // the local side wrote CONNECT
 	asked   atomic.Bool   // CONNECT, as the local side wrote it, named an authentication method
-	limit   atomic.Int64  // of an incoming packet, bytes
+	limit   atomic.Int64  // of an incoming packet, bytes; more ends the connection
+	granted atomic.Int64  // the Maximum Packet Size of the local side, 0 for none
 	id      atomic.Pointer[string]
 }
 
@@ -29,11 +30,10 @@ func (c *Conn) ClientID() string {
 	return ""
 }
 
-// grant takes the Maximum Packet Size that the local side granted its peer (MQTT 5, 3.1.2.11.4 and 3.2.2.3.6) as the bound on what
-// may come in.
+// grant takes the Maximum Packet Size that the local side granted its peer (MQTT 5, 3.1.2.11.4 and 3.2.2.3.6).
 func (s *state) grant(ps wire.Properties) {
-	if n, ok := ps.Uint(wire.MaximumPacketSize); ok && n > 0 {
-		s.limit.Store(min(int64(n), wire.MaxPacket))
+	if n, ok := ps.Uint(wire.MaximumPacketSize); ok {
+		s.granted.Store(int64(n))
 	}
 }
 
@@ -56,7 +56,7 @@ func (s *state) sent(p wire.Packet) error {
 		return ErrProtocol
 	}
 	if t != wire.Connack {
-		return nil
+		return p.CheckHeader(v)
 	}
 	m, err := wire.ParseConnack(p, v)
 	if err != nil {
@@ -78,7 +78,7 @@ func (s *state) received(p wire.Packet) error {
 		return ErrProtocol
 	}
 	if t != wire.Connack {
-		return nil
+		return p.CheckHeader(v)
 	}
 	m, err := wire.ParseConnack(p, v)
 	if err != nil {

@@ -74,6 +74,15 @@ func (f *filter) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 	return p, nil
 }
 
+// Skipped tells the application of a message that is larger than it takes.
+func (f *filter) Skipped(_ *layer.Conn, m *wire.PublishPacket) error {
+	name, err := f.publishes.Skipped(m)
+	if err == nil {
+		f.reject(string(name), false, errReceivedTooLarge)
+	}
+	return err
+}
+
 // Closed gives up what the local side has not acknowledged: the peer will send it
 // again.
 func (f *filter) Closed() {

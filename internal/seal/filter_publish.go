@@ -9,7 +9,9 @@ import (
 )
 
 var (
-	errWillTooLarge   = fmt.Errorf("%w: a sealed Will of more than 65535 bytes", ErrTooLarge)
+	errWillTooLarge     = fmt.Errorf("%w: a sealed Will of more than 65535 bytes", ErrTooLarge)
+	errReceivedTooLarge = fmt.Errorf("%w: more than the Maximum Packet Size of this client", ErrTooLarge)
+
 	errPacketTooLarge = fmt.Errorf("%w: more than the server's Maximum Packet Size", ErrTooLarge)
 )
 

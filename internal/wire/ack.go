@@ -18,7 +18,7 @@ func ParseAck(p Packet, v Version) (AckPacket, error) {
 	if !m.Type.acknowledges() {
 		return AckPacket{}, errType
 	}
-	body, err := p.body(m.Type)
+	body, err := p.body(m.Type, v)
 	if err != nil {
 		return AckPacket{}, err
 	}

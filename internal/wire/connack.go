@@ -9,7 +9,7 @@ type ConnackPacket struct {
 
 // ParseConnack takes a CONNACK apart.
 func ParseConnack(p Packet, v Version) (ConnackPacket, error) {
-	body, err := p.body(Connack)
+	body, err := p.body(Connack, v)
 	if err != nil {
 		return ConnackPacket{}, err
 	}

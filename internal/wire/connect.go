@@ -50,7 +50,7 @@ const (
 // ParseConnect takes a CONNECT apart. A protocol other than the three known ones is
 // an [ErrVersion].
 func ParseConnect(p Packet) (ConnectPacket, error) {
-	body, err := p.body(Connect)
+	body, err := p.body(Connect, V311)
 	if err != nil {
 		return ConnectPacket{}, err
 	}
@@ -80,6 +80,9 @@ func ParseConnect(p Packet) (ConnectPacket, error) {
 		m.Password = c.field()
 	}
 	if err := c.end(); err != nil {
+		return ConnectPacket{}, err
+	}
+	if err := p.CheckHeader(m.Version); err != nil {
 		return ConnectPacket{}, err
 	}
 	return m, nil

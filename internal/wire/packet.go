@@ -1,7 +1,7 @@
 // Package wire reads and writes MQTT control packets for code that sits between
 // a client and a server: it finds the packets in a byte stream, takes apart those
 // that a layer looks at, and puts edited ones together again. It speaks MQTT 3.1,
-// 3.1.1 and 5.0 and is not a client library; it keeps no state and does no I/O.
+// 3.1.1 and 5.0 and is not a client library; it keeps no state, and [Read] alone does I/O.
 //
 // A stream is cut with [Scan]. Each packet type that is edited has a struct, a
 // Parse function and an Append method. Parsing checks the structure completely:
@@ -123,6 +123,15 @@ func (t Type) flags() byte {
 	return 0
 }
 
+// flagsAgain returns the flags of t when MQTT 3.1 sends it again: with DUP.
+func (t Type) flagsAgain() byte {
+	switch t {
+	case Pubrel, Subscribe, Unsubscribe:
+		return t.flags() | flagDup
+	}
+	return t.flags()
+}
+
 // Packet is one whole control packet, fixed header included.
 type Packet []byte
 
@@ -148,11 +157,29 @@ func (p Packet) Body() []byte {
 	if len(p) < 2 {
 		return nil
 	}
-	_, n := Varint(p[1:])
+	_, n := remainingLength(p[1:])
 	if n <= 0 {
 		return nil
 	}
 	return p[1+n : len(p) : len(p)]
+}
+
+// remainingLength decodes the Remaining Length at the start of b as Varint does, but in
+// more bytes than it needs too: before v5 it need not be shortest (MQTT 3.1.1, 2.2.3).
+func remainingLength(b []byte) (v uint32, size int) {
+	for i, c := range b {
+		if i == 4 {
+			return 0, -1
+		}
+		v |= uint32(c&0x7F) << (7 * i)
+		if c < 0x80 {
+			return v, i + 1
+		}
+	}
+	if len(b) >= 4 {
+		return 0, -1
+	}
+	return 0, 0
 }
 
 // Scan finds the packet at the start of b.
@@ -164,8 +191,9 @@ func (p Packet) Body() []byte {
 //
 // Scan returns [ErrTooLarge] for a packet of more than limit bytes, and
 // [ErrMalformed] as soon as it sees the reserved type 0, flags that the type does
-// not have (a PUBLISH has any but QoS 3), or a Remaining Length that is not the
-// shortest encoding of at most four bytes. It looks at the fixed header alone.
+// not have in any version (a PUBLISH has all but QoS 3), or a Remaining Length of more
+// than four bytes. It looks at the fixed header alone, and lets pass what only some
+// versions allow; [Packet.CheckHeader] knows them.
 func Scan(b []byte, limit int) (n int, err error) {
 	if len(b) == 0 {
 		return 0, nil
@@ -178,10 +206,10 @@ func Scan(b []byte, limit int) (n int, err error) {
 		}
 	case t == 0:
 		return 0, errHeader
-	case b[0]&0x0F != t.flags():
+	case b[0]&0x0F != t.flags() && b[0]&0x0F != t.flagsAgain():
 		return 0, errFlags
 	}
-	remaining, size := Varint(b[1:])
+	remaining, size := remainingLength(b[1:])
 	if size < 0 {
 		return 0, errHeader
 	}
@@ -195,8 +223,26 @@ func Scan(b []byte, limit int) (n int, err error) {
 	return n, nil
 }
 
-// body checks that p is exactly one packet of type t and returns its body.
-func (p Packet) body(t Type) ([]byte, error) {
+// CheckHeader tells whether version v allows the fixed header of p, a packet that Scan
+// has found. MQTT 3.1 alone has DUP on a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is sent
+// again (its section 2.1), and v5 alone demands the shortest Remaining Length
+// (MQTT5 1.5.5).
+func (p Packet) CheckHeader(v Version) error {
+	t := p.Type()
+	if t != Publish && v != V31 && p.Flags() != t.flags() {
+		return errFlags
+	}
+	if v == V5 {
+		if _, n := Varint(p[1:]); n <= 0 {
+			return errHeader
+		}
+	}
+	return nil
+}
+
+// body checks that p is exactly one packet of type t, as version v has it, and returns
+// its body.
+func (p Packet) body(t Type, v Version) ([]byte, error) {
 	n, err := Scan(p, MaxPacket)
 	if err != nil {
 		return nil, err
@@ -206,6 +252,9 @@ func (p Packet) body(t Type) ([]byte, error) {
 	}
 	if p.Type() != t {
 		return nil, errType
+	}
+	if err := p.CheckHeader(v); err != nil {
+		return nil, err
 	}
 	return p.Body(), nil
 }

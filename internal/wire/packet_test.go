@@ -17,8 +17,8 @@ func TestTypeNames(t *testing.T) {
 	}
 }
 
-// TestScanFirstByte judges every first byte by MQTT5 tables 2-1 and 2-2, before
-// anything else has arrived.
+// TestScanFirstByte judges every first byte by MQTT5 tables 2-1 and 2-2, and by MQTT
+// 3.1 section 2.1, before anything else has arrived.
 func TestScanFirstByte(t *testing.T) {
 	for b := range 256 {
 		flags := b & 15
@@ -29,7 +29,7 @@ func TestScanFirstByte(t *testing.T) {
 		case 3:
 			valid = flags&6 != 6
 		case 6, 8, 10:
-			valid = flags == 2
+			valid = flags == 2 || flags == 10
 		}
 		for _, in := range [][]byte{{byte(b)}, {byte(b), 0}, {byte(b), 0x80}} {
 			n, err := Scan(in, MaxPacket)
@@ -61,7 +61,6 @@ func TestScanLength(t *testing.T) {
 		{"\xff\xff\xff\x7f", MaxPacket, false},
 		{"\x80", 0, false}, {"\xff\xff", 0, false}, {"\xff\xff\xff", 0, false},
 		{"\xff\xff\xff\xff", 0, true}, {"\xff\xff\xff\xff\x00", 0, true}, {"\x80\x80\x80\x80\x01", 0, true},
-		{"\x80\x00", 0, true}, {"\xff\x00", 0, true}, {"\x80\x80\x00", 0, true}, {"\x81\x80\x80\x00", 0, true},
 	} {
 		n, err := Scan([]byte("\x30"+c.length), MaxPacket)
 		require.Equal(t, c.n, n, "% x", c.length)
@@ -77,6 +76,51 @@ func TestScanLength(t *testing.T) {
 	n, err := Scan(nil, 0)
 	require.Zero(t, n)
 	require.NoError(t, err)
+}
+
+// TestScanOverlongLength: MQTT 3.1 and 3.1.1 do not ask for the shortest encoding of the
+// Remaining Length, MQTT5 1.5.5 does.
+func TestScanOverlongLength(t *testing.T) {
+	for length, n := range map[string]int{
+		"\x80\x00": 3, "\xff\x00": 130, "\x80\x80\x00": 4, "\x84\x80\x80\x00": 9,
+	} {
+		p := append([]byte("\x30"+length), make([]byte, 200)...)
+		got, err := Scan(p, MaxPacket)
+		require.NoError(t, err)
+		require.Equal(t, n, got, "% x", length)
+		whole := Packet(p[:n])
+		require.Len(t, whole.Body(), n-1-len(length))
+		require.NoError(t, whole.CheckHeader(V31))
+		require.NoError(t, whole.CheckHeader(V311))
+		require.ErrorIs(t, whole.CheckHeader(V5), ErrMalformed)
+	}
+	p := Packet("\x30\x84\x00\x00\x01ux")
+	m, err := ParsePublish(p, V311)
+	require.NoError(t, err)
+	require.Equal(t, "x", string(m.Payload))
+	_, err = ParsePublish(p, V5)
+	require.ErrorIs(t, err, ErrMalformed)
+}
+
+// TestSentAgain: MQTT 3.1 has DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE, its successors
+// do not.
+func TestSentAgain(t *testing.T) {
+	for _, p := range []Packet{[]byte("\x6a\x02\x00\x05"), []byte("\x8a\x06\x00\x01\x00\x01u\x00"), []byte("\xaa\x05\x00\x01\x00\x01u")} {
+		n, err := Scan(p, MaxPacket)
+		require.NoError(t, err)
+		require.Len(t, p, n)
+		for _, v := range []Version{V31, V311, V5} {
+			err := p.CheckHeader(v)
+			_, parsing := parse(p, v)
+			if v == V31 {
+				require.NoError(t, err)
+				require.NoError(t, parsing)
+			} else {
+				require.ErrorIs(t, err, ErrMalformed)
+				require.ErrorIs(t, parsing, ErrMalformed)
+			}
+		}
+	}
 }
 
 func TestScanLimit(t *testing.T) {

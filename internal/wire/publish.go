@@ -29,7 +29,7 @@ const (
 
 // ParsePublish takes a PUBLISH apart. It allocates nothing.
 func ParsePublish(p Packet, v Version) (PublishPacket, error) {
-	body, err := p.body(Publish)
+	body, err := p.body(Publish, v)
 	if err != nil {
 		return PublishPacket{}, err
 	}

@@ -14,7 +14,7 @@ func ParseReason(p Packet, v Version) (ReasonPacket, error) {
 	if err := m.check(v); err != nil {
 		return ReasonPacket{}, err
 	}
-	body, err := p.body(m.Type)
+	body, err := p.body(m.Type, v)
 	if err != nil {
 		return ReasonPacket{}, err
 	}

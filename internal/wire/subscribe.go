@@ -95,7 +95,7 @@ func ParseSuback(p Packet, v Version) (SubackPacket, error) {
 
 // parseIDAndProperties reads what the four packets begin with.
 func parseIDAndProperties(p Packet, t Type, v Version, id *uint16, ps *Properties) (cursor, error) {
-	body, err := p.body(t)
+	body, err := p.body(t, v)
 	if err != nil {
 		return cursor{}, err
 	}

@@ -55,7 +55,7 @@ func parse(p Packet, v Version) (m packet, err error) {
 		c, err := ParseReason(p, v)
 		return &c, err
 	case Pingreq, Pingresp:
-		body, err := p.body(t)
+		body, err := p.body(t, v)
 		if err == nil && len(body) > 0 {
 			err = errLength
 		}
