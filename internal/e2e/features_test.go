@@ -144,12 +144,16 @@ func resend(c *cell, qos byte) {
 	}
 	require.NoError(c.t, err)
 
+	if !c.suite.sealed && qos == 1 { // paho.mqtt.golang ends a token before it has sent the message again
+		_, err := sub.inbox().awaitCount(c.ctx, 2)
+		require.NoError(c.t, err, "the message was not resent, so nothing is proved")
+	}
 	times := countText(untilLast(c, pub, sub, qos), text)
 	switch {
 	case c.suite.sealed:
 		require.Equal(c.t, 1, times)
 	case qos == 1:
-		require.Equal(c.t, 2, times, "the message was not resent, so nothing is proved")
+		require.Equal(c.t, 2, times)
 	default: // mochi delivers a QoS 2 message again if the PUBREL that it asked for overtakes the resent PUBLISH
 		require.GreaterOrEqual(c.t, times, 1)
 	}

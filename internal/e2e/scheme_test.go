@@ -104,6 +104,9 @@ func sealedSuites() []suite {
 		{name: "present", sealed: true, largest: presentcipher.MaxPlaintext, new: func(t testing.TB, cfg sealing) scheme {
 			return made(t, present.New, present.Config(cfg))
 		}},
+		{name: "present over aesmsg", sealed: true, largest: presentcipher.MaxPlaintext, new: func(t testing.TB, cfg sealing) scheme {
+			return sealedTwice{stack{made(t, present.New, present.Config(cfg)), made(t, aesmsg.New, cfg)}}
+		}},
 	}
 }
 
