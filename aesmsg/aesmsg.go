@@ -77,17 +77,26 @@ type Config struct {
 	MaxAge time.Duration
 
 	// MaxSessions bounds the memory of what has been received, for each MQTT
-	// client: so many pairs of a publisher (since its last start) and a topic, 4096
-	// if it is 0. Beyond, the least recently heard is forgotten, and a message of a
-	// publisher that is not remembered is refused unless it was sealed after all that
-	// was forgotten. So set it to more than a client hears within a few minutes. Each
-	// pair takes about 500 bytes at first, and 1500 on average at most. Messages that
-	// the client has not acknowledged take up to 3 MB more in all.
+	// client: 4096 if it is 0. It counts publishers (since their last start) that are
+	// busy on a topic, in whatever order their messages come; of those that are heard
+	// now and then, or in order, some 20 times as many are remembered, and at worst
+	// 8 KB are taken for each that MaxSessions counts, which is 32 MB by default.
+	//
+	// Room is shared fairly between the branches of the topic tree, so that a publisher
+	// of many messages or sessions never takes that of others elsewhere. Where it is
+	// short, the publisher heard least recently in the branch with the most is forgotten,
+	// and from then on a message on its topic from a publisher that is not remembered is
+	// refused, with ErrForgotten, unless it was sealed later than what was forgotten.
 	//
 	// A message may come late, after up to 65,535 others that its publisher sealed
 	// later, on whatever topics and at any QoS; beyond, it is refused with ErrStale.
-	// Where hundreds of pairs are busy, those heard least recently reach back less far.
 	MaxSessions int
+
+	// ClockTolerance is by how much the clocks of publishers may be wrong, one minute if
+	// it is 0. A retained message is shown although one that was sealed later, by up to
+	// as much, has been shown; and what is dated further ahead than this never shuts out
+	// others.
+	ClockTolerance time.Duration
 
 	// AllowClear lets anybody, the broker included, clear a retained message.
 	// MQTT does that with an empty payload, which cannot be authentic; without

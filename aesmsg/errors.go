@@ -30,6 +30,9 @@ var (
 	// was too (see Config.MaxSessions), or an older retained message than the topic's
 	// last.
 	ErrStale = seal.ErrStale
+	// ErrForgotten: an ErrStale that is due to Config.MaxSessions: the publisher is not
+	// remembered, and the message is no newer than what was forgotten.
+	ErrForgotten = seal.ErrForgotten
 	// ErrTooOld: outside Config.MaxAge, or sealed by a device without a clock though
 	// there is one.
 	ErrTooOld = seal.ErrTooOld

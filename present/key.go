@@ -37,6 +37,8 @@ var (
 	ErrReplay = seal.ErrReplay
 	// ErrStale: so far behind what was delivered that it cannot be told whether it was too.
 	ErrStale = seal.ErrStale
+	// ErrForgotten: an ErrStale of a publisher that Config.MaxSessions left no room for.
+	ErrForgotten = seal.ErrForgotten
 	// ErrTooOld: outside Config.MaxAge.
 	ErrTooOld = seal.ErrTooOld
 	// ErrTooLarge: more than a message, a Will or a packet that the server accepts can carry.

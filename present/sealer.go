@@ -40,6 +40,8 @@ type Config struct {
 	MaxAge time.Duration
 	// MaxSessions bounds the memory of what each client has received; 4096 if it is 0.
 	MaxSessions int
+	// ClockTolerance is by how much publishers' clocks may be wrong; one minute if it is 0.
+	ClockTolerance time.Duration
 	// AllowClear accepts empty payloads, which cannot be authentic.
 	AllowClear bool
 	// PlainProperties leaves MQTT v5 properties outside, readable and changeable.

@@ -11,8 +11,8 @@ import crypto from 'node:crypto';
 import readline from 'node:readline';
 import { pathToFileURL } from 'node:url';
 
-const MAGIC = 0xfc, SUITE_AES = 1;
-export const RETAIN = 1, WILL = 2, PROPERTIES = 4, SIGNED = 8; // flags
+const MAGIC = 0xfc, SUITE_AES = 1, SUITE = 0x70; // the suite's bits in byte 1, between the flags
+export const RETAIN = 1, WILL = 2, PROPERTIES = 4, SIGNED = 8, QOS0 = 0x80; // flags
 const HEADER = 26, TAG = 16, SIGNATURE = 4 + 64;
 
 const u16 = n => { const b = Buffer.alloc(2); b.writeUInt16BE(n); return b; };
@@ -137,7 +137,8 @@ function putVarint(n) {
 
 // seal makes the payload to publish. session is 12 random bytes that this
 // sender draws anew when it starts, seq counts up from 1 within it and must
-// never repeat, time is in Unix seconds. properties are MQTT v5 properties as
+// never repeat, time is in Unix seconds. QOS0 among the flags says that it is
+// published at QoS 0, so that no receiver takes it twice. properties are MQTT v5 properties as
 // they are encoded in a packet; signer is an Ed25519 private key, 64 bytes.
 export function seal({ key, topic, payload, session, time, seq, flags = 0, properties, signer }) {
   const { key: leaf, id } = topicKeys(key, topic);
@@ -165,8 +166,8 @@ export function seal({ key, topic, payload, session, time, seq, flags = 0, prope
 // keys one of which must have signed.
 export function open({ key, topic, frame, publishers }) {
   if (frame[0] !== MAGIC) throw new Error('not sealed');
-  const header = frame.subarray(0, HEADER), flags = header[1] & 15;
-  if (frame.length < HEADER + (flags & SIGNED ? SIGNATURE : 0) + TAG || frame[1] >> 4 !== SUITE_AES) throw new Error('malformed');
+  const header = frame.subarray(0, HEADER), flags = header[1] & ~SUITE;
+  if (frame.length < HEADER + (flags & SIGNED ? SIGNATURE : 0) + TAG || (frame[1] & SUITE) >> 4 !== SUITE_AES) throw new Error('malformed');
   const [time, seq] = [header.readUInt32BE(18), header.readUInt32BE(22)];
   if (seq === 0 || (flags & WILL && seq !== 1)) throw new Error('malformed'); // a Will has a session to itself
   const { key: leaf, id } = topicKeys(key, topic);

@@ -37,7 +37,7 @@ func (s *Sealer) Freeze(session string, v wire.Version, p wire.Packet, out bool)
 	if len(m.Payload) == 0 && m.Retain {
 		return m.Append(nil, v) // it clears a retained message, and is sent like this too
 	}
-	msg := Message{Topic: m.Topic, Retain: m.Retain, Properties: props.inside, Payload: m.Payload}
+	msg := Message{Topic: m.Topic, Retain: m.Retain, Once: m.QoS == 0, Properties: props.inside, Payload: m.Payload}
 	if out && m.ID != 0 {
 		m.Payload, err = s.seal(nil, &msg)
 		if err == nil {
@@ -64,7 +64,7 @@ func (s *Sealer) Thaw(session string, v wire.Version, p wire.Packet, out bool) (
 		return p, nil
 	}
 	var o opened
-	msg := Message{Topic: m.Topic, Retain: m.Retain, Payload: m.Payload}
+	msg := Message{Topic: m.Topic, Retain: m.Retain, Once: m.QoS == 0, Payload: m.Payload}
 	own := out && m.ID != 0
 	if own {
 		o, err = s.openOwn(&msg)
@@ -89,23 +89,23 @@ func (s *Sealer) Thaw(session string, v wire.Version, p wire.Packet, out bool) (
 // could otherwise have an old frame, or another publisher's, sealed and signed anew.
 func (s *Sealer) openOwn(m *Message) (opened, error) {
 	plain := make([]byte, 0, len(m.Payload))
-	o, err := s.open(plain, m, atRest, nil)
+	o, err := s.open(plain, m, nil, nil)
 	if err != nil {
 		return opened{}, err
 	}
-	again := Message{Retain: m.Retain}
+	again := Message{Retain: m.Retain, Once: m.Once}
 	if !s.config.PlainProperties {
 		again.Properties = o.Properties
 	}
 	header := m.Payload[:headerLen]
-	if header[flagsAt] != s.suite.ID<<4|s.allFlags(&again) {
+	if header[flagsAt] != s.suite.ID<<suiteShift|s.allFlags(&again) {
 		return opened{}, errNotOwn
 	}
 	if s.signer == nil {
 		return o, nil
 	}
-	own := publishers{s.signer.hint: {s.signer.Public().(ed25519.PublicKey)}}
-	_, err = own.verify(header, string(m.Topic), plain[:len(m.Payload)-headerLen-s.suite.TagSize])
+	own := publishers{s.signer.hint: {{key: s.signer.Public().(ed25519.PublicKey)}}}
+	_, _, err = own.verify(header, string(m.Topic), plain[:len(m.Payload)-headerLen-s.suite.TagSize])
 	return o, err
 }
 
@@ -155,7 +155,7 @@ func (s *Sealer) openStored(m *Message) (o opened, err error) {
 		return opened{}, err
 	}
 	header := [headerLen]byte(m.Payload)
-	if header[flagsAt]&(flagRetain|flagWill) != m.flags() {
+	if header[flagsAt]&(flagRetain|flagWill|flagOnce) != m.flags() {
 		return opened{}, errNotOwn
 	}
 	k := l.find([4]byte(header[idAt:]))

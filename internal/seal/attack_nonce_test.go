@@ -72,7 +72,9 @@ func TestNoNonceTwice(t *testing.T) {
 // abuse does what a client may do, and what it may not, in any order. Two of them share each MQTT session.
 func abuse(s *Sealer, client string, n *nonces, r *rand.Rand) error {
 	props := wire.Properties(nil).AppendPair("k", "v")
-	m := s.mqtt.attach(&filter{sealer: s}, client, false)
+	f := newFilter(s)
+	s.mqtt.attach(f, client, false)
+	m := f.link.Load()
 	var stored []wire.Packet
 	for range 500 {
 		msg := Message{
@@ -134,7 +136,9 @@ func TestStoredFrameIsNotReused(t *testing.T) {
 	require.NoError(t, err)
 	old, err := wire.ParsePublish(frozen, wire.V5)
 	require.NoError(t, err)
-	m := s.mqtt.attach(&filter{sealer: s}, "client", false)
+	f := newFilter(s)
+	s.mqtt.attach(f, "client", false)
+	m := f.link.Load()
 	for _, other := range []Message{
 		{Topic: []byte("site/7"), Payload: []byte("off")},
 		{Topic: []byte("site/8"), Payload: []byte("on")},

@@ -3,6 +3,8 @@ package seal
 import (
 	"crypto/cipher"
 	"hash/maphash"
+
+	"github.com/mqttsec/mqttsec/internal/replay"
 )
 
 // box is the AEAD of one topic in one session.
@@ -61,6 +63,7 @@ func (s *Sealer) openingBox(k *leafKey, header []byte) (b *box, fresh bool, err 
 type scratch struct {
 	ad    []byte
 	nonce [24]byte
+	facts replay.Message // of the frame being opened
 }
 
 func newScratch() *scratch {

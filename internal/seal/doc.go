@@ -7,7 +7,8 @@
 // replay before it is opened, and remembered once it has proved authentic; mqttSession holds that memory for a Client
 // Identifier, and atrest seals what the client stores. The frame is
 //
-//	0xFC | suite, flags | key id 4 | session 12 | time 4 | sequence 4 | ciphertext | tag
+//	0xFC | flags, suite | key id 4 | session 12 | time 4 | sequence 4 | ciphertext | tag
 //
-// with everything before the ciphertext, and the topic, as associated data.
+// with everything before the ciphertext, and the topic, as associated data. The second byte has the suite's number in bits
+// 4 to 6 and as flags 1 for RETAIN, 2 for a Will, 4 for properties inside, 8 for a signature, 128 for publication at QoS 0.
 package seal

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mqttsec/mqttsec/internal/key"
+	"github.com/mqttsec/mqttsec/internal/replay"
 )
 
 // What can be wrong with a message. Branch with errors.Is; most come wrapped.
@@ -20,9 +21,11 @@ var (
 	// must be there is not. It says no more on purpose.
 	ErrAuthentication = errors.New("mqttsec: message authentication failed")
 	// ErrReplay: the message has been delivered before.
-	ErrReplay = errors.New("mqttsec: replayed message")
+	ErrReplay = replay.ErrReplay
 	// ErrStale: too far behind what has been delivered to tell whether it was too.
-	ErrStale = errors.New("mqttsec: stale message")
+	ErrStale = replay.ErrStale
+	// ErrForgotten: an ErrStale of a publisher that is not remembered, though others, as late, were and are no more.
+	ErrForgotten = replay.ErrForgotten
 	// ErrTooOld: outside Config.MaxAge, in the past or in the future.
 	ErrTooOld = errors.New("mqttsec: message outside the accepted age")
 	// ErrTooLarge: more than the suite, or an MQTT packet, can carry.
@@ -44,14 +47,6 @@ var (
 	errContents = fmt.Errorf("%w: impossible contents", ErrMalformed)
 
 	errLevels = fmt.Errorf("%w: more than %d levels", ErrTopicName, maxLevels)
-
-	// errPending: a copy of a message that was delivered and that the client has
-	// not acknowledged yet.
-	errPending = fmt.Errorf("%w: delivered and not acknowledged yet", ErrReplay)
-	// errDone: a copy of a message that was delivered for good.
-	errDone = fmt.Errorf("%w: delivered before", ErrReplay)
-	// errNotRetained: arrived as a retained message, but was never sealed as one.
-	errNotRetained = fmt.Errorf("%w: not published as a retained message", ErrReplay)
 )
 
 // Delivery tells of one message that a connection opened for its client.

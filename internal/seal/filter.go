@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/replay"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -18,10 +19,7 @@ func (s *Sealer) Conn(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	if err := layer.Handshake(ctx, conn); err != nil {
 		return nil, fmt.Errorf("mqttsec: %w", err)
 	}
-	f := &filter{sealer: s}
-	f.publishes.Out, f.publishes.In = f.publish, f.published
-	f.mqtt.Store(s.mqtt.create("")) // until CONNECT names one
-	return layer.New(conn, f), nil
+	return layer.New(conn, newFilter(s)), nil
 }
 
 // filter seals and opens on one connection. The fields of a direction are used by
@@ -29,11 +27,21 @@ func (s *Sealer) Conn(ctx context.Context, conn net.Conn) (net.Conn, error) {
 type filter struct {
 	sealer    *Sealer
 	publishes layer.Publishes
-	mqtt      atomic.Pointer[mqttSession]
+	link      atomic.Pointer[link]
+	attached  bool        // to a session; with closed, under the lock of Sealer.mqtt
+	closed    bool        // the connection has ended
 	clean     atomic.Bool // what the peer's CONNECT asks for
 
-	outgoing parted // properties of the message going out
-	header   []byte // of the message coming in
+	outgoing parted         // properties of the message going out
+	header   []byte         // of the message coming in
+	how      replay.Arrival // of the message coming in
+}
+
+func newFilter(s *Sealer) *filter {
+	f := &filter{sealer: s}
+	f.publishes.Out, f.publishes.In = f.publish, f.published
+	f.link.Store(s.mqtt.create("").begin(true)) // until CONNECT names one
+	return f
 }
 
 // Outgoing seals what the local side publishes, and sees what it acknowledges.
@@ -45,6 +53,10 @@ func (f *filter) Outgoing(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 	switch p.Type() {
 	case wire.Puback, wire.Pubrec, wire.Pubcomp:
 		return p, f.acknowledged(c, p)
+	case wire.Subscribe:
+		f.link.Load().subscribed(p, c.Version())
+	case wire.Unsubscribe:
+		f.link.Load().unsubscribed(p, c.Version())
 	case wire.Connect:
 		return f.connect(c, p)
 	case wire.Connack:
@@ -65,7 +77,7 @@ func (f *filter) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.mqtt.Load().arrived(m.ID)
+		f.link.Load().arrived(m.ID)
 	case wire.Connack:
 		return p, f.accepted(c, p)
 	case wire.Connect:
@@ -86,7 +98,7 @@ func (f *filter) Skipped(_ *layer.Conn, m *wire.PublishPacket) error {
 // Closed gives up what the local side has not acknowledged: the peer will send it
 // again.
 func (f *filter) Closed() {
-	f.sealer.mqtt.detach(f, f.mqtt.Load())
+	f.sealer.mqtt.detach(f)
 }
 
 // connect seals the Will in the local side's CONNECT.
@@ -95,7 +107,7 @@ func (f *filter) connect(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.attach(string(m.ClientID), m.CleanStart)
+	f.sealer.mqtt.attach(f, string(m.ClientID), m.CleanStart)
 	if m.Will == nil || !f.sealer.covers(m.Will.Topic) {
 		return p, nil
 	}
@@ -112,7 +124,7 @@ func (f *filter) sealWill(w *wire.Will) error {
 	if w.Retain && len(w.Payload) == 0 {
 		return nil // will clear a retained message
 	}
-	sealed, err := f.sealer.seal(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Properties: ps.inside, Payload: w.Payload})
+	sealed, err := f.sealer.seal(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Once: w.QoS == 0, Properties: ps.inside, Payload: w.Payload})
 	if err != nil {
 		return err
 	}
@@ -165,11 +177,11 @@ func (f *filter) openWill(w *wire.Will) error {
 		w.Properties = f.sealer.part(new(parted), w.Properties).outside
 		return nil
 	}
-	mqtt := f.mqtt.Load()
+	mqtt := f.link.Load().mqttSession
 	if known := f.sealer.mqtt.known(mqtt.id()); known != nil {
 		mqtt = known
 	}
-	o, err := f.sealer.open(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Payload: w.Payload}, liveAtMostOnce, mqtt.replay)
+	o, err := f.sealer.open(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Payload: w.Payload}, &direct, mqtt.memory)
 	if err != nil {
 		return err
 	}
@@ -195,7 +207,7 @@ func (f *filter) accept(c *layer.Conn, p wire.Packet) error {
 		return err
 	}
 	if m.Code == wire.Success {
-		f.attach(f.mqtt.Load().id(), f.clean.Load())
+		f.sealer.mqtt.attach(f, f.link.Load().id(), f.clean.Load())
 	}
 	f.named(m.Properties)
 	return nil
@@ -203,19 +215,14 @@ func (f *filter) accept(c *layer.Conn, p wire.Packet) error {
 
 // announced notes the MQTT session that the peer's CONNECT names.
 func (f *filter) announced(m *wire.ConnectPacket) {
-	f.mqtt.Load().rename(string(m.ClientID))
+	f.link.Load().rename(string(m.ClientID))
 	f.clean.Store(m.CleanStart)
-}
-
-// attach finds the state of an MQTT session.
-func (f *filter) attach(id string, clean bool) {
-	f.mqtt.Store(f.sealer.mqtt.attach(f, id, clean))
 }
 
 // named gives a session the Client Identifier that the server assigned.
 func (f *filter) named(ps wire.Properties) {
 	if id, ok := ps.Bytes(wire.AssignedClientIdentifier); ok {
-		f.sealer.mqtt.name(f.mqtt.Load(), string(id))
+		f.sealer.mqtt.name(f.link.Load().mqttSession, string(id))
 	}
 }
 
@@ -225,14 +232,14 @@ func (f *filter) acknowledged(c *layer.Conn, p wire.Packet) error {
 	if err != nil {
 		return err
 	}
-	f.mqtt.Load().acknowledged(f, &m)
+	f.link.Load().acknowledged(&m)
 	return nil
 }
 
 // reject tells the application of a message that was withheld.
 func (f *filter) reject(topic string, outgoing bool, err error) {
 	if tell := f.sealer.config.Rejected; tell != nil {
-		tell(Rejection{ClientID: f.mqtt.Load().id(), Topic: topic, Outgoing: outgoing, Err: err})
+		tell(Rejection{ClientID: f.link.Load().id(), Topic: topic, Outgoing: outgoing, Err: err})
 	}
 }
 

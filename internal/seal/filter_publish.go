@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/replay"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -32,10 +33,10 @@ func (f *filter) publish(c *layer.Conn, m *layer.Message) (wire.Packet, error) {
 func (f *filter) sealPublish(v wire.Version, m *layer.Message) (wire.Packet, error) {
 	ps := f.sealer.part(&f.outgoing, m.Properties)
 	m.Properties = ps.outside
-	clear := m.Retain && len(m.Payload) == 0 // of a retained message, which only an empty payload does
-	msg := Message{Topic: m.Name, Retain: m.Retain, Properties: ps.inside, Payload: m.Payload}
+	empty := m.Retain && len(m.Payload) == 0 // of a retained message, which only an empty payload does
+	msg := Message{Topic: m.Name, Retain: m.Retain, Once: m.QoS == 0, Properties: ps.inside, Payload: m.Payload}
 	size := 0
-	if !clear {
+	if !empty {
 		size = f.sealer.sealedSize(&msg)
 	}
 	whole := m.HeaderSize(v, size) + size
@@ -46,10 +47,10 @@ func (f *filter) sealPublish(v wire.Version, m *layer.Message) (wire.Packet, err
 		return nil, errPacketTooLarge
 	}
 	b, err := m.AppendHeader(m.Buffer(whole), v, size)
-	if err != nil || clear {
+	if err != nil || empty {
 		return b, err
 	}
-	return f.mqtt.Load().seal(f.sealer, b, &msg, &m.PublishPacket)
+	return f.link.Load().seal(f.sealer, b, &msg, &m.PublishPacket)
 }
 
 // published opens one PUBLISH of the peer.
@@ -71,32 +72,23 @@ func (f *filter) openPublish(v wire.Version, m *layer.Message) (wire.Packet, err
 	if len(m.Payload) == 0 {
 		return f.clear(v, m)
 	}
-	kind := liveAtMostOnce
-	switch {
-	case m.Retain:
-		kind = retained
-	case m.QoS > 0:
-		kind = liveAcknowledged
-	}
 	msg := Message{Topic: m.Name, Retain: m.Retain, Payload: m.Payload}
-	mqtt := f.mqtt.Load()
-	o, err := f.sealer.open(m.Payload[:min(headerLen, len(m.Payload))], &msg, kind, mqtt.replay)
+	l := f.link.Load()
+	how := l.arrival(&f.how, v, m)
+	o, err := f.sealer.open(m.Payload[:min(headerLen, len(m.Payload))], &msg, how, l.memory)
 	if err != nil {
 		return nil, err
 	}
 	m.Properties, err = f.sealer.join(m.Properties, o.Properties)
-	if kind == liveAcknowledged {
-		if err != nil {
-			mqtt.replay.done(o.Entry)
-		} else {
-			mqtt.delivered(f, m.ID, o.Entry)
-		}
-	}
 	if err != nil {
+		l.memory.Done(o.Entry)
 		return nil, err
 	}
+	if m.QoS > 0 {
+		l.delivered(m.ID, o.Entry)
+	}
 	if tell := f.sealer.config.Delivered; tell != nil {
-		tell(Delivery{ClientID: mqtt.id(), Topic: string(m.Name), Publisher: o.Publisher, Payload: o.Payload})
+		tell(Delivery{ClientID: l.id(), Topic: string(m.Name), Publisher: o.Publisher, Payload: o.Payload})
 	}
 	p := m.Raw()
 	end := len(p) - f.sealer.suite.TagSize // where the plaintext ends, opened in place
@@ -133,13 +125,13 @@ func (f *filter) clear(v wire.Version, m *layer.Message) (wire.Packet, error) {
 
 // withhold answers for a PUBLISH of the peer that the local side does not get.
 func (f *filter) withhold(c *layer.Conn, id uint16, qos byte, err error) error {
-	if !errors.Is(err, errDone) && !errors.Is(err, errPending) {
+	if !errors.Is(err, replay.ErrDelivered) && !errors.Is(err, replay.ErrPending) && !errors.Is(err, replay.ErrUnasked) {
 		return &layer.Withhold{Reason: wire.PayloadFormatInvalid, Err: err}
 	}
 	if qos == 0 {
 		return nil
 	}
-	switch f.mqtt.Load().again(id) {
+	switch f.link.Load().again(id) {
 	case unacknowledged:
 		return nil // the local side's own acknowledgement is still to come
 	case received:

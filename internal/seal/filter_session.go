@@ -5,21 +5,23 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/mqttsec/mqttsec/internal/replay"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// mqttSession is what outlives the connections of one MQTT session: which messages it
-// has seen, and what is in flight.
+// mqttSession is what outlives the connections of one MQTT session: what it has been
+// delivered, and what is in flight. Several connections may have it at once, to several
+// brokers, say.
 type mqttSession struct {
-	replay *replay
+	memory *replay.Memory
 
 	mu       sync.Mutex
 	clientID string
-	owner    *filter             // the connection that has the session now
-	waiting  map[uint16]entry    // delivered at QoS 1 or 2, not yet acknowledged
-	received map[uint16]struct{} // delivered at QoS 2, PUBREC sent, PUBCOMP not
+	links    int                 // connections that are attached, under the lock of mqttSessions
+	received map[uint16]struct{} // what the connection that ended last had in its own
 	sent     map[uint16]flight   // sealed at QoS 1 or 2, the last maxOver of which are over
 	over     []uint16            // the identifiers of those, oldest first
+	subscriptions
 }
 
 // maxOver is how many messages are remembered after their exchange is complete. The
@@ -109,87 +111,6 @@ func (m *mqttSession) arrived(id uint16) {
 	m.over = slices.Delete(m.over, 0, 1)
 }
 
-// delivered tells that a message went to the local side.
-func (m *mqttSession) delivered(f *filter, id uint16, e entry) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.owner != f {
-		m.replay.release(e) // another connection has taken over
-		return
-	}
-	if old, ok := m.waiting[id]; ok {
-		m.replay.release(old)
-	}
-	m.waiting[id] = e
-}
-
-// acknowledged notes an acknowledgement of the local side.
-func (m *mqttSession) acknowledged(f *filter, ack *wire.AckPacket) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.owner != f {
-		return
-	}
-	if ack.Type == wire.Pubcomp {
-		delete(m.received, ack.ID)
-		return
-	}
-	if e, ok := m.waiting[ack.ID]; ok {
-		delete(m.waiting, ack.ID)
-		m.replay.done(e)
-	}
-	if ack.Type == wire.Pubrec && ack.Reason < wire.UnspecifiedError {
-		m.received[ack.ID] = struct{}{}
-	}
-}
-
-// What the local side knows of a packet identifier whose PUBLISH comes again.
-const (
-	nothing        = iota // it is a copy under another identifier, or the exchange is over
-	unacknowledged        // it has the message and will acknowledge it
-	received              // it has sent PUBREC and waits for PUBREL
-)
-
-func (m *mqttSession) again(id uint16) int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, ok := m.waiting[id]; ok {
-		return unacknowledged
-	}
-	if _, ok := m.received[id]; ok {
-		return received
-	}
-	return nothing
-}
-
-// take gives the session to connection f.
-func (m *mqttSession) take(f *filter) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.owner = f
-	m.giveUp()
-}
-
-// drop ends connection f's hold on the session, if it still has it.
-func (m *mqttSession) drop(f *filter) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.owner != f {
-		return false
-	}
-	m.owner = nil
-	m.giveUp()
-	return true
-}
-
-// giveUp releases what has not been acknowledged: the peer will send it again.
-func (m *mqttSession) giveUp() {
-	for id, e := range m.waiting {
-		m.replay.release(e)
-		delete(m.waiting, id)
-	}
-}
-
 // maxIdle is how many MQTT sessions without a connection a Sealer remembers.
 const maxIdle = 1024
 
@@ -209,10 +130,8 @@ func newMQTTSessions(s *Sealer) *mqttSessions {
 
 func (ms *mqttSessions) create(id string) *mqttSession {
 	return &mqttSession{
-		replay:   ms.sealer.newReplay(),
+		memory:   ms.sealer.newMemory(),
 		clientID: id,
-		waiting:  map[uint16]entry{},
-		received: map[uint16]struct{}{},
 		sent:     map[uint16]flight{},
 	}
 }
@@ -224,30 +143,28 @@ func (ms *mqttSessions) known(id string) *mqttSession {
 	return ms.byID[id]
 }
 
-// attach returns the session for connection f: the one that is known by the identifier,
-// or else a new one. One without an identifier is nobody else's. A clean start ends the
-// exchanges that were under way; what has been seen stays seen.
-func (ms *mqttSessions) attach(f *filter, id string, clean bool) *mqttSession {
+// attach links connection f with the session that is known by the identifier, or else
+// with the one that it has. One without an identifier is nobody else's. A clean start ends
+// the exchanges that were under way and the subscriptions; what has been seen stays seen. A
+// connection that has ended gets no session: nobody would ever detach it.
+func (ms *mqttSessions) attach(f *filter, id string, clean bool) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
+	if f.closed || f.attached {
+		return
+	}
 	m := ms.byID[id]
 	if m == nil {
-		if m = f.mqtt.Load(); m == nil {
-			m = ms.create("")
-		}
+		m = f.link.Load().mqttSession
 		m.rename(id)
 		if id != "" {
 			ms.byID[id] = m
 		}
 	}
 	ms.wake(m)
-	m.take(f)
-	if clean {
-		m.mu.Lock()
-		clear(m.received)
-		m.mu.Unlock()
-	}
-	return m
+	f.attached = true
+	m.links++
+	f.link.Store(m.begin(clean))
 }
 
 // stored notes the frame under which a message that is to be sent lies in the store of
@@ -283,11 +200,18 @@ func (ms *mqttSessions) name(m *mqttSession, id string) {
 	}
 }
 
-// detach ends connection f's hold on m, which then waits for its next connection.
-func (ms *mqttSessions) detach(f *filter, m *mqttSession) {
+// detach ends connection f's part in its session, which then waits for its next one.
+func (ms *mqttSessions) detach(f *filter) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	if m.drop(f) && ms.byID[m.id()] == m {
+	f.closed = true
+	if !f.attached {
+		return
+	}
+	f.attached = false
+	m := f.link.Load().end()
+	m.links--
+	if m.links == 0 && ms.byID[m.id()] == m {
 		ms.rest(m)
 	}
 }

@@ -104,18 +104,29 @@ func TestRedelivery(t *testing.T) {
 	}
 }
 
-// TestTakenOverConnectionAcknowledgesNothing lets a connection that has been replaced
-// acknowledge a message: that counts for nothing, and the redelivery comes through.
-func TestTakenOverConnectionAcknowledgesNothing(t *testing.T) {
+// TestTakeover has a client open a connection while it has another one. What it has not
+// acknowledged on the old one comes through on the new one, once, and never on the old
+// one again; what it has acknowledged on either is done.
+func TestTakeover(t *testing.T) {
 	alice, _ := connectedPair(t, wire.V5, Config{})
-	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
-	old := client(t, s, nil, wire.V5, nil, nil)
-	m := alice.publish(message(1, "site/7", "x"))
+	reject, rejected := rejections()
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject})
+	old := client(t, s, rejected, wire.V5, nil, nil)
+	m, acked := alice.publish(message(1, "site/7", "x")), alice.publish(message(1, "site/7", "y"))
 	old.deliver(m)
-	bob := client(t, s, nil, wire.V5, nil, nil)
-	old.write(old.app, old.ack(wire.Puback, 7, 0))
+	acked.ID = 8
+	old.deliver(acked)
+	bob := client(t, s, rejected, wire.V5, nil, nil)
+	old.write(old.app, old.ack(wire.Puback, 8, 0))
 	old.read(old.broker)
 	require.Equal(t, "x", string(bob.deliver(m).Payload))
+	for _, e := range []*end{old, bob} {
+		e.write(e.broker, e.packet(m))
+		e.refused(false, "site/7", ErrReplay)
+		e.write(e.broker, e.packet(acked))
+		e.refused(false, "site/7", ErrReplay)
+		require.Equal(t, wire.Puback, e.read(e.broker).Type())
+	}
 }
 
 func TestTwoClientsOfOneSealer(t *testing.T) {
@@ -144,11 +155,12 @@ func TestAssignedClientIdentifier(t *testing.T) {
 
 func TestIdleSessionsAreBounded(t *testing.T) {
 	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
-	held := &filter{sealer: s}
+	held := newFilter(s)
 	s.mqtt.attach(held, "held", false)
 	for i := range 2 * maxIdle {
-		f := &filter{sealer: s}
-		s.mqtt.detach(f, s.mqtt.attach(f, fmt.Sprint(i), false))
+		f := newFilter(s)
+		s.mqtt.attach(f, fmt.Sprint(i), false)
+		s.mqtt.detach(f)
 	}
 	require.Len(t, s.mqtt.byID, maxIdle+1)
 	require.Len(t, s.mqtt.places, maxIdle)
@@ -161,7 +173,7 @@ func TestWill(t *testing.T) {
 	for _, v := range versions {
 		t.Run(fmt.Sprintf("v%d", v), func(t *testing.T) {
 			cfg := Config{Keys: []Key{testKey(t, "site/#", 1)}}
-			f := filter{sealer: testSealer(t, cfg)}
+			f := newFilter(testSealer(t, cfg))
 			w := wire.Will{Topic: []byte("site/7"), Payload: []byte("gone"), Properties: wire.Properties(nil).AppendUint(wire.WillDelayInterval, 3).AppendPair("k", "v")}
 			require.NoError(t, f.sealWill(&w))
 			require.Equal(t, wire.Properties(nil).AppendUint(wire.WillDelayInterval, 3), w.Properties)

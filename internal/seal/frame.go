@@ -18,12 +18,15 @@ const (
 	headerLen = 26
 )
 
-// Flags, the low nibble of byte 1. All four bits are in use.
+// Flags in byte 1; the suite's number stands between the last and the others.
 const (
 	flagRetain     = 1
 	flagWill       = 2
 	flagProperties = 4
 	flagSigned     = 8
+	flagOnce       = 0x80 // published at QoS 0
+	suiteShift     = 4
+	suiteMask      = 7
 )
 
 // adLabel opens the associated data: label, header, topic.
@@ -40,6 +43,8 @@ type Message struct {
 	Retain bool
 	// Will tells that the message waits in CONNECT; it gets a session of its own.
 	Will bool
+	// Once tells that it is published at QoS 0, and so is not to be delivered again.
+	Once bool
 	// Properties are the MQTT v5 properties to move inside, as encoded and
 	// without their length; empty if there are none.
 	Properties []byte
@@ -54,16 +59,19 @@ func (m *Message) flags() (f byte) {
 	if m.Will {
 		f |= flagWill
 	}
+	if m.Once {
+		f |= flagOnce
+	}
 	return f
 }
 
 // putHeader writes the header of a new message.
-func putHeader(h *[headerLen]byte, suite, flags byte, id *[4]byte, session *[12]byte, time, seq uint32) {
+func putHeader(h *[headerLen]byte, suite, flags byte, id *[4]byte, session *[12]byte, now, seq uint32) {
 	h[0] = version
-	h[flagsAt] = suite<<4 | flags
+	h[flagsAt] = suite<<suiteShift | flags
 	copy(h[idAt:], id[:])
 	copy(h[sessionAt:], session[:])
-	binary.BigEndian.PutUint32(h[timeAt:], time)
+	binary.BigEndian.PutUint32(h[timeAt:], now)
 	binary.BigEndian.PutUint32(h[seqAt:], seq)
 }
 
@@ -88,7 +96,7 @@ func (s *Sealer) inspect(frame []byte) error {
 	if len(frame) < headerLen {
 		return errShort
 	}
-	if frame[flagsAt]>>4 != s.suite.ID {
+	if frame[flagsAt]>>suiteShift&suiteMask != s.suite.ID {
 		return errSuite
 	}
 	least := headerLen + s.suite.TagSize

@@ -5,22 +5,8 @@ import (
 	"crypto/subtle"
 	"slices"
 
+	"github.com/mqttsec/mqttsec/internal/replay"
 	"github.com/mqttsec/mqttsec/internal/wire"
-)
-
-// kind says how a message arrived, and so how its freshness is judged.
-type kind byte
-
-const (
-	// liveAtMostOnce came with RETAIN=0 and QoS 0: delivered once, and done.
-	liveAtMostOnce kind = iota
-	// liveAcknowledged came with RETAIN=0 and QoS 1 or 2: its Entry stays pending
-	// until replay.done or replay.release.
-	liveAcknowledged
-	// retained came with RETAIN=1, at any QoS.
-	retained
-	// atRest came from the client's own store: it is not judged at all.
-	atRest
 )
 
 // opened is a message that passed.
@@ -29,9 +15,8 @@ type opened struct {
 	Properties, Payload []byte
 	// Publisher is who signed; nil without Config.Publishers.
 	Publisher ed25519.PublicKey
-	// Entry is for replay.done and replay.release; zero unless the message came
-	// as liveAcknowledged.
-	Entry entry
+	// Entry is for replay.Memory.Done; zero if no acknowledgement is awaited.
+	Entry replay.Entry
 }
 
 // seal appends m, sealed under the next session, time and sequence number, to
@@ -121,7 +106,7 @@ func (s *Sealer) reseal(dst []byte, m *Message, st stamp) ([]byte, bool, error) 
 			return dst, false, err
 		}
 	}
-	if st.header[flagsAt] != s.suite.ID<<4|s.allFlags(m) {
+	if st.header[flagsAt] != s.suite.ID<<suiteShift|s.allFlags(m) {
 		return dst, false, nil
 	}
 	k := l.find([4]byte(st.header[idAt:]))
@@ -166,15 +151,15 @@ func (s *Sealer) allFlags(m *Message) byte {
 	return f
 }
 
-// open opens the frame in m.Payload and judges it by k and r; r may be nil at
-// rest. The plaintext is appended to dst. That must not overlap the frame, unless
+// open opens the frame in m.Payload and judges it by r and how it came. Without how,
+// which is for what lies in the client's own store, it is not judged. The plaintext is appended to dst. That must not overlap the frame, unless
 // it is frame[26:26], which decrypts in place: then the plaintext replaces the
 // ciphertext, and zeros do if the message is refused.
 // Of m only Topic and Payload are read.
 //
 // The caller, who alone knows how the message came, must still check that the
 // properties are well formed and of a kind that moves inside.
-func (s *Sealer) open(dst []byte, m *Message, k kind, r *replay) (opened, error) {
+func (s *Sealer) open(dst []byte, m *Message, how *replay.Arrival, r *replay.Memory) (opened, error) {
 	if err := s.inspect(m.Payload); err != nil {
 		return opened{}, err
 	}
@@ -186,7 +171,7 @@ func (s *Sealer) open(dst []byte, m *Message, k kind, r *replay) (opened, error)
 		}
 	}
 	var o opened
-	if _, err := s.openFrame(dst, l, m.Payload, k, r, &o); err != nil {
+	if _, err := s.openFrame(dst, l, m.Payload, how, r, &o); err != nil {
 		return opened{}, err
 	}
 	return o, nil
@@ -195,7 +180,7 @@ func (s *Sealer) open(dst []byte, m *Message, k kind, r *replay) (opened, error)
 // openFrame opens an inspected frame into o, and returns dst with the plaintext.
 // Nothing is remembered of a frame, neither here nor in r, before it has proved
 // authentic. On an error o is worth nothing.
-func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, k kind, r *replay, o *opened) ([]byte, error) {
+func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, how *replay.Arrival, r *replay.Memory, o *opened) ([]byte, error) {
 	key := l.find([4]byte(frame[idAt:]))
 	if key == nil {
 		return nil, ErrUnknownKey
@@ -205,18 +190,24 @@ func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, k kind, r *repla
 	}
 	sc := s.scratches.Get().(*scratch)
 	copy(sc.header()[:], frame)
-	out, err := s.decrypt(dst, sc, l, key, frame[headerLen:], k, r, o)
+	out, err := s.decrypt(dst, sc, l, key, frame[headerLen:], how, r, o)
 	s.release(sc)
 	return out, err
 }
 
 // decrypt does openFrame's work on the ciphertext of the header in sc.
-func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphertext []byte, k kind, r *replay, o *opened) ([]byte, error) {
+func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphertext []byte, how *replay.Arrival, r *replay.Memory, o *opened) ([]byte, error) {
 	nonce := sc.finish(&s.suite, l.topic)
 	header := sc.header()[:]
-	if k != atRest {
-		if err := r.check(header, l, k); err != nil {
+	if how != nil {
+		sc.facts = facts(header, l, key)
+		if err := s.checkAge(&sc.facts, how); err != nil {
 			return nil, err
+		}
+		if len(s.publishers) == 0 { // or else nobody knows yet whose it is
+			if err := r.Check(&sc.facts, how); err != nil {
+				return nil, err
+			}
 		}
 	}
 	b, fresh, err := s.openingBox(key, header)
@@ -228,14 +219,14 @@ func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphe
 		return nil, ErrAuthentication
 	}
 	plain := out[len(dst):]
-	if k != atRest { // the client's own, whose signer need not be among the Publishers
-		o.Publisher, err = s.publishers.verify(header, l.topic, plain)
+	if how != nil { // or else the client's own, whose signer need not be among the Publishers
+		o.Publisher, sc.facts.Publisher, err = s.publishers.verify(header, l.topic, plain)
 	}
 	if err == nil {
 		o.Properties, o.Payload, err = contents(plain, header[flagsAt])
 	}
-	if err == nil && k != atRest {
-		o.Entry, err = r.commit(header, l, k)
+	if err == nil && how != nil {
+		o.Entry, err = r.Commit(&sc.facts, how)
 	}
 	if err != nil {
 		clear(plain)

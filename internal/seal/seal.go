@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mqttsec/mqttsec/internal/key"
+	"github.com/mqttsec/mqttsec/internal/replay"
 )
 
 // Config is what a Sealer is made of. The schemes mirror it field by field and
@@ -21,6 +22,7 @@ type Config struct {
 	Publishers      []ed25519.PublicKey
 	MaxAge          time.Duration
 	MaxSessions     int
+	ClockTolerance  time.Duration
 	AllowClear      bool
 	PlainProperties bool
 	Rejected        func(Rejection)
@@ -29,6 +31,9 @@ type Config struct {
 
 // DefaultMaxSessions is the MaxSessions of a Config that leaves it zero.
 const DefaultMaxSessions = 4096
+
+// DefaultClockTolerance is the ClockTolerance of a Config that leaves it zero.
+const DefaultClockTolerance = time.Minute
 
 // Sealer seals and opens messages with one suite and one set of keys. It is safe
 // for concurrent use.
@@ -47,8 +52,8 @@ type Sealer struct {
 	session  atomic.Pointer[session]
 	rollover sync.Mutex
 
-	own  *replay       // judges what Open is given
-	mqtt *mqttSessions // judge what connections are given
+	own  *replay.Memory // judges what Open is given
+	mqtt *mqttSessions  // judge what connections are given
 }
 
 // New returns a Sealer, or an error that names what is wrong with cfg.
@@ -71,6 +76,12 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	if cfg.MaxAge/time.Second > math.MaxUint32 {
 		return nil, fmt.Errorf("mqttsec: MaxAge is %v: the clock of a message has %d seconds", cfg.MaxAge, uint32(math.MaxUint32))
 	}
+	if cfg.ClockTolerance < 0 || cfg.ClockTolerance/time.Second > math.MaxInt32 {
+		return nil, fmt.Errorf("mqttsec: ClockTolerance is %v: it must be between 0, for the default, and 68 years", cfg.ClockTolerance)
+	}
+	if cfg.ClockTolerance == 0 {
+		cfg.ClockTolerance = DefaultClockTolerance
+	}
 	if cfg.MaxSessions < 0 {
 		return nil, fmt.Errorf("mqttsec: MaxSessions is negative: %d", cfg.MaxSessions)
 	}
@@ -90,7 +101,7 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	}
 	s.scratches.New = func() any { return newScratch() }
 	s.session.Store(newSession())
-	s.own = s.newReplay()
+	s.own = s.newMemory()
 	s.mqtt = newMQTTSessions(s)
 	// A platform that does not have the cipher says so now, not at the first message.
 	if _, err := suite.New(new([32]byte), new([12]byte)); err != nil {
@@ -160,5 +171,5 @@ func (s *Sealer) openString(dst []byte, topic string, message []byte, o *opened)
 			return nil, err
 		}
 	}
-	return s.openFrame(dst, l, message, liveAtMostOnce, s.own, o)
+	return s.openFrame(dst, l, message, &direct, s.own, o)
 }

@@ -69,7 +69,13 @@ func signed(header []byte, topic string, rest []byte) []byte {
 }
 
 // publishers are the keys whose signatures a receiver accepts, by hint.
-type publishers map[[hintLen]byte][]ed25519.PublicKey
+type publishers map[[hintLen]byte][]publisher
+
+// publisher is one of them, with a number from 1 by which package replay tells them apart.
+type publisher struct {
+	key    ed25519.PublicKey
+	number uint32
+}
 
 func newPublishers(keys []ed25519.PublicKey) (publishers, error) {
 	if len(keys) == 0 {
@@ -84,31 +90,31 @@ func newPublishers(keys []ed25519.PublicKey) (publishers, error) {
 			return nil, fmt.Errorf("mqttsec: Publishers[%d] is a public key of small order: anyone can sign for it", i)
 		}
 		h := hintOf(k)
-		ps[h] = append(ps[h], bytes.Clone(k))
+		ps[h] = append(ps[h], publisher{bytes.Clone(k), uint32(i + 1)})
 	}
 	return ps, nil
 }
 
 // verify returns whose signature the plaintext bears. With publishers set, no
 // signature or a stranger's is an error; without, it is nobody's.
-func (ps publishers) verify(header []byte, topic string, plain []byte) (ed25519.PublicKey, error) {
+func (ps publishers) verify(header []byte, topic string, plain []byte) (by ed25519.PublicKey, number uint32, err error) {
 	if len(ps) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if header[flagsAt]&flagSigned == 0 {
-		return nil, ErrAuthentication
+		return nil, 0, ErrAuthentication
 	}
 	candidates := ps[[hintLen]byte(plain)]
 	if len(candidates) == 0 {
-		return nil, ErrAuthentication
+		return nil, 0, ErrAuthentication
 	}
 	text := signed(header, topic, plain[signatureLen:])
-	for _, k := range candidates {
-		if ed25519.Verify(k, text, plain[hintLen:signatureLen]) {
-			return k, nil
+	for _, p := range candidates {
+		if ed25519.Verify(p.key, text, plain[hintLen:signatureLen]) {
+			return p.key, p.number, nil
 		}
 	}
-	return nil, ErrAuthentication
+	return nil, 0, ErrAuthentication
 }
 
 // smallOrder recognises the public keys (an array left zero is one) for which

@@ -65,7 +65,7 @@ func TestSignatures(t *testing.T) {
 				require.ErrorIs(t, err, ErrReplay)
 			} else {
 				require.Nil(t, payload)
-				require.Empty(t, to.own.live.windows)
+				require.Zero(t, to.own.Size())
 			}
 		})
 	}
@@ -82,7 +82,7 @@ func TestSignatureIsBound(t *testing.T) {
 	}
 	sealed, err := author.Seal("a", []byte("payload"))
 	require.NoError(t, err)
-	o, err := insider.open(nil, &Message{Topic: []byte("a"), Payload: sealed}, atRest, nil)
+	o, err := insider.open(nil, &Message{Topic: []byte("a"), Payload: sealed}, nil, nil)
 	require.NoError(t, err)
 	plain := o.Payload[:len(o.Payload):len(o.Payload)]
 	require.Equal(t, "payload", string(plain))

@@ -4,7 +4,7 @@ import "crypto/cipher"
 
 // Suite is a cipher suite: all that differs between the payload schemes.
 type Suite struct {
-	// ID is the suite's number in the frame, 1 to 15.
+	// ID is the suite's number in the frame, 1 to 7.
 	ID byte
 	// Label derives the suite's key from a topic's node.
 	Label string

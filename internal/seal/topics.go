@@ -2,7 +2,6 @@ package seal
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"hash/maphash"
 	"strings"
 	"sync/atomic"
@@ -24,14 +23,12 @@ type leaves struct {
 	topic string
 	hash  uint64
 	keys  []leafKey
-	// mark names the topic in the replay state, where a topic name of a peer's
-	// choosing would take 65,535 bytes.
-	mark [16]byte
 }
 
 // leafKey is what one key gives for one topic.
 type leafKey struct {
 	id      [4]byte
+	number  uint32 // of the key, in Config.Keys
 	secret  [32]byte
 	sealing atomic.Pointer[box] // of the session in use
 }
@@ -184,13 +181,11 @@ func (s *Sealer) derive(name string) (*leaves, error) {
 			continue
 		}
 		node := t.Node(name)
-		l.keys = append(l.keys, leafKey{id: keyID(node, s.suite.ID), secret: node.Leaf(s.suite.Label)})
+		l.keys = append(l.keys, leafKey{id: keyID(node, s.suite.ID), number: uint32(i), secret: node.Leaf(s.suite.Label)})
 	}
 	if len(l.keys) == 0 {
 		return nil, ErrNoKey
 	}
-	sum := sha256.Sum256([]byte(name))
-	l.mark = [16]byte(sum[:])
 	return l, nil
 }
 

@@ -195,8 +195,9 @@ func inputs() []vector {
 	add("a Will with RETAIN", func(v *vector) { v.Flags = flagWill | flagRetain })
 	add("properties inside", func(v *vector) { v.Flags, v.Properties = flagProperties, properties })
 	add("signed", func(v *vector) { v.Flags, v.SignerSeed = flagSigned, count(0x40, 32) })
+	add("published at QoS 0", func(v *vector) { v.Flags = flagOnce })
 	add("all flags, no payload", func(v *vector) {
-		v.Flags, v.Properties, v.SignerSeed, v.Payload = 15, properties, count(0x40, 32), octets{}
+		v.Flags, v.Properties, v.SignerSeed, v.Payload = flagOnce|15, properties, count(0x40, 32), octets{}
 	})
 	return vs
 }
@@ -221,7 +222,7 @@ func refusals(vs []vector) (rs []refusal) {
 	add("another version", "not sealed", with(0, 0xFD), nil)
 	add("suite 0", "malformed", with(1, 0x00), nil)
 	add("suite 2", "malformed", with(1, 0x20), nil)
-	add("suite 15", "malformed", with(1, 0xF0), nil)
+	add("suite 7", "malformed", with(1, 0x70), nil)
 	add("the header alone", "malformed", v.Frame[:26], nil)
 	add("a tag cut short", "malformed", v.Frame[:41], nil)
 	add("too short for the signature it claims", "malformed", with(1, 0x18), nil)
@@ -231,6 +232,7 @@ func refusals(vs []vector) (rs []refusal) {
 	add("flag RETAIN added", "authentication", with(1, 0x11), nil)
 	add("flag Will added", "authentication", with(1, 0x12), nil)
 	add("flag properties added", "authentication", with(1, 0x14), nil)
+	add("flag QoS 0 added", "authentication", with(1, 0x90), nil)
 	add("another session", "authentication", with(6, 0), nil)
 	add("another time", "authentication", with(21, v.Frame[21]^1), nil)
 	add("another sequence number", "authentication", with(25, 2), nil)
@@ -286,7 +288,7 @@ func TestVectors(t *testing.T) {
 			// Opening.
 			s := v.opener(t)
 			m := Message{Topic: []byte(v.Topic), Payload: bytes.Clone(v.Frame)}
-			o, err := s.open(m.Payload[headerLen:headerLen], &m, liveAtMostOnce, s.newReplay())
+			o, err := s.open(m.Payload[headerLen:headerLen], &m, &direct, s.newMemory())
 			require.NoError(t, err)
 			require.Equal(t, string(v.Payload), string(o.Payload))
 			require.Equal(t, string(v.Properties), string(o.Properties))
@@ -306,7 +308,7 @@ func TestVectors(t *testing.T) {
 			}
 			s = testSealer(t, cfg)
 			m = Message{
-				Topic: []byte(v.Topic), Retain: v.Flags&flagRetain != 0, Will: v.Flags&flagWill != 0,
+				Topic: []byte(v.Topic), Retain: v.Flags&flagRetain != 0, Will: v.Flags&flagWill != 0, Once: v.Flags&flagOnce != 0,
 				Properties: v.Properties, Payload: v.Payload,
 			}
 			require.Equal(t, len(v.Frame), s.sealedSize(&m))
@@ -367,9 +369,7 @@ func TestMutations(t *testing.T) {
 				_, err := s.Open(v.Topic[:i]+"x"+v.Topic[i+1:], v.Frame)
 				require.Error(t, err, "on another topic")
 			}
-			require.Empty(t, s.own.live.windows)
-			require.Empty(t, s.own.wills.windows)
-			require.Empty(t, s.own.marks.m)
+			require.Zero(t, s.own.Size())
 			_, err := s.Open(v.Topic, v.Frame)
 			require.NoError(t, err)
 		})

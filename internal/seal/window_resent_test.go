@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/internal/replay"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -92,7 +93,7 @@ func TestResentInAnyOrder(t *testing.T) {
 				ack(i)
 			}
 			for i := range frames {
-				require.ErrorIs(t, offer(i), errDone)
+				require.ErrorIs(t, offer(i), replay.ErrDelivered)
 				bob.read(bob.broker) // its acknowledgement
 			}
 			bob.quiet()

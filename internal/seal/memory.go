@@ -1,0 +1,59 @@
+package seal
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/mqttsec/mqttsec/internal/replay"
+)
+
+// memoryPerSession is what each of Config.MaxSessions counts for in a replay.Memory's Limit: 64 publishers and topics that are
+// known by little more than a number take as much as one whose window reaches back over all its numbers.
+const memoryPerSession = 64
+
+// direct is how a message came that Open was given.
+var direct replay.Arrival
+
+// newMemory returns what one receiver remembers.
+func (s *Sealer) newMemory() *replay.Memory {
+	return replay.New(replay.Config{
+		Limit:     memoryPerSession * min(s.config.MaxSessions, 1<<24),
+		Tolerance: seconds(s.config.ClockTolerance),
+		Seed:      s.topics.seed,
+		Now:       s.now,
+	})
+}
+
+func (s *Sealer) now() uint32 { return unixTime(s.clock.unix()) }
+
+// seconds rounds up to whole ones.
+func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
+
+// facts returns what a header says.
+func facts(header []byte, l *leaves, k *leafKey) replay.Message {
+	flags := header[flagsAt]
+	return replay.Message{
+		Topic:   l.topic,
+		Hash:    l.hash,
+		Key:     k.number,
+		Session: [12]byte(header[sessionAt:]),
+		Time:    binary.BigEndian.Uint32(header[timeAt:]),
+		Seq:     binary.BigEndian.Uint32(header[seqAt:]),
+		Retain:  flags&flagRetain != 0,
+		Will:    flags&flagWill != 0,
+		Once:    flags&flagOnce != 0,
+	}
+}
+
+// checkAge applies Config.MaxAge. Wills and retained messages are exempt: both lie at the broker for as long as it takes.
+func (s *Sealer) checkAge(m *replay.Message, how *replay.Arrival) error {
+	if s.config.MaxAge == 0 || how.Retained || m.Will {
+		return nil
+	}
+	limit := int64(seconds(s.config.MaxAge))
+	age := s.clock.unix() - int64(m.Time)
+	if m.Time == 0 || age > limit || age < -limit {
+		return ErrTooOld
+	}
+	return nil
+}
