@@ -89,7 +89,7 @@ func TestOnAConnection(t *testing.T) {
 	will := n.must(t, request{Do: "open", Key: text, Topic: "home/alive", Frame: seen.Will.Payload})
 	require.Equal(t, "gone", string(will.Payload))
 	require.Equal(t, hexBytes(properties), will.Properties)
-	require.Equal(t, byte(2|4), will.Flags, "a Will with properties")
+	require.Equal(t, byte(2|4|0x80), will.Flags, "a Will of QoS 0 with properties")
 
 	p, err = (&wire.ConnackPacket{}).Append(nil, wire.V5)
 	broker.write(t, p, err)
@@ -104,7 +104,7 @@ func TestOnAConnection(t *testing.T) {
 	inside := n.must(t, request{Do: "open", Key: text, Topic: "home/temp", Frame: outside.Payload})
 	require.Equal(t, "21.5", string(inside.Payload))
 	require.Equal(t, hexBytes(properties), inside.Properties)
-	require.Equal(t, byte(1|4), inside.Flags, "a retained message with properties")
+	require.Equal(t, byte(1|4|0x80), inside.Flags, "a retained message of QoS 0 with properties")
 
 	for i, retain := range []bool{false, true} {
 		r := request{
