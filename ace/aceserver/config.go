@@ -149,6 +149,25 @@ const (
 	tokenKeySize    = 32
 )
 
+// clone copies everything that could be changed afterwards.
+func (c Config) clone() Config {
+	c.Audiences, c.Clients = slices.Clone(c.Audiences), slices.Clone(c.Clients)
+	c.ResourceServers, c.Policies = slices.Clone(c.ResourceServers), slices.Clone(c.Policies)
+	for i := range c.Audiences {
+		c.Audiences[i].Encryption.Secret = slices.Clone(c.Audiences[i].Encryption.Secret)
+	}
+	for i := range c.Clients {
+		c.Clients[i].Keys = slices.Clone(c.Clients[i].Keys)
+	}
+	for i := range c.ResourceServers {
+		c.ResourceServers[i].Audiences = slices.Clone(c.ResourceServers[i].Audiences)
+	}
+	for i := range c.Policies {
+		c.Policies[i].Scope, c.Policies[i].Default = slices.Clone(c.Policies[i].Scope), slices.Clone(c.Policies[i].Default)
+	}
+	return c
+}
+
 func (c *Config) validate() error {
 	switch {
 	case !validIssuer(c.Issuer):

@@ -1,42 +1,3 @@
-// Package aceserver is an Authorization Server for MQTT brokers: the AS of ACE (RFC 9200) for its MQTT and TLS profile
-// (RFC 9431), as an [http.Handler]. A client shows who it is and gets a short-lived access token for one broker that is
-// bound to a key and says which topics the client may publish and subscribe to.
-//
-// [New] makes a [Server] from a [Config]. The program around it owns the http.Server, with its TLS configuration,
-// timeouts and shutdown:
-//
-//   - To let clients authenticate by certificate, or bind tokens to the key of one, ask for it:
-//     tls.Config.ClientAuth = tls.RequestClientCert. The Server itself judges certificates.
-//   - Set ReadHeaderTimeout and ReadTimeout to some seconds. Bodies are bounded here, time is not.
-//
-// The endpoints, below the issuer's URL:
-//
-//	POST /token       tokens (RFC 9200, section 5.8), grant type client_credentials
-//	POST /introspect  what a token says (RFC 7662; RFC 9200, section 5.9), for brokers
-//	POST /revoke      end a token (RFC 7009), for its client
-//	POST /register    become a client (RFC 7591), with an initial access token of [Server.Invite]
-//	GET  /jwks        the keys that tokens are verified with (RFC 7517)
-//	GET  /.well-known/oauth-authorization-server  all of this for programs (RFC 8414)
-//
-// The first three take application/ace+json, application/json, application/ace+cbor and forms, and answer in the same
-// family or as Accept says; a form is answered in JSON. In JSON "scope" is a string, the base64url of the array of RFC
-// 9431, section 2.3; a request may also hold the array itself.
-//
-// # What it promises
-//
-//   - A client gets at most what policies allow it, a scope entry by entry; what it asks for beyond is refused as
-//     invalid_scope, not cut down.
-//   - Tokens are bound to a key that this server has made for client and broker, or that the client has proven to have. A
-//     symmetric key is never in a token that others than the broker can read.
-//   - Secrets of clients are stored as salted hashes, tokens as hashes. An unknown client is treated as one with a wrong
-//     secret.
-//   - Everything that a peer can make grow is bounded: bodies, names, rates, and what is stored about tokens, which is
-//     removed after they expire.
-//   - What was acknowledged, a registration or a revocation, survives the death of the process with [store.OpenFile].
-//
-// Not protected: a token that has been revoked is still taken by brokers that do not introspect until it expires; keep
-// lifetimes short. Whoever reads the store's file, or the server's memory, can use tokens with symmetric keys until
-// they expire. The rate limits are per process.
 package aceserver
 
 import (
@@ -44,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -79,7 +39,7 @@ type Server struct {
 
 // New makes a Server. Every error names the field that is wrong.
 func New(cfg Config) (*Server, error) {
-	cfg.Audiences = slices.Clone(cfg.Audiences)
+	cfg = cfg.clone()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -89,7 +49,7 @@ func New(cfg Config) (*Server, error) {
 		targets:     map[string]*target{},
 		clients:     map[string]Client{},
 		resources:   map[string]ResourceServer{},
-		policies:    slices.Clone(cfg.Policies),
+		policies:    cfg.Policies,
 		roots:       cfg.ClientCAs,
 		behindProxy: cfg.BehindProxy,
 		address:     cfg.Address,
@@ -131,7 +91,9 @@ func (s *Server) limit(limits Limits) {
 	client := limits.Client.or(defaultClientRate)
 	s.byAddress = limits.Address.or(defaultAddressRate).limiter(entries)
 	s.byClient = client.limiter(entries)
-	client.Interval, client.Burst = client.Interval/serverShare, client.Burst*serverShare
+	if client.Interval > 0 {
+		client.Interval, client.Burst = max(1, client.Interval/serverShare), client.Burst*serverShare
+	}
 	s.byResource = client.limiter(entries)
 }
 

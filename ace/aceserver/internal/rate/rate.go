@@ -17,7 +17,7 @@ type Limiter struct {
 }
 
 // New returns a Limiter that lets each peer make burst requests at once and one more every interval, and remembers at
-// most entries peers. A negative interval is no limit.
+// most entries peers. An interval of 0 or less is no limit.
 func New(interval time.Duration, burst, entries int) *Limiter {
 	return &Limiter{
 		interval:  interval,
@@ -29,7 +29,7 @@ func New(interval time.Duration, burst, entries int) *Limiter {
 
 // Take counts n requests of a peer; if they are too many, it returns how long to wait.
 func (l *Limiter) Take(peer string, n int, now time.Time) (wait time.Duration) {
-	if l.interval < 0 {
+	if l.interval <= 0 {
 		return 0
 	}
 	l.mu.Lock()
@@ -48,7 +48,7 @@ func (l *Limiter) Take(peer string, n int, now time.Time) (wait time.Duration) {
 
 // Charge counts n requests of a peer even if that is more than it has left, up to a whole burst.
 func (l *Limiter) Charge(peer string, n int, now time.Time) {
-	if l.interval < 0 {
+	if l.interval <= 0 {
 		return
 	}
 	l.mu.Lock()
