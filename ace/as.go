@@ -57,8 +57,8 @@ type ASConfig struct {
 	// Signer, if set, is the client's own key to bind the token to: Ed25519, or ECDSA with P-256, in memory or in
 	// hardware. Nil lets the server make a symmetric key.
 	Signer crypto.Signer
-	// KeepKey asks for each further token on the symmetric key of the first, by its key identifier (RFC 9202, 4). It has
-	// no effect with a Signer, whose key stays the same anyway.
+	// KeepKey asks for each further token on the symmetric key of the first, by its key identifier (RFC 9202, 4). It
+	// has no effect with a Signer, whose key stays the same anyway.
 	KeepKey bool
 	// CNonce is the nonce of a [Hint], which must go into the request if the hint had one.
 	CNonce []byte
@@ -68,8 +68,8 @@ type ASConfig struct {
 	// error.
 	Lifetime time.Duration
 
-	// Bearer asks for a token without a key, for a [Bearer]: there is no "req_cnf", and what the server says of the scope
-	// is not read. Signer, Scope, CNonce and KeepKey must not be set.
+	// Bearer asks for a token without a key, for a [Bearer]: there is no "req_cnf", and what the server says of the
+	// scope is not read. Signer, Scope, CNonce and KeepKey must not be set.
 	Bearer bool
 	// OAuthScope is the scope to ask for when Bearer is set, in the server's own words.
 	OAuthScope string

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// handAS is an authorization server of the tests' own: it keeps what it is asked, byte by byte, and says what it is told
-// to. It shares no code with the package.
+// handAS is an authorization server of the tests' own: it keeps what it is asked, byte by byte, and says what it is
+// told to. It shares no code with the package.
 type handAS struct {
 	*httptest.Server
 	roots *x509.CertPool

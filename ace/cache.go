@@ -18,9 +18,9 @@ type CacheConfig struct {
 	Failed func(error)
 }
 
-// Cache is a TokenSource that keeps a token until four fifths of its lifetime are over (between 78 and 82 %, at random),
-// and then asks its Source for another. However many connections share it, one request is under way at a time. While the
-// Source fails, the token it has is good until it expires.
+// Cache is a TokenSource that keeps a token until four fifths of its lifetime are over (between 78 and 82 %, at
+// random), and then asks its Source for another. However many connections share it, one request is under way at a time.
+// While the Source fails, the token it has is good until it expires.
 type Cache struct {
 	source TokenSource
 	failed func(error)

@@ -17,15 +17,15 @@ var (
 	// it.
 	ErrInsecure = errors.New("ace: insecure connection")
 	// ErrNoExporter is a TLS connection that gives no keying material for the proof: TLS 1.2 without Extended Master
-	// Secret, renegotiation, a resumed session, or a WebSocket library that hides its connection. On MQTT v5 a challenge
-	// takes its place; MQTT 3.1.1 has none.
+	// Secret, renegotiation, a resumed session, or a WebSocket library that hides its connection. On MQTT v5 a
+	// challenge takes its place; MQTT 3.1.1 has none.
 	ErrNoExporter = errors.New("ace: no exporter on the TLS connection")
 	// ErrToken is a token that cannot be used.
 	ErrToken = errors.New("ace: unusable token")
 	// ErrTokenExpired is a token that has expired, before the connection or during it: renewal had failed until then.
 	ErrTokenExpired = errors.New("ace: the token has expired")
-	// ErrRenewal ends an MQTT 3.1.1 connection that is still good, to open another with a new token. The client connects
-	// again by itself.
+	// ErrRenewal ends an MQTT 3.1.1 connection that is still good, to open another with a new token. The client
+	// connects again by itself.
 	ErrRenewal = errors.New("ace: the connection ends to renew the token")
 	// ErrChallenge is a broker that does not follow the protocol: a challenge that is not eight bytes or comes unasked,
 	// or success without having challenged.
@@ -40,8 +40,8 @@ var (
 	ErrResponse = errors.New("ace: unusable response of the authorization server")
 	// ErrScope is a message on a topic that the token's scope does not cover.
 	ErrScope = errors.New("ace: the token's scope does not cover the topic")
-	// ErrDiscovery is a broker that did not say where a token can be had, or a Config.Discover that did not allow to ask
-	// there.
+	// ErrDiscovery is a broker that did not say where a token can be had, or a Config.Discover that did not allow to
+	// ask there.
 	ErrDiscovery = errors.New("ace: no authorization server discovered")
 	// ErrKey is a key for the proof of possession that is of a wrong kind, or damaged.
 	ErrKey = pop.ErrKey

@@ -58,8 +58,9 @@ type Token struct {
 	renewAt time.Time // set by a Cache, so that it and its connections agree
 }
 
-// TokenSource gives tokens. It must be safe for concurrent use. [AS] is one that asks an authorization server, [Static] holds one token, and a program that gets its
-// tokens from elsewhere (RFC 9431 calls that a Client Authorization Server) has its own.
+// TokenSource gives tokens. It must be safe for concurrent use. [AS] is one that asks an authorization server, [Static]
+// holds one token, and a program that gets its tokens from elsewhere (RFC 9431 calls that a Client Authorization
+// Server) has its own.
 type TokenSource interface {
 	// Token returns a token that is valid now. ctx bounds how long that may take.
 	Token(ctx context.Context) (Token, error)

@@ -122,9 +122,9 @@ func (s *Sealer) Open(topic string, message []byte) ([]byte, error) {
 	return s.core.Open(topic, message)
 }
 
-// AppendOpen is Open, appending to dst. It allocates nothing if dst has room for the
-// message and there are no Publishers, but for a session's first message. The space it fills must not overlap the message, but
-// for message[26:26] as dst, which decrypts in place.
+// AppendOpen is Open, appending to dst. It allocates nothing if dst has room for the message and there are no
+// Publishers, but for a session's first message. The space it fills must not overlap the message, but for
+// message[26:26] as dst, which decrypts in place.
 func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, error) {
 	return s.core.AppendOpen(dst, topic, message)
 }

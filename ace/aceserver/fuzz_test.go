@@ -55,12 +55,12 @@ func (s *Server) send(t *testing.T, path, user, password string, kind family, bo
 }
 
 // seeds are bodies of each family with the same members.
-func seeds(f *testing.F, json string, form url.Values, cbor map[int64]any) {
+func seeds(f *testing.F, text string, form url.Values, cbor map[int64]any) {
 	f.Helper()
 	b, err := cose.Encoding.Marshal(cbor)
 	require.NoError(f, err)
-	f.Add(byte(0), []byte(json))
-	f.Add(byte(1), []byte(json))
+	f.Add(byte(0), []byte(text))
+	f.Add(byte(1), []byte(text))
 	f.Add(byte(2), b)
 	f.Add(byte(3), []byte(form.Encode()))
 }

@@ -36,15 +36,15 @@ func TestPossessionIsVerified(t *testing.T) {
 	}
 	ask(f, "carol", jwkOf(t, known.Public(), "")).members(t, http.StatusOK)
 	ask(certified, "alice", jwkOf(t, presented.Public(), "")).members(t, http.StatusOK)
-	print, err := thumbprintOf(known.Public())
+	thumbprint, err := thumbprintOf(known.Public())
 	require.NoError(t, err)
-	ask(f, "carol", object{"kid": print}).members(t, http.StatusOK)
+	ask(f, "carol", object{"kid": thumbprint}).members(t, http.StatusOK)
 
 	for name, r := range map[string]reply{
 		"nobody has shown it":          ask(f, "carol", jwkOf(t, stolen.Public(), "")),
 		"another key is shown":         ask(certified, "carol", jwkOf(t, stolen.Public(), "")),
 		"registered for another":       ask(f, "alice", jwkOf(t, known.Public(), "")),
-		"another's thumbprint":         ask(f, "alice", object{"kid": print}),
+		"another's thumbprint":         ask(f, "alice", object{"kid": thumbprint}),
 		"an identifier of nothing":     ask(f, "alice", object{"kid": "nothing"}),
 		"symmetric":                    ask(f, "alice", object{"jwk": object{"kty": "oct", "k": claims.EncodeText(random(32))}}),
 		"symmetric, of an unknown kid": ask(f, "alice", object{"jwk": object{"kty": "oct", "kid": "x"}}),

@@ -116,8 +116,8 @@ func (b *Embedded) Start(ctx context.Context) error {
 }
 
 // Serve hands the connections that listener accepts to the broker, until [Embedded.Stop] or [Embedded.Close] closes
-// listener and them and waits for their end. The listener is whatever the caller made of one: wrapped, with TLS, without
-// the network. Start does not open it again.
+// listener and them and waits for their end. The listener is whatever the caller made of one: wrapped, with TLS,
+// without the network. Start does not open it again.
 func (b *Embedded) Serve(listener net.Listener) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -96,8 +96,8 @@ func TestRefusedIncoming(t *testing.T) {
 			require.Equal(c.t, id, got[i].ClientID)
 			require.False(c.t, got[i].Outgoing)
 		}
-		// A live message that the broker passes off as a retained one. mochi refuses a SUBSCRIBE whose packet identifier
-		// one of its own exchanges has.
+		// A live message that the broker passes off as a retained one. mochi refuses a SUBSCRIBE whose packet
+		// identifier one of its own exchanges has.
 		awaitSettled(c, network, id)
 		require.NoError(c.t, victim.subscribe(c.ctx, c.topic("first"), qos))
 		got, err = heard.await(c.ctx, len(attacks)+1)

@@ -82,8 +82,8 @@ func (t *Tree) Root() Node { return *t.root() }
 // Node returns the node of a topic, whose name the filter matches.
 func (t *Tree) Node(name string) Node { return walk(t.Root(), name, t.levels) }
 
-// walk goes down the tree from node by the levels of name, less the first skip. A name of no more levels than that stays
-// at the node.
+// walk goes down the tree from node by the levels of name, less the first skip. A name of no more levels than that
+// stays at the node.
 func walk(node Node, name string, skip int) Node {
 	for more := true; more; {
 		var level string
@@ -97,8 +97,8 @@ func walk(node Node, name string, skip int) Node {
 	return node
 }
 
-// mac sets out to HMAC-SHA-256(key, message). It is crypto/hmac's result without its allocations: a topic of seven levels
-// takes nine of these. out may be key.
+// mac sets out to HMAC-SHA-256(key, message). It is crypto/hmac's result without its allocations: a topic of seven
+// levels takes nine of these. out may be key.
 func mac(out, key *[32]byte, message string) {
 	const inner, outer = 0x3636363636363636, 0x5C5C5C5C5C5C5C5C
 	if len(message) > 128 {

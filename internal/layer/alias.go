@@ -6,9 +6,9 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// Aliases follows the topic aliases of one direction of a v5 connection (MQTT 5, 3.3.2.3.4), so that a filter knows the topic of
-// each PUBLISH, and mends what withholding one would break: the receiver of an alias that never saw its topic gets it with the next
-// PUBLISH. The zero value is ready. It is not safe for concurrent use.
+// Aliases follows the topic aliases of one direction of a v5 connection (MQTT 5, 3.3.2.3.4), so that a filter knows the
+// topic of each PUBLISH, and mends what withholding one would break: the receiver of an alias that never saw its topic
+// gets it with the next PUBLISH. The zero value is ready. It is not safe for concurrent use.
 type Aliases struct {
 	topics map[uint16]*aliased
 }
@@ -18,9 +18,9 @@ type aliased struct {
 	told  bool // a PUBLISH with alias and topic passed
 }
 
-// Resolve returns the topic of m, which is m.Topic or what its alias stands for, and whether m must carry that topic although it
-// came without, because the receiver has not seen it. Aliases above limit, and unknown ones, are malformed. The topic stays valid
-// until the alias is set again.
+// Resolve returns the topic of m, which is m.Topic or what its alias stands for, and whether m must carry that topic
+// although it came without, because the receiver has not seen it. Aliases above limit, and unknown ones, are malformed.
+// The topic stays valid until the alias is set again.
 func (a *Aliases) Resolve(m *wire.PublishPacket, limit uint16) (topic []byte, tell bool, err error) {
 	id, ok := m.Properties.Uint(wire.TopicAlias)
 	if !ok {

@@ -2,14 +2,15 @@ package layer
 
 import "github.com/mqttsec/mqttsec/internal/wire"
 
-// Answers gives, for each PUBLISH that a filter withholds, the acknowledgements that its sender waits for, so that nothing stays in
-// flight. The zero value is ready. It is for one direction of one connection, and not safe for concurrent use.
+// Answers gives, for each PUBLISH that a filter withholds, the acknowledgements that its sender waits for, so that
+// nothing stays in flight. The zero value is ready. It is for one direction of one connection, and not safe for
+// concurrent use.
 type Answers struct {
 	owed map[uint16]struct{} // PUBREL of these is ours to answer
 }
 
-// Incoming answers the peer for the withheld PUBLISH m: PUBACK at QoS 1, PUBREC at QoS 2. The reason is said on v5 only; one of
-// 0x80 or more ends the exchange there, otherwise the PUBREL comes to Pubrel.
+// Incoming answers the peer for the withheld PUBLISH m: PUBACK at QoS 1, PUBREC at QoS 2. The reason is said on v5
+// only; one of 0x80 or more ends the exchange there, otherwise the PUBREL comes to Pubrel.
 func (a *Answers) Incoming(c *Conn, m *wire.PublishPacket, reason byte) error {
 	return a.withheld(c, m, reason, c.Send)
 }
@@ -39,7 +40,8 @@ func (a *Answers) Accepted(id uint16) {
 	}
 }
 
-// Pubrel answers a PUBREL of the peer with PUBCOMP if it belongs to a PUBLISH that was withheld, and tells whether it does.
+// Pubrel answers a PUBREL of the peer with PUBCOMP if it belongs to a PUBLISH that was withheld, and tells whether it
+// does.
 func (a *Answers) Pubrel(c *Conn, id uint16) (bool, error) { return a.released(c, id, c.Send) }
 
 func (a *Answers) released(c *Conn, id uint16, answer func(wire.Packet) error) (bool, error) {
@@ -50,8 +52,9 @@ func (a *Answers) released(c *Conn, id uint16, answer func(wire.Packet) error) (
 	return true, reply(&wire.AckPacket{Type: wire.Pubcomp, ID: id}, c.Version(), answer)
 }
 
-// Refuse tells the local side, a client, that its PUBLISH m was not sent: PUBACK or PUBREC with the reason, which must be 0x80 or
-// more. At QoS 0, and before v5, MQTT has no word for it: an acknowledgement would mean success, so there is none.
+// Refuse tells the local side, a client, that its PUBLISH m was not sent: PUBACK or PUBREC with the reason, which must
+// be 0x80 or more. At QoS 0, and before v5, MQTT has no word for it: an acknowledgement would mean success, so there is
+// none.
 func Refuse(c *Conn, m *wire.PublishPacket, reason byte) error {
 	if c.Version() != wire.V5 || m.QoS == 0 {
 		return nil

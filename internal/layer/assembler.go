@@ -2,16 +2,16 @@ package layer
 
 import "github.com/mqttsec/mqttsec/internal/wire"
 
-// Assembler makes packets of a byte stream that is pushed in pieces of any size. The zero value is ready. It is not safe for
-// concurrent use.
+// Assembler makes packets of a byte stream that is pushed in pieces of any size. The zero value is ready. It is not
+// safe for concurrent use.
 type Assembler struct {
 	partial []byte // the start of a packet that is not whole
 	need    int    // length of that packet once its header is whole
 }
 
-// Push calls emit for each packet that b completes, in order. A packet that lies whole in b is handed on where it is, only split
-// ones are copied; emit may not keep it. Push stops at the first error, which is emit's or wire.Scan's, and the Assembler is then of no
-// more use until Reset.
+// Push calls emit for each packet that b completes, in order. A packet that lies whole in b is handed on where it is,
+// only split ones are copied; emit may not keep it. Push stops at the first error, which is emit's or wire.Scan's, and
+// the Assembler is then of no more use until Reset.
 func (a *Assembler) Push(b []byte, emit func(wire.Packet) error) error {
 	for len(b) > 0 {
 		if len(a.partial) == 0 {

@@ -24,8 +24,8 @@ import (
 //   - a local side that reads nothing                    TestLocalSideThatDoesNotRead
 //   - a CONNECT that the broker sends before the client  TestBrokerThatSendsConnect
 //
-// Each over TCP, TLS, a pipe (which needs the pump) and two Conns on top of each other. Not covered: what a filter does; its
-// tests are beside it.
+// Each over TCP, TLS, a pipe (which needs the pump) and two Conns on top of each other. Not covered: what a filter
+// does; its tests are beside it.
 
 // pairs returns the local Conn and the peer's end, in each way in which they can be connected.
 func pairs(t *testing.T, f Filter) map[string]func() (*Conn, net.Conn) {

@@ -51,8 +51,8 @@ func (b *buffer) filled(n int) {
 	b.last = n
 }
 
-// space returns where to read to, at least one byte. size is the length of the packet under way, 0 if unknown. A buffer that is full
-// doubles, up to what that packet needs, so the peer must have sent half of what it makes us hold.
+// space returns where to read to, at least one byte. size is the length of the packet under way, 0 if unknown. A buffer
+// that is full doubles, up to what that packet needs, so the peer must have sent half of what it makes us hold.
 func (b *buffer) space(size int) []byte {
 	if b.start == b.end {
 		b.start, b.end = 0, 0
@@ -84,8 +84,8 @@ func (b *buffer) reach(size, held int) int {
 	return max(min(1<<(bits.Len(uint(2*held))-1), size), held+1) // a whole class, lest it be rounded up
 }
 
-// fit chooses a buffer for the next read when nothing is held: one that reads fill grows to keep, so that a busy connection needs few;
-// a larger one, or one of which little is used, shrinks.
+// fit chooses a buffer for the next read when nothing is held: one that reads fill grows to keep, so that a busy
+// connection needs few; a larger one, or one of which little is used, shrinks.
 func (b *buffer) fit() {
 	want := len(b.data)
 	switch {

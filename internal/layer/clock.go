@@ -2,7 +2,8 @@ package layer
 
 import "time"
 
-// Clock is the time by which tokens expire and are renewed. Tests inject one, for real timers miss their margin under load.
+// Clock is the time by which tokens expire and are renewed. Tests inject one, for real timers miss their margin under
+// load.
 type Clock interface {
 	Now() time.Time
 	// AfterFunc calls f in its own goroutine after d, unless stop is called before and returns true.

@@ -13,10 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The checks of golang.org/x/net/nettest, with MQTT packets for bytes. Left out is what a sticky write error rules out: writing
-// again after a Write has timed out, which crypto/tls rules out too.
+// The checks of golang.org/x/net/nettest, with MQTT packets for bytes. Left out is what a sticky write error rules out:
+// writing again after a Write has timed out, which crypto/tls rules out too.
 
-// connPairs are connections of every kind that a layer treats differently, with a layer on either side and CONNECT exchanged.
+// connPairs are connections of every kind that a layer treats differently, with a layer on either side and CONNECT
+// exchanged.
 func connPairs(t *testing.T, check func(t *testing.T, client, server *Conn)) {
 	for name, pair := range map[string]func(*testing.T) (net.Conn, net.Conn){
 		"tcp":  tcpPair,

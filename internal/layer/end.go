@@ -17,13 +17,15 @@ type ending struct {
 	sent chan struct{} // closed when the last packet has left, or cannot
 }
 
-// End ends the connection with a last word: what was sent before and then last (nil for nothing) leave, and Read and Write of the local
-// side return err. It returns err, so that a filter can end with "return nil, c.End(err, disconnect)". It may be called from a filter
-// and from any goroutine, a timer's for example, and does not wait; the first call counts, and later ones return its error.
+// End ends the connection with a last word: what was sent before and then last (nil for nothing) leave, and Read and
+// Write of the local side return err. It returns err, so that a filter can end with "return nil, c.End(err,
+// disconnect)". It may be called from a filter and from any goroutine, a timer's for example, and does not wait; the
+// first call counts, and later ones return its error.
 //
-// Nothing overtakes the last packet: the sending direction is closed behind it, as far as the transport can, and what the peer still
-// sends is read and dropped for up to a second, because a close with unread bytes makes a TCP connection forget what was written. A peer that
-// does not read gets a second too. What was injected before End is still read by the local side, then err; what was held is dropped.
+// Nothing overtakes the last packet: the sending direction is closed behind it, as far as the transport can, and what
+// the peer still sends is read and dropped for up to a second, because a close with unread bytes makes a TCP connection
+// forget what was written. A peer that does not read gets a second too. What was injected before End is still read by
+// the local side, then err; what was held is dropped.
 func (c *Conn) End(err error, last wire.Packet) error {
 	if err == nil {
 		err = net.ErrClosed
@@ -90,9 +92,10 @@ func (c *Conn) closing() error {
 	return net.ErrClosed
 }
 
-// Close closes the connection. Answers of the filter that are queued leave first, and so does the last word of an End: they have a second,
-// for which Close waits; what End does behind that goes on without the caller. Reads and writes under way return an error, and what has
-// arrived and was not read is lost, as with TCP: a client that has given up a connection is not prepared for more of its packets.
+// Close closes the connection. Answers of the filter that are queued leave first, and so does the last word of an End:
+// they have a second, for which Close waits; what End does behind that goes on without the caller. Reads and writes
+// under way return an error, and what has arrived and was not read is lost, as with TCP: a client that has given up a
+// connection is not prepared for more of its packets.
 func (c *Conn) Close() error {
 	c.closed.Store(true)
 	q := &c.queues
@@ -123,7 +126,8 @@ func (c *Conn) finished() {
 	})
 }
 
-// CloseWrite lets what is queued leave and ends the stream to the peer, as far as the connection below can; reading goes on.
+// CloseWrite lets what is queued leave and ends the stream to the peer, as far as the connection below can; reading
+// goes on.
 func (c *Conn) CloseWrite() error {
 	c.out.Lock()
 	defer c.out.Unlock()

@@ -13,13 +13,13 @@ var ErrExchanges = errors.New("layer: too many exchanges")
 // maxExchanges is how many exchanges of a scheme may be open at once.
 const maxExchanges = 64
 
-// Exchanges are a scheme's own SUBSCRIBE, UNSUBSCRIBE and PUBLISH of QoS 1 on a client's connection, between CONNECT and the CONNACK
-// that the scheme withholds with [Conn.Hold]. Their packet identifiers count down from 0xFFFF; until CONNACK the client uses none, and
-// to its session nothing stays behind, because there is no QoS 2 and CONNACK is to be released only when Open is 0. After CONNACK a
-// scheme speaks at QoS 0, without identifiers.
+// Exchanges are a scheme's own SUBSCRIBE, UNSUBSCRIBE and PUBLISH of QoS 1 on a client's connection, between CONNECT
+// and the CONNACK that the scheme withholds with [Conn.Hold]. Their packet identifiers count down from 0xFFFF; until
+// CONNACK the client uses none, and to its session nothing stays behind, because there is no QoS 2 and CONNACK is to be
+// released only when Open is 0. After CONNACK a scheme speaks at QoS 0, without identifiers.
 //
-// The zero value is ready. All methods but Open are for Filter.Outgoing and Filter.Incoming up to CONNACK, where one follows the other;
-// they are not safe for concurrent use.
+// The zero value is ready. All methods but Open are for Filter.Outgoing and Filter.Incoming up to CONNACK, where one
+// follows the other; they are not safe for concurrent use.
 type Exchanges struct {
 	used uint16 // identifiers
 	open map[uint16]exchange
@@ -33,8 +33,8 @@ type exchange struct {
 // Open is how many exchanges wait for their acknowledgement.
 func (x *Exchanges) Open() int { return len(x.open) }
 
-// Subscribe sends a SUBSCRIBE. done gets the Reason Codes (before v5 Return Codes) of the SUBACK, of which 0x80 and more are refusals; its
-// error ends the connection.
+// Subscribe sends a SUBSCRIBE. done gets the Reason Codes (before v5 Return Codes) of the SUBACK, of which 0x80 and
+// more are refusals; its error ends the connection.
 func (x *Exchanges) Subscribe(c *Conn, done func(codes []byte) error, subscriptions ...wire.Subscription) error {
 	id, err := x.begin(wire.Suback, done)
 	if err != nil {
@@ -56,8 +56,8 @@ func (x *Exchanges) Unsubscribe(c *Conn, done func(codes []byte) error, filters 
 	return x.send(c, id, p, err)
 }
 
-// Publish sends m at QoS 1. done gets the Reason Code of the PUBACK, which is 0 before v5. A server's Receive Maximum is at least 1: of
-// these, have one open at a time.
+// Publish sends m at QoS 1. done gets the Reason Code of the PUBACK, which is 0 before v5. A server's Receive Maximum
+// is at least 1: of these, have one open at a time.
 func (x *Exchanges) Publish(c *Conn, done func(reason []byte) error, m wire.PublishPacket) error {
 	id, err := x.begin(wire.Puback, done)
 	if err != nil {
@@ -68,8 +68,8 @@ func (x *Exchanges) Publish(c *Conn, done func(reason []byte) error, m wire.Publ
 	return x.send(c, id, p, err)
 }
 
-// Incoming takes an acknowledgement of the peer's and tells whether it was for one of these exchanges: it is then not to go further. Its
-// error is that of done.
+// Incoming takes an acknowledgement of the peer's and tells whether it was for one of these exchanges: it is then not
+// to go further. Its error is that of done.
 func (x *Exchanges) Incoming(c *Conn, p wire.Packet) (ours bool, err error) {
 	if len(x.open) == 0 {
 		return false, nil

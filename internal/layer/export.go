@@ -12,10 +12,10 @@ type KeyExporter interface {
 	ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error)
 }
 
-// Exporter returns the nearest connection, conn itself or one below it by NetConn, that exports keying material, nil if there is none:
-// one that has the method, as MQTT-Auth's and TLS-PSK's have, or a tls.ConnectionState, as a *tls.Conn has, whatever hides it. resumed
-// tells whether that TLS session was resumed, so that its keying material is no fresh challenge. The handshake must be complete, for
-// which there is [Handshake].
+// Exporter returns the nearest connection, conn itself or one below it by NetConn, that exports keying material, nil if
+// there is none: one that has the method, as MQTT-Auth's and TLS-PSK's have, or a tls.ConnectionState, as a *tls.Conn
+// has, whatever hides it. resumed tells whether that TLS session was resumed, so that its keying material is no fresh
+// challenge. The handshake must be complete, for which there is [Handshake].
 //
 // In TLS 1.2 a nil context is not an empty one; in TLS 1.3 they are the same.
 func Exporter(conn net.Conn) (k KeyExporter, resumed bool) {
@@ -35,9 +35,10 @@ func Exporter(conn net.Conn) (k KeyExporter, resumed bool) {
 	return nil, false
 }
 
-// Handshake completes the handshake of the nearest connection, conn itself or one below it by NetConn, that has one by the method
-// HandshakeContext, as crypto/tls and TLS-PSK have; without one there is nothing to do. A scheme calls it before it puts a [Conn] on top: a
-// handshake inside Read could be broken off by the deadline with which the layer wakes a reader.
+// Handshake completes the handshake of the nearest connection, conn itself or one below it by NetConn, that has one by
+// the method HandshakeContext, as crypto/tls and TLS-PSK have; without one there is nothing to do. A scheme calls it
+// before it puts a [Conn] on top: a handshake inside Read could be broken off by the deadline with which the layer
+// wakes a reader.
 func Handshake(ctx context.Context, conn net.Conn) error {
 	for conn != nil {
 		if h, ok := conn.(interface{ HandshakeContext(context.Context) error }); ok {

@@ -31,8 +31,8 @@ func table() (streams map[wire.Version][]wire.Packet) {
 	return streams
 }
 
-// TestIdentityPassesEveryPacket sends mochi's table through a layer that edits nothing, in whole packets, in single bytes and all at
-// once, to a layer on the other side that is read in single bytes.
+// TestIdentityPassesEveryPacket sends mochi's table through a layer that edits nothing, in whole packets, in single
+// bytes and all at once, to a layer on the other side that is read in single bytes.
 func TestIdentityPassesEveryPacket(t *testing.T) {
 	first := map[wire.Version]wire.Packet{wire.V31: {0x10, 0x10, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 60, 0, 2, 'c', '1'}, wire.V311: connectV3, wire.V5: connectV5}
 	chop := map[string]func(stream []byte, ps []wire.Packet) [][]byte{
@@ -90,7 +90,8 @@ func TestIdentityPassesEveryPacket(t *testing.T) {
 	require.Greater(t, total, 100, "mochi's table")
 }
 
-// TestIdentityPassesConnectAndConnack sends each CONNECT of the table on a connection of its own, and each CONNACK back on one.
+// TestIdentityPassesConnectAndConnack sends each CONNECT of the table on a connection of its own, and each CONNACK back
+// on one.
 func TestIdentityPassesConnectAndConnack(t *testing.T) {
 	connects, connacks := 0, 0
 	for v, all := range table() {

@@ -1,25 +1,27 @@
-// Package layer is a net.Conn that sees MQTT: it cuts the byte stream of a connection into control packets, shows each to a
-// [Filter], and puts what the filter made of them back on the wire.
+// Package layer is a net.Conn that sees MQTT: it cuts the byte stream of a connection into control packets, shows each
+// to a [Filter], and puts what the filter made of them back on the wire.
 //
-// A scheme is a Filter; [New] around any net.Conn that carries MQTT 3.1, 3.1.1 or 5 turns the scheme on. What goes in and what
-// comes out are valid MQTT streams, so layers stack in any number, on the client's side or the broker's. Packets that a filter
-// does not edit pass byte for byte.
+// A scheme is a Filter; [New] around any net.Conn that carries MQTT 3.1, 3.1.1 or 5 turns the scheme on. What goes in
+// and what comes out are valid MQTT streams, so layers stack in any number, on the client's side or the broker's.
+// Packets that a filter does not edit pass byte for byte.
 //
 // What the layer takes on itself, because both Eclipse clients need it:
 //
 //   - It is a [sync.Locker], which paho.golang holds while it writes one packet in pieces.
 //   - It reassembles split writes and split reads; the peer gets one Write a packet.
-//   - A filter may answer for a packet that it withholds, with [Conn.Send] to the peer and [Conn.Inject] to the local side,
-//     also while the local side blocks in Read.
-//   - A scheme may speak with the peer before the application does: [Conn.Hold] keeps the application's packets back in both
-//     directions, [Conn.Release] lets them go, in order; [Exchanges] are a scheme's own SUBSCRIBE and PUBLISH meanwhile.
-//   - A last word arrives: [Conn.End] sends a packet, ends the connection so that nothing overtakes it, and tells the local side why.
-//   - An authentication method in a CONNACK never reaches a client that did not ask for one, and a reserved v3.1.1 return code
-//     reaches it as "not authorized": both Eclipse clients fail on these.
+//   - A filter may answer for a packet that it withholds, with [Conn.Send] to the peer and [Conn.Inject] to the local
+//     side, also while the local side blocks in Read.
+//   - A scheme may speak with the peer before the application does: [Conn.Hold] keeps the application's packets back in
+//     both directions, [Conn.Release] lets them go, in order; [Exchanges] are a scheme's own SUBSCRIBE and PUBLISH
+//     meanwhile.
+//   - A last word arrives: [Conn.End] sends a packet, ends the connection so that nothing overtakes it, and tells the
+//     local side why.
+//   - An authentication method in a CONNACK never reaches a client that did not ask for one, and a reserved v3.1.1
+//     return code reaches it as "not authorized": both Eclipse clients fail on these.
 //   - A failed write is sticky, as in crypto/tls: a packet may be half sent.
 //
-// [Publishes] does what every filter owes that judges PUBLISH packets. [NewListener] is the broker's side: it hands out connections
-// whose peers have passed a filter.
+// [Publishes] does what every filter owes that judges PUBLISH packets. [NewListener] is the broker's side: it hands out
+// connections whose peers have passed a filter.
 //
 // Buffers grow with the bytes that arrive, never by the length that a peer claims, and shrink again.
 //
@@ -45,13 +47,14 @@ var (
 	ErrFlood = errors.New("layer: too much waits to be read")
 )
 
-// Filter judges every packet of one connection, once, whole and in order. Outgoing hears what the local side writes (on a client:
-// what goes to the broker), Incoming what the peer sent.
+// Filter judges every packet of one connection, once, whole and in order. Outgoing hears what the local side writes (on
+// a client: what goes to the broker), Incoming what the peer sent.
 //
-// Each returns the packet itself to let it pass, another packet to replace it, nil to withhold it, or an error that ends the
-// connection. A packet that it returns must stay unchanged until the next call in the same direction. Outgoing must not modify p,
-// which is the caller's memory; Incoming may edit p in place, and neither may keep it. The two directions run concurrently, each
-// in one goroutine at a time. Neither may call Close, Read, Write or Await of the Conn; End is made for them.
+// Each returns the packet itself to let it pass, another packet to replace it, nil to withhold it, or an error that
+// ends the connection. A packet that it returns must stay unchanged until the next call in the same direction. Outgoing
+// must not modify p, which is the caller's memory; Incoming may edit p in place, and neither may keep it. The two
+// directions run concurrently, each in one goroutine at a time. Neither may call Close, Read, Write or Await of the
+// Conn; End is made for them.
 type Filter interface {
 	Outgoing(c *Conn, p wire.Packet) (wire.Packet, error)
 	Incoming(c *Conn, p wire.Packet) (wire.Packet, error)
@@ -138,7 +141,8 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	return c.inner.SetReadDeadline(t)
 }
 
-// SetWriteDeadline sets the deadline of Write. As with TLS, a Write that timed out leaves the connection unusable for writing.
+// SetWriteDeadline sets the deadline of Write. As with TLS, a Write that timed out leaves the connection unusable for
+// writing.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.queues.Lock()
 	defer c.queues.Unlock()

@@ -74,8 +74,8 @@ func TestFilterErrorEndsTheConnection(t *testing.T) {
 	}
 }
 
-// TestInjectWakesABlockedRead injects a packet from Outgoing while the local side waits in Read, below which is TCP, TLS, a pump, or
-// another layer.
+// TestInjectWakesABlockedRead injects a packet from Outgoing while the local side waits in Read, below which is TCP,
+// TLS, a pump, or another layer.
 func TestInjectWakesABlockedRead(t *testing.T) {
 	below := map[string]func(t *testing.T) (net.Conn, net.Conn){
 		"tcp":   tcpPair,
@@ -222,7 +222,8 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-// TestClaimedLengthReservesNothing receives the header of a packet of 256 MB, and a megabyte of it, and looks at the heap.
+// TestClaimedLengthReservesNothing receives the header of a packet of 256 MB, and a megabyte of it, and looks at the
+// heap.
 func TestClaimedLengthReservesNothing(t *testing.T) {
 	a, b := tcpPair(t)
 	c := New(a, script{})
@@ -239,7 +240,8 @@ func TestClaimedLengthReservesNothing(t *testing.T) {
 	require.LessOrEqual(t, len(c.in.data), 2*sent+keep)
 }
 
-// TestBuffersShrink sends a large packet both ways and looks at what is kept: of connections that are idle again, little.
+// TestBuffersShrink sends a large packet both ways and looks at what is kept: of connections that are idle again,
+// little.
 func TestBuffersShrink(t *testing.T) {
 	big, err := (&wire.PublishPacket{Topic: []byte("t"), Payload: make([]byte, 1<<20)}).Append(nil, wire.V5)
 	require.NoError(t, err)

@@ -23,34 +23,36 @@ var (
 
 // ListenerConfig says how a [Listener] receives its connections.
 type ListenerConfig struct {
-	// Filter makes the filter of a connection; TLS below conn is complete, and no packet has been read. ctx ends when the time is over
-	// and when CONNECT has been let through. An error ends the connection. A scheme withholds CONNECT in the filter until the peer is
-	// authenticated, and then returns or releases it; it refuses with [Conn.End] and a CONNACK. Required.
+	// Filter makes the filter of a connection; TLS below conn is complete, and no packet has been read. ctx ends when
+	// the time is over and when CONNECT has been let through. An error ends the connection. A scheme withholds CONNECT
+	// in the filter until the peer is authenticated, and then returns or releases it; it refuses with [Conn.End] and a
+	// CONNACK. Required.
 	Filter func(ctx context.Context, conn net.Conn) (Filter, error)
 
-	// TLS is what each connection begins with, nil for none. Secure is the same for a scheme that crypto/tls does not have; ctx ends
-	// when the time is over. At most one of them is set.
+	// TLS is what each connection begins with, nil for none. Secure is the same for a scheme that crypto/tls does not
+	// have; ctx ends when the time is over. At most one of them is set.
 	TLS    *tls.Config
 	Secure func(ctx context.Context, conn net.Conn) (net.Conn, error)
 
 	// Timeout is the time from the connection's arrival until its CONNECT is let through. 0 means 10 seconds.
 	Timeout time.Duration
 
-	// MaxPending and MaxPendingPerSource bound the connections that are not established yet, in all and from one address (IPv4) or /64
-	// prefix (IPv6). The one that makes too many drives out the oldest from the source that has most. 0 means 1024 and 256.
+	// MaxPending and MaxPendingPerSource bound the connections that are not established yet, in all and from one
+	// address (IPv4) or /64 prefix (IPv6). The one that makes too many drives out the oldest from the source that has
+	// most. 0 means 1024 and 256.
 	MaxPending, MaxPendingPerSource int
 
-	// MaxConnect is the size in bytes of the largest packet before CONNECT is let through, and how much may be held then. 0 means
-	// 512 KiB, more than the fields of a CONNECT that says nothing superfluous.
+	// MaxConnect is the size in bytes of the largest packet before CONNECT is let through, and how much may be held
+	// then. 0 means 512 KiB, more than the fields of a CONNECT that says nothing superfluous.
 	MaxConnect int
 
 	// Failed, if not nil, hears of each connection that ended before it was established, and why.
 	Failed func(remote net.Addr, err error)
 }
 
-// Listener is a net.Listener for brokers and gateways whose connections have passed a scheme's filter: [Listener.Accept] returns a *[Conn]
-// when CONNECT has been let through, and Read of it yields that CONNECT first. It takes connections at once, in goroutines of its own
-// whose number is bounded, and waits for none of them.
+// Listener is a net.Listener for brokers and gateways whose connections have passed a scheme's filter:
+// [Listener.Accept] returns a *[Conn] when CONNECT has been let through, and Read of it yields that CONNECT first. It
+// takes connections at once, in goroutines of its own whose number is bounded, and waits for none of them.
 type Listener struct {
 	inner   net.Listener
 	config  ListenerConfig
@@ -108,8 +110,8 @@ func orDefault[T int | time.Duration](v, d T) T {
 // Addr returns the address of the listener below.
 func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 
-// Accept returns the next connection whose CONNECT has been let through, a *[Conn]. It fails only when the listener has been closed, or
-// when the one below has failed for good.
+// Accept returns the next connection whose CONNECT has been let through, a *[Conn]. It fails only when the listener has
+// been closed, or when the one below has failed for good.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.ready:
@@ -135,8 +137,9 @@ func (l *Listener) Close() error {
 	}
 }
 
-// Shutdown closes the listener, ends every connection with ErrShutdown, which v5 clients hear as DISCONNECT "Server shutting down", and waits
-// until all are gone. When ctx ends first it closes those that are left and returns the cause.
+// Shutdown closes the listener, ends every connection with ErrShutdown, which v5 clients hear as DISCONNECT "Server
+// shutting down", and waits until all are gone. When ctx ends first it closes those that are left and returns the
+// cause.
 func (l *Listener) Shutdown(ctx context.Context) error {
 	err := l.Close()
 	for _, c := range l.Established() {
@@ -160,8 +163,8 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Goodbye returns the DISCONNECT with a reason for the peer of a server's connection c, for [Conn.End]. Before v5 a server has none, and it
-// is nil.
+// Goodbye returns the DISCONNECT with a reason for the peer of a server's connection c, for [Conn.End]. Before v5 a
+// server has none, and it is nil.
 func Goodbye(c *Conn, reason byte) wire.Packet {
 	if c.Version() != wire.V5 {
 		return nil
@@ -186,7 +189,8 @@ func (l *Listener) Established() []*Conn {
 	return through
 }
 
-// Client returns the established connections of one Client Identifier: usually one at most, for a moment the one before beside it.
+// Client returns the established connections of one Client Identifier: usually one at most, for a moment the one before
+// beside it.
 func (l *Listener) Client(id string) []*Conn {
 	var some []*Conn
 	for _, c := range l.Established() {

@@ -23,7 +23,8 @@ type pendingConn struct {
 	element *list.Element // nil once it is removed
 }
 
-// sourceOf returns the network that an address belongs to: an IPv4 address alone, an IPv6 /64, the zero Prefix for what is neither.
+// sourceOf returns the network that an address belongs to: an IPv4 address alone, an IPv6 /64, the zero Prefix for what
+// is neither.
 func sourceOf(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {

@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// Buffers of more than a connection keeps for itself come from one pool, in classes of a power of two, and go back as soon as
-// they are empty: a connection that is idle is small, and one that moves large packets does not make garbage of each.
+// Buffers of more than a connection keeps for itself come from one pool, in classes of a power of two, and go back as
+// soon as they are empty: a connection that is idle is small, and one that moves large packets does not make garbage of
+// each.
 const (
 	smallest = 12 // the class of 4 KiB
 	largest  = 24 // the class of 16 MiB; what is larger is left to the garbage collector
@@ -46,7 +47,8 @@ func putBuffer(b []byte) {
 	pool[class].Put(h)
 }
 
-// growBuffer returns b with room for want bytes. At least it doubles, but not beyond whole, which is all that will come.
+// growBuffer returns b with room for want bytes. At least it doubles, but not beyond whole, which is all that will
+// come.
 func growBuffer(b []byte, want, whole int) []byte {
 	if want <= cap(b) {
 		return b

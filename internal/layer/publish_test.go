@@ -138,8 +138,8 @@ func TestRefuseLocalSide(t *testing.T) {
 	}
 }
 
-// FuzzStream feeds a stream to a layer in pieces of any size, in both directions: what comes out is a prefix of what went in, cut
-// between packets, and all of it if no error is reported.
+// FuzzStream feeds a stream to a layer in pieces of any size, in both directions: what comes out is a prefix of what
+// went in, cut between packets, and all of it if no error is reported.
 func FuzzStream(f *testing.F) {
 	f.Add(bytes.Join([][]byte{connectV5, publish0V5, publish1V5, pingreq}, nil), uint8(3))
 	f.Add(bytes.Join([][]byte{connectV3, {0x30, 0x80, 0x01}}, nil), uint8(1))

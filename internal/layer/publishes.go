@@ -8,17 +8,17 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// Publishes does for one connection what every filter owes that judges PUBLISH packets, on a client's side or a broker's: it knows the
-// topic behind an alias, answers for what is withheld so that nothing stays in flight, and learns the limits in CONNECT and CONNACK. A
-// filter hands it every packet of both directions:
+// Publishes does for one connection what every filter owes that judges PUBLISH packets, on a client's side or a
+// broker's: it knows the topic behind an alias, answers for what is withheld so that nothing stays in flight, and
+// learns the limits in CONNECT and CONNACK. A filter hands it every packet of both directions:
 //
 //	func (f *filter) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 //		p, err := f.publishes.Incoming(c, p)
 //		...                                    // other packets, if p is not nil
 //	}
 //
-// Out judges each PUBLISH that the local side sends, In each that the peer sends; nil lets all pass. The two run concurrently. The zero
-// value is ready.
+// Out judges each PUBLISH that the local side sends, In each that the peer sends; nil lets all pass. The two run
+// concurrently. The zero value is ready.
 type Publishes struct {
 	Out, In Judge
 
@@ -35,15 +35,17 @@ type exchanges struct {
 	message Message // under judgement; here so that none is allocated
 }
 
-// Judge returns the packet that goes on in place of the PUBLISH m: m.Packet() if nothing is to be changed. A [Withhold] withholds and
-// answers it, any other error ends the connection. Nil without an error withholds it too, and the judge has answered or somebody will.
+// Judge returns the packet that goes on in place of the PUBLISH m: m.Packet() if nothing is to be changed. A [Withhold]
+// withholds and answers it, any other error ends the connection. Nil without an error withholds it too, and the judge
+// has answered or somebody will.
 type Judge func(c *Conn, m *Message) (wire.Packet, error)
 
-// Withhold is what a [Judge] returns to withhold a message. Its sender is answered: with an acknowledgement at QoS 1, with the whole
-// exchange at QoS 2, both with Reason on v5, which must be one that PUBACK has (MQTT 5, 3.4.2.1) and is otherwise replaced by the nearest.
+// Withhold is what a [Judge] returns to withhold a message. Its sender is answered: with an acknowledgement at QoS 1,
+// with the whole exchange at QoS 2, both with Reason on v5, which must be one that PUBACK has (MQTT 5, 3.4.2.1) and is
+// otherwise replaced by the nearest.
 //
-// MQTT has no word for it at QoS 0. Before v5 an acknowledgement means success, so a client gets none for what it published, while a
-// broker, which would deliver the message for ever, and a client's peer get it.
+// MQTT has no word for it at QoS 0. Before v5 an acknowledgement means success, so a client gets none for what it
+// published, while a broker, which would deliver the message for ever, and a client's peer get it.
 type Withhold struct {
 	Reason byte
 	Err    error // why, for whoever reports it; may be nil
@@ -60,7 +62,8 @@ func (w *Withhold) Error() string {
 // Unwrap returns why.
 func (w *Withhold) Unwrap() error { return w.Err }
 
-// Message is a PUBLISH under judgement, valid until the judge returns. Its Topic is empty where an alias stands for it and the receiver knows that alias.
+// Message is a PUBLISH under judgement, valid until the judge returns. Its Topic is empty where an alias stands for it
+// and the receiver knows that alias.
 type Message struct {
 	wire.PublishPacket
 	// Name is the topic, alias or not.
@@ -83,8 +86,8 @@ func (m *Message) Packet() (wire.Packet, error) {
 // Raw is the packet as it came. An incoming one may be edited in place.
 func (m *Message) Raw() wire.Packet { return m.packet }
 
-// Buffer returns an empty buffer with room for n bytes, in which the judge may return a packet. It is in use until that packet has left,
-// and then goes back to where others get theirs: nothing of it may be kept.
+// Buffer returns an empty buffer with room for n bytes, in which the judge may return a packet. It is in use until that
+// packet has left, and then goes back to where others get theirs: nothing of it may be kept.
 func (m *Message) Buffer(n int) []byte { return m.buf.take(n) }
 
 // MaximumPacketSize is what the peer takes, bytes, 0 without a limit (MQTT 5, 3.1.2.11.4 and 3.2.2.3.6).
@@ -155,7 +158,8 @@ func (s *Publishes) judge(c *Conn, p wire.Packet, x *exchanges, judge Judge, lim
 	return q, nil
 }
 
-// Skipped returns the topic of a PUBLISH that was passed over, for a filter that is a [Skipper], and notes the alias that it set.
+// Skipped returns the topic of a PUBLISH that was passed over, for a filter that is a [Skipper], and notes the alias
+// that it set.
 func (s *Publishes) Skipped(m *wire.PublishPacket) (name []byte, err error) {
 	name, _, err = s.incoming.aliases.Resolve(m, uint16(s.aliases.Load()))
 	return name, err

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// SurvivesTimeout tells whether Read of conn may be called again after its deadline has passed, which is how Inject wakes it. TCP,
-// Unix and TLS connections allow that, and so does one that says so by a method ReadAfterTimeout() bool: a Conn, a connection of
-// our own TLS, a wrapper that asks SurvivesTimeout for the connection below it. A WebSocket of either Eclipse client is dead after one
-// timeout, and of any other type nothing is known.
+// SurvivesTimeout tells whether Read of conn may be called again after its deadline has passed, which is how Inject
+// wakes it. TCP, Unix and TLS connections allow that, and so does one that says so by a method ReadAfterTimeout() bool:
+// a Conn, a connection of our own TLS, a wrapper that asks SurvivesTimeout for the connection below it. A WebSocket of
+// either Eclipse client is dead after one timeout, and of any other type nothing is known.
 func SurvivesTimeout(conn net.Conn) bool {
 	switch c := conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
@@ -27,7 +27,8 @@ func SurvivesTimeout(conn net.Conn) bool {
 // ReadAfterTimeout tells [SurvivesTimeout] that a timeout does no harm.
 func (c *Conn) ReadAfterTimeout() bool { return true }
 
-// wakeable returns a conn whose Read can time out and then be called again; a pump reads one of which that is not known.
+// wakeable returns a conn whose Read can time out and then be called again; a pump reads one of which that is not
+// known.
 func wakeable(conn net.Conn) net.Conn {
 	if SurvivesTimeout(conn) {
 		return conn
@@ -35,8 +36,8 @@ func wakeable(conn net.Conn) net.Conn {
 	return &pump{Conn: conn, chunks: make(chan chunk), taken: make(chan struct{}), closed: make(chan struct{}), expired: make(chan struct{})}
 }
 
-// pump reads a conn in a goroutine of its own, from the first Read until Close or an error, and never lets a read deadline
-// reach it.
+// pump reads a conn in a goroutine of its own, from the first Read until Close or an error, and never lets a read
+// deadline reach it.
 type pump struct {
 	net.Conn
 	start, stop sync.Once

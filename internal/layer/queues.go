@@ -46,10 +46,10 @@ func add(queue *[]byte, limit int, p []byte) error {
 	return nil
 }
 
-// Send queues packet p for the peer, past the filter and past what is held, and returns at once. A filter may call it in either
-// direction, and so may any goroutine. Packets arrive in the order in which they were sent, and never inside another; one that is sent
-// while Outgoing judges a packet arrives behind that. Send fails with ErrFlood when the peer does not read its answers, and with the
-// reason for which the connection was ended.
+// Send queues packet p for the peer, past the filter and past what is held, and returns at once. A filter may call it
+// in either direction, and so may any goroutine. Packets arrive in the order in which they were sent, and never inside
+// another; one that is sent while Outgoing judges a packet arrives behind that. Send fails with ErrFlood when the peer
+// does not read its answers, and with the reason for which the connection was ended.
 func (c *Conn) Send(p wire.Packet) error {
 	q := &c.queues
 	q.Lock()
@@ -65,9 +65,9 @@ func (c *Conn) Send(p wire.Packet) error {
 	return nil
 }
 
-// Inject queues packet p for the local side, past the filter and past what is held, between two packets of the peer. It wakes a Read that
-// blocks. What is injected while Incoming judges a packet is read before that. A CONNACK is made harmless like a received one. Inject
-// fails with ErrFlood when the local side does not read.
+// Inject queues packet p for the local side, past the filter and past what is held, between two packets of the peer. It
+// wakes a Read that blocks. What is injected while Incoming judges a packet is read before that. A CONNACK is made
+// harmless like a received one. Inject fails with ErrFlood when the local side does not read.
 func (c *Conn) Inject(p wire.Packet) error {
 	p, err := c.state.tame(p)
 	if err != nil {
@@ -86,10 +86,10 @@ func (c *Conn) Inject(p wire.Packet) error {
 	return nil
 }
 
-// Hold keeps back, from now on, what the filter lets pass to the local side and what the local side writes, so that a scheme can speak
-// with the peer first. What comes in is judged as it comes, what is written when it is let go; Send and Inject pass. A filter that holds
-// from its judgement of CONNECT on, and withholds CONNACK, has the connection to itself until it calls Release with the CONNACK. At most
-// 16 MiB are held in each direction; more is ErrFlood.
+// Hold keeps back, from now on, what the filter lets pass to the local side and what the local side writes, so that a
+// scheme can speak with the peer first. What comes in is judged as it comes, what is written when it is let go; Send
+// and Inject pass. A filter that holds from its judgement of CONNECT on, and withholds CONNACK, has the connection to
+// itself until it calls Release with the CONNACK. At most 16 MiB are held in each direction; more is ErrFlood.
 func (c *Conn) Hold() {
 	q := &c.queues
 	q.Lock()
@@ -98,8 +98,8 @@ func (c *Conn) Hold() {
 	q.busy.Store(true)
 }
 
-// Release ends Hold. The local side reads first, then what came in meanwhile; the peer gets what was written meanwhile. Without Hold it
-// is an Inject of several packets without a bound. It may be called where Send may.
+// Release ends Hold. The local side reads first, then what came in meanwhile; the peer gets what was written meanwhile.
+// Without Hold it is an Inject of several packets without a bound. It may be called where Send may.
 func (c *Conn) Release(first ...wire.Packet) error {
 	for i, p := range first {
 		var err error
@@ -125,7 +125,8 @@ func (c *Conn) Release(first ...wire.Packet) error {
 	return nil
 }
 
-// deliver takes a packet that the filter let pass to the local side. It returns it, or nothing and keeps it in its place behind others.
+// deliver takes a packet that the filter let pass to the local side. It returns it, or nothing and keeps it in its
+// place behind others.
 func (q *queues) deliver(p wire.Packet) (wire.Packet, error) {
 	if !q.busy.Load() {
 		return p, nil
@@ -193,7 +194,8 @@ func (c *Conn) wakeLocked() {
 	_ = c.inner.SetReadDeadline(time.Unix(1, 0)) // if this fails, so does the read
 }
 
-// takeInjected returns injected packets, which are the next to deliver, and gives the read deadline back to the local side.
+// takeInjected returns injected packets, which are the next to deliver, and gives the read deadline back to the local
+// side.
 func (c *Conn) takeInjected() []byte {
 	q := &c.queues
 	q.Lock()
@@ -208,8 +210,8 @@ func (c *Conn) takeInjected() []byte {
 	return b
 }
 
-// flushSoon has answers, and what was held and is let go, written by a goroutine: not by the reader, which a peer that does not read
-// could then block. The queues are locked.
+// flushSoon has answers, and what was held and is let go, written by a goroutine: not by the reader, which a peer that
+// does not read could then block. The queues are locked.
 func (c *Conn) flushSoon() {
 	if !c.queues.flushing {
 		c.queues.flushing = true

@@ -8,8 +8,9 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// Read delivers the packets that the filter let pass, and those injected, byte by byte or in larger pieces. Once the connection has
-// been ended by [Conn.End] it returns the error that was given there, behind what had been injected before.
+// Read delivers the packets that the filter let pass, and those injected, byte by byte or in larger pieces. Once the
+// connection has been ended by [Conn.End] it returns the error that was given there, behind what had been injected
+// before.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -29,9 +30,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Await reads until there is a packet for the local side, or an error for it, so that an exchange with the peer makes progress before
-// anybody reads. A broker's side calls it until CONNECT is let through. It returns the cause with which ctx ended if that comes first,
-// and the connection is none the worse for it.
+// Await reads until there is a packet for the local side, or an error for it, so that an exchange with the peer makes
+// progress before anybody reads. A broker's side calls it until CONNECT is let through. It returns the cause with which
+// ctx ended if that comes first, and the connection is none the worse for it.
 func (c *Conn) Await(ctx context.Context) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -48,7 +49,8 @@ func (c *Conn) Await(ctx context.Context) error {
 	return nil
 }
 
-// next does one step towards a packet to deliver: it takes what was injected, judges a packet that is here, or reads more.
+// next does one step towards a packet to deliver: it takes what was injected, judges a packet that is here, or reads
+// more.
 func (c *Conn) next() error {
 	c.opened.release()
 	if c.queues.busy.Load() {

@@ -6,14 +6,14 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// Skipper is a [Filter] that wants to know of a PUBLISH that was passed over, because it was larger than the local side takes. m has
-// the topic, as it came, and the properties, but no payload. The layer has answered for it.
+// Skipper is a [Filter] that wants to know of a PUBLISH that was passed over, because it was larger than the local side
+// takes. m has the topic, as it came, and the properties, but no payload. The layer has answered for it.
 type Skipper interface {
 	Skipped(c *Conn, m *wire.PublishPacket) error
 }
 
-// uncounted is by how much a packet may exceed the Maximum Packet Size that the local side granted: some servers do not count the first
-// byte, or the fixed header, and both Eclipse clients take what comes.
+// uncounted is by how much a packet may exceed the Maximum Packet Size that the local side granted: some servers do not
+// count the first byte, or the fixed header, and both Eclipse clients take what comes.
 const uncounted = 5
 
 // maxProperties is how many bytes of properties are looked at in a packet that is passed over.
@@ -25,9 +25,9 @@ func (c *Conn) oversize(size int) bool {
 	return granted > 0 && int64(size) > granted+uncounted
 }
 
-// passOver withholds and answers a PUBLISH that is too large, so that nobody ends a connection, and its successors, by planting one. It keeps
-// no more of it than the start. Until that is here it returns how many bytes it wants; then it is done, which -1 says. Any other packet
-// that is too large is an error.
+// passOver withholds and answers a PUBLISH that is too large, so that nobody ends a connection, and its successors, by
+// planting one. It keeps no more of it than the start. Until that is here it returns how many bytes it wants; then it
+// is done, which -1 says. Any other packet that is too large is an error.
 func (c *Conn) passOver(size int) (want int, err error) {
 	held := wire.Packet(c.in.held())
 	held = held[:min(size, len(held))]
@@ -58,8 +58,8 @@ func (c *Conn) passOver(size int) (want int, err error) {
 	return -1, err
 }
 
-// publishStart returns what p, the start of a PUBLISH, says before the payload. If p is too short for that, want is the length that it
-// should have, more than it has.
+// publishStart returns what p, the start of a PUBLISH, says before the payload. If p is too short for that, want is the
+// length that it should have, more than it has.
 func publishStart(p wire.Packet, v wire.Version) (m wire.PublishPacket, want int, err error) {
 	body := p.Body()
 	header := len(p) - len(body)

@@ -56,8 +56,8 @@ func (f *skipping) Skipped(_ *Conn, m *wire.PublishPacket) error {
 	return err
 }
 
-// TestPacketBeyondMaximumPacketSize: what a server sends that does not count the fixed header arrives, what is larger is passed over and
-// answered, in one piece or in crumbs, and the connection lives on (MQTT 5, 3.1.2.11.4).
+// TestPacketBeyondMaximumPacketSize: what a server sends that does not count the fixed header arrives, what is larger
+// is passed over and answered, in one piece or in crumbs, and the connection lives on (MQTT 5, 3.1.2.11.4).
 func TestPacketBeyondMaximumPacketSize(t *testing.T) {
 	const limit = 200
 	alias := wire.Properties(nil).AppendUint(wire.TopicAlias, 3)
@@ -149,8 +149,9 @@ func TestOtherPacketBeyondMaximumPacketSize(t *testing.T) {
 	}
 }
 
-// TestOldVersions: what MQTT 3.1 and 3.1.1 allow and MQTT 5 does not passes byte for byte in both directions: a Remaining Length in
-// more bytes than it needs (3.1.1, 2.2.3), and in 3.1 DUP on a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is sent again (3.1, 2.1).
+// TestOldVersions: what MQTT 3.1 and 3.1.1 allow and MQTT 5 does not passes byte for byte in both directions: a
+// Remaining Length in more bytes than it needs (3.1.1, 2.2.3), and in 3.1 DUP on a PUBREL, SUBSCRIBE or UNSUBSCRIBE
+// that is sent again (3.1, 2.1).
 func TestOldVersions(t *testing.T) {
 	connectV31 := wire.Packet{0x10, 0x10, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 60, 0, 2, 'c', '1'}
 	overlong := wire.Packet{0x30, 0x84, 0, 0, 1, 'u', 'x'}

@@ -108,8 +108,9 @@ func (s *state) connect(p wire.Packet, client bool) error {
 	return nil
 }
 
-// tame makes a CONNACK for the local side harmless for the Eclipse clients: paho.golang without an AuthHandler panics on an
-// Authentication Method, and paho.mqtt.golang takes a return code that it does not know for success. Other packets pass.
+// tame makes a CONNACK for the local side harmless for the Eclipse clients: paho.golang without an AuthHandler panics
+// on an Authentication Method, and paho.mqtt.golang takes a return code that it does not know for success. Other
+// packets pass.
 func (s *state) tame(p wire.Packet) (wire.Packet, error) {
 	if p.Type() != wire.Connack || !s.client.Load() {
 		return p, nil

@@ -2,9 +2,9 @@ package layer
 
 import "github.com/mqttsec/mqttsec/internal/wire"
 
-// Write takes part of a packet, a packet or several, and hands each packet that is whole to the filter and on to the connection
-// below, in one Write each. It returns len(p) when it has taken all of p, though some may wait for the rest of its packet. After an
-// error the connection can no longer be written to.
+// Write takes part of a packet, a packet or several, and hands each packet that is whole to the filter and on to the
+// connection below, in one Write each. It returns len(p) when it has taken all of p, though some may wait for the rest
+// of its packet. After an error the connection can no longer be written to.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.local.Lock()
 	defer c.local.Unlock()

@@ -18,7 +18,8 @@ import (
 // errProxy is reported for a proxy that does not open the connection.
 var errProxy = errors.New("plug: the proxy refused the connection")
 
-// dialProxy opens a TCP connection to address through an HTTP proxy by CONNECT (RFC 9110 section 9.3.6), or a SOCKS5 proxy.
+// dialProxy opens a TCP connection to address through an HTTP proxy by CONNECT (RFC 9110 section 9.3.6), or a SOCKS5
+// proxy.
 func dialProxy(ctx context.Context, via *url.URL, address string) (net.Conn, error) {
 	if !strings.EqualFold(via.Scheme, "http") {
 		d, err := proxy.FromURL(via, new(net.Dialer))

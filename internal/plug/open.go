@@ -12,28 +12,31 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// Opener is what a scheme has besides that makes connections of its own before the client's: for the first of two phases, say, or to find
-// out who issues tokens. Open is called in place of Conn and returns the client's connection, secured.
+// Opener is what a scheme has besides that makes connections of its own before the client's: for the first of two
+// phases, say, or to find out who issues tokens. Open is called in place of Conn and returns the client's connection,
+// secured.
 //
-// dial opens a connection to the server as the client's would be opened: with its URL, TLS configuration, proxy and options, and through the
-// schemes below this one. Open may call it any number of times, and closes what it does not return. ctx bounds all of it, except for
-// a function of the application that opens connections, to which the client's own context goes. u is the server's URL.
+// dial opens a connection to the server as the client's would be opened: with its URL, TLS configuration, proxy and
+// options, and through the schemes below this one. Open may call it any number of times, and closes what it does not
+// return. ctx bounds all of it, except for a function of the application that opens connections, to which the client's
+// own context goes. u is the server's URL.
 type Opener interface {
 	Open(ctx context.Context, u *url.URL, dial func(context.Context) (net.Conn, error)) (net.Conn, error)
 }
 
-// Transport is what a scheme has besides that takes the place of TLS: under mqtts, wss and their like the connection is dialed, through a proxy
-// if there is one, and handed to Secure as it is, without crypto/tls. Secure is called in place of Conn; u is the server's URL, for the host
-// of Server Name Indication and the protocol of ALPN. Under wss, what Secure returns carries the websocket.
+// Transport is what a scheme has besides that takes the place of TLS: under mqtts, wss and their like the connection is
+// dialed, through a proxy if there is one, and handed to Secure as it is, without crypto/tls. Secure is called in place
+// of Conn; u is the server's URL, for the host of Server Name Indication and the protocol of ALPN. Under wss, what
+// Secure returns carries the websocket.
 //
-// Under mqtt and unix, where the client would use no TLS, Secure is called as well. Under ws, and on a connection that a function of the
-// application has opened with TLS already, there is an error: TLS does not run in TLS.
+// Under mqtt and unix, where the client would use no TLS, Secure is called as well. Under ws, and on a connection that
+// a function of the application has opened with TLS already, there is an error: TLS does not run in TLS.
 type Transport interface {
 	Secure(ctx context.Context, conn net.Conn, u *url.URL) (net.Conn, error)
 }
 
-// Unresumed is what a scheme has besides that cannot work on a resumed TLS session. Where NeedsUnresumedTLS says so, connections are dialed
-// without the ClientSessionCache that the application may have set in its TLS configuration.
+// Unresumed is what a scheme has besides that cannot work on a resumed TLS session. Where NeedsUnresumedTLS says so,
+// connections are dialed without the ClientSessionCache that the application may have set in its TLS configuration.
 type Unresumed interface {
 	NeedsUnresumedTLS(v wire.Version) bool
 }
@@ -54,7 +57,8 @@ type attempt struct {
 	dial    func(context.Context, Transport) (net.Conn, error) // if there is no function below
 }
 
-// open returns the connection that the client gets. A function of the application takes its time; what is done here is bounded.
+// open returns the connection that the client gets. A function of the application takes its time; what is done here is
+// bounded.
 func (a *attempt) open(ctx context.Context) (net.Conn, error) {
 	if o, ok := a.scheme.(Opener); ok {
 		ctx, cancel := a.bound(ctx)

@@ -20,7 +20,8 @@ func (stuck) Conn(ctx context.Context, _ net.Conn) (net.Conn, error) {
 	return nil, ctx.Err()
 }
 
-// TestApplicationsFunctionGetsTheClientsContext: what the client would have given it, no deadline of ours, whatever the number of layers.
+// TestApplicationsFunctionGetsTheClientsContext: what the client would have given it, no deadline of ours, whatever the
+// number of layers.
 func TestApplicationsFunctionGetsTheClientsContext(t *testing.T) {
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "the client's")
@@ -37,7 +38,8 @@ func TestApplicationsFunctionGetsTheClientsContext(t *testing.T) {
 	}
 }
 
-// TestConnectTimeoutBoundsTheScheme lets a function of the application take its time; then the scheme has ConnectTimeout for itself.
+// TestConnectTimeoutBoundsTheScheme lets a function of the application take its time; then the scheme has
+// ConnectTimeout for itself.
 func TestConnectTimeoutBoundsTheScheme(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slow = time.Hour

@@ -39,8 +39,8 @@ func dialWebsocket(ctx context.Context, config *tls.Config, cfg *autopaho.WebSoc
 	return upgrade(ctx, dialer, u, header, t)
 }
 
-// dialWebsocketV3 opens a websocket as paho.mqtt.golang would, with t in place of TLS if it is not nil. User and password in
-// the URL are for CONNECT and not for the web server.
+// dialWebsocketV3 opens a websocket as paho.mqtt.golang would, with t in place of TLS if it is not nil. User and
+// password in the URL are for CONNECT and not for the web server.
 func dialWebsocketV3(ctx context.Context, o *mqtt.ClientOptions, config *tls.Config, u *url.URL, t Transport) (net.Conn, error) {
 	bare := *u
 	bare.User = nil
@@ -61,7 +61,8 @@ func dialWebsocketV3(ctx context.Context, o *mqtt.ClientOptions, config *tls.Con
 	return upgrade(ctx, dialer, &bare, o.HTTPHeaders, t)
 }
 
-// upgrade opens a websocket with dialer. With t, the dialer believes to speak without TLS, and t secures what it speaks on.
+// upgrade opens a websocket with dialer. With t, the dialer believes to speak without TLS, and t secures what it speaks
+// on.
 func upgrade(ctx context.Context, dialer *websocket.Dialer, u *url.URL, header http.Header, t Transport) (net.Conn, error) {
 	target := u
 	if t != nil {

@@ -1,7 +1,7 @@
 package replay
 
-// lost sums up what has been forgotten at and below a node: every message up to a time, those in an interval that lay in
-// the future, and those without a clock.
+// lost sums up what has been forgotten at and below a node: every message up to a time, those in an interval that lay
+// in the future, and those without a clock.
 type lost struct {
 	upTo     uint32 // 0 if none
 	from, to uint32 // 0 if there is no interval

@@ -115,15 +115,15 @@ type Entry struct {
 	seq     uint32
 }
 
-// InOrder says, without a lock, that a message follows on the last one delivered, as most do: it will not be refused unless
-// another copy is faster.
+// InOrder says, without a lock, that a message follows on the last one delivered, as most do: it will not be refused
+// unless another copy is faster.
 func (m *Memory) InOrder(msg *Message, how *Arrival) bool {
 	s := m.recent.Load()
 	return s != nil && !how.Retained && len(how.Streams) == 0 && s.isOf(msg, 0) && s.follows(msg)
 }
 
-// Check judges a message before it has been authenticated, and changes nothing. Where publishers are told apart nothing is
-// known yet, and Commit alone judges.
+// Check judges a message before it has been authenticated, and changes nothing. Where publishers are told apart nothing
+// is known yet, and Commit alone judges.
 func (m *Memory) Check(msg *Message, how *Arrival) error {
 	if m.InOrder(msg, how) {
 		return nil
@@ -205,8 +205,8 @@ func (m *Memory) judgeStream(msg *Message, how *Arrival, stream uint32) error {
 	return nil
 }
 
-// forgotten says whether a message of an unknown session may have been delivered. n is its topic's node, nil if there is
-// none.
+// forgotten says whether a message of an unknown session may have been delivered. n is its topic's node, nil if there
+// is none.
 func (m *Memory) forgotten(n *node, msg *Message) bool {
 	if n == nil {
 		n = m.deepest(realmOf(msg), msg.Topic)

@@ -1,10 +1,10 @@
 package replay
 
-// Every order of a few events by a broker, an insider and a client, against what the package documentation says. Covered:
-// copies at any QoS and as retained, on any connection; acknowledgements; connections that end and are opened; SUBSCRIBE;
-// two publishers, with a clock, one without, a Will; floods of an insider between them; memory that is short. Not covered:
-// restarts of the receiver (nothing is remembered then, and every first copy is delivered), more than one topic of the
-// broker's, and messages that a key's holder makes on the topic itself.
+// Every order of a few events by a broker, an insider and a client, against what the package documentation says.
+// Covered: copies at any QoS and as retained, on any connection; acknowledgements; connections that end and are opened;
+// SUBSCRIBE; two publishers, with a clock, one without, a Will; floods of an insider between them; memory that is
+// short. Not covered: restarts of the receiver (nothing is remembered then, and every first copy is delivered), more
+// than one topic of the broker's, and messages that a key's holder makes on the topic itself.
 
 import (
 	"fmt"
@@ -85,8 +85,8 @@ func steps(flood bool) (all []step) {
 	return all
 }
 
-// insider does what the holder of a key for other topics can: sessions, times, Wills, retained messages of its choosing,
-// under the sessions of others too.
+// insider does what the holder of a key for other topics can: sessions, times, Wills, retained messages of its
+// choosing, under the sessions of others too.
 func (w *world) insider() {
 	for range 40 {
 		w.flood++
@@ -228,8 +228,8 @@ func TestModelOfAnInsider(t *testing.T) {
 	})
 }
 
-// The same between publishers that signatures tell apart: mallory's messages on the very topic, under alice's session and
-// with her numbers, change nothing for alice.
+// The same between publishers that signatures tell apart: mallory's messages on the very topic, under alice's session
+// and with her numbers, change nothing for alice.
 func TestModelOfAPublisher(t *testing.T) {
 	for _, seq := range []uint32{1, 2, 3, 1<<32 - 1} {
 		for _, at := range []uint32{0, noon, 1<<32 - 1} {

@@ -164,8 +164,8 @@ func TestApart(t *testing.T) {
 	r.intact(t)
 }
 
-// Delivered at QoS 1, a number is pending until the client acknowledges it, whatever happens to identifiers; it comes again
-// once for each connection that the client opens, and never after the acknowledgement.
+// Delivered at QoS 1, a number is pending until the client acknowledges it, whatever happens to identifiers; it comes
+// again once for each connection that the client opens, and never after the acknowledgement.
 func TestPending(t *testing.T) {
 	r := newReceiver(1000)
 	m := msg("a", 1, noon, 1)
@@ -342,8 +342,8 @@ func TestConcurrentCopies(t *testing.T) {
 	require.Equal(t, 2999, n)
 }
 
-// A message without a clock is refused only where one without a clock was forgotten; one of the future only where one of
-// that future was, also when that has come.
+// A message without a clock is refused only where one without a clock was forgotten; one of the future only where one
+// of that future was, also when that has come.
 func TestForgottenTimes(t *testing.T) {
 	r := newReceiver(math.MaxInt32)
 	dark, ahead := msg("a", 1, 0, 1), msg("a", 2, noon+120, 1)

@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// windowSize is how far behind the highest sequence number a message may be. An MQTT client can have that many messages in
-// flight (packet identifiers have 16 bits), and after a lost connection it may send them again in any order, beside new
-// ones.
+// windowSize is how far behind the highest sequence number a message may be. An MQTT client can have that many messages
+// in flight (packet identifiers have 16 bits), and after a lost connection it may send them again in any order, beside
+// new ones.
 const windowSize = 1 << 16
 
 // sessionID is a publisher's session and the Subscription Identifier for which it is delivered.
@@ -16,12 +16,13 @@ type sessionID struct {
 	stream  uint32
 }
 
-// session is what is known of the numbers of one publisher's session on one topic under one key, for one stream. Those above
-// top are new; those that are held were not acknowledged yet; of the others those up to floor, those windowSize or more
-// below top, and those of a time that was forgotten before are refused. What lies between is done if its bit is set, and new if not.
+// session is what is known of the numbers of one publisher's session on one topic under one key, for one stream. Those
+// above top are new; those that are held were not acknowledged yet; of the others those up to floor, those windowSize
+// or more below top, and those of a time that was forgotten before are refused. What lies between is done if its bit is
+// set, and new if not.
 //
-// Most sessions of a large fleet are a few numbers: their bits are in recent, as long as those are all within the 64 that
-// top is in (numbers n*64 to n*64+63). Others have blocks.
+// Most sessions of a large fleet are a few numbers: their bits are in recent, as long as those are all within the 64
+// that top is in (numbers n*64 to n*64+63). Others have blocks.
 type session struct {
 	item
 	id sessionID

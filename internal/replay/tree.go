@@ -49,8 +49,8 @@ func realmOf(msg *Message) realm {
 	return r
 }
 
-// place is where a realm's node is found for a topic of this hash. Nobody knows the seed of the hash, and so nobody finds
-// two topics that meet.
+// place is where a realm's node is found for a topic of this hash. Nobody knows the seed of the hash, and so nobody
+// finds two topics that meet.
 func (r realm) place(hash uint64) uint64 {
 	x := hash ^ uint64(r)*0x9E3779B97F4A7C15
 	x ^= x >> 32
@@ -111,8 +111,8 @@ func (m *Memory) grow(r realm, msg *Message) *node {
 	return n
 }
 
-// makeRoom forgets until a message can be noted, whatever it takes. It comes before anything of the message is looked up
-// for good, since that may be what is forgotten.
+// makeRoom forgets until a message can be noted, whatever it takes. It comes before anything of the message is looked
+// up for good, since that may be what is forgotten.
 func (m *Memory) makeRoom(msg *Message, how *Arrival) {
 	need := 6 * max(1, len(how.Streams)) // a session, two blocks, a pending number
 	if m.nodes[realmOf(msg).place(msg.Hash)] == nil {
@@ -125,8 +125,8 @@ func (m *Memory) makeRoom(msg *Message, how *Arrival) {
 	}
 }
 
-// forget gives up one thing: of the heaviest child of the heaviest child and so on, the lowest numbers if it is a session
-// with a window, or else all. It is false if only realms are left, which do not become each other's.
+// forget gives up one thing: of the heaviest child of the heaviest child and so on, the lowest numbers if it is a
+// session with a window, or else all. It is false if only realms are left, which do not become each other's.
 func (m *Memory) forget() bool {
 	n := &m.root
 	for len(n.children) > 0 {

@@ -10,8 +10,8 @@ const (
 	blockWeight = 2
 )
 
-// block has a bit for each of the numbers from number*blockSize on, set if it was delivered. One is made when a number in
-// it is delivered, so that a block that is not there means that nothing in it was.
+// block has a bit for each of the numbers from number*blockSize on, set if it was delivered. One is made when a number
+// in it is delivered, so that a block that is not there means that nothing in it was.
 type block struct {
 	number uint32
 	seen   [blockSize / 64]uint64
@@ -54,15 +54,15 @@ func (w *window) removeLowest() *block {
 	return b
 }
 
-// maxHeld bounds the pending numbers of a session. An MQTT session has fewer messages in flight, for its packet identifiers
-// have 16 bits and 0 is none of them.
+// maxHeld bounds the pending numbers of a session. An MQTT session has fewer messages in flight, for its packet
+// identifiers have 16 bits and 0 is none of them.
 const maxHeld = 1 << 16
 
 // heldPerWeight is how many pending numbers count as much as a session.
 const heldPerWeight = 8
 
-// held is a number that was delivered and that the client has not acknowledged. It is known however far the window moves
-// on, for such a message must not be lost.
+// held is a number that was delivered and that the client has not acknowledged. It is known however far the window
+// moves on, for such a message must not be lost.
 type held struct {
 	seq  uint32
 	conn uint32 // of the last delivery

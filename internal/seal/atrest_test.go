@@ -98,9 +98,9 @@ func TestStoredForOneself(t *testing.T) {
 func TestUncoveredIsStoredAsItIs(t *testing.T) {
 	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
 	e := &end{t: t, v: wire.V5}
-	clear := message(1, "site/7", "")
-	clear.Retain = true
-	for _, m := range []wire.PublishPacket{message(1, "other", "x"), clear} {
+	cleared := message(1, "site/7", "")
+	cleared.Retain = true
+	for _, m := range []wire.PublishPacket{message(1, "other", "x"), cleared} {
 		p := e.packet(m)
 		frozen, err := s.Freeze("client", wire.V5, p, true)
 		require.NoError(t, err)

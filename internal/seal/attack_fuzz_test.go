@@ -14,8 +14,8 @@ import (
 
 // A broker that sends whatever it likes to a client with a Sealer.
 //
-//   - any bytes after CONNECT, in each version, the seeds being every way in which a sealed message can come: no panic, and
-//     what reaches the client on a covered topic was sealed for that topic          FuzzBroker
+//   - any bytes after CONNECT, in each version, the seeds being every way in which a sealed message can come: no panic,
+//     and what reaches the client on a covered topic was sealed for that topic FuzzBroker
 //   - any bytes of a client that writes them                                        FuzzClient
 //
 // Not covered: that what was sealed comes once only; the tests of replay see to that.

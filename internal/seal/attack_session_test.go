@@ -24,8 +24,8 @@ import (
 //   - a Will that is sent again in another CONNECT       TestWillOfConnectIsNotReplayed
 //   - a Signer that hangs, as one on a network can       TestSignerThatHangsStopsNobodyElse
 //
-// Not covered: a client without an identifier that a server does not name either. Each of its connections begins with an
-// empty memory.
+// Not covered: a client without an identifier that a server does not name either. Each of its connections begins with
+// an empty memory.
 
 func TestAssignedIdentifierTakesNobodysMemory(t *testing.T) {
 	alice, _ := connectedPair(t, wire.V5, Config{})

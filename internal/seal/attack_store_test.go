@@ -9,8 +9,8 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// Attacks by someone who writes to the disk on which a client keeps its messages. The attacker has no key but every frame
-// that ever passed.
+// Attacks by someone who writes to the disk on which a client keeps its messages. The attacker has no key but every
+// frame that ever passed.
 //
 //   - a frame of another publisher put into the store    TestStoreDoesNotSignForOthers
 //   - a frame put there to be sealed anew, as a fresh
@@ -19,8 +19,8 @@ import (
 //   - a queued message with another RETAIN flag          TestQueueDoesNotRetain
 //   - properties of a message that clears a topic read   TestClearingMessageShowsNoProperties
 //
-// Not covered, because nothing in a file can prevent it: an old file put back or copied. Of a frame the receivers know that
-// it is old; a queued message, which has no number yet, is published again.
+// Not covered, because nothing in a file can prevent it: an old file put back or copied. Of a frame the receivers know
+// that it is old; a queued message, which has no number yet, is published again.
 
 // stolen is a PUBLISH for a client's store with a frame in it.
 func stolen(t *testing.T, retain bool, topic string, frame []byte) wire.Packet {

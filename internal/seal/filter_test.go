@@ -348,13 +348,13 @@ func TestRefusedMessagesAreAcknowledged(t *testing.T) {
 func TestEmptyPayloads(t *testing.T) {
 	each(t, func(t *testing.T, v wire.Version, qos byte) {
 		alice, bob := connectedPair(t, v, Config{AllowClear: true})
-		clear := message(qos, "site/7", "")
-		clear.Retain = true
-		clear.Properties = wire.Properties(nil).AppendPair("k", "v")
-		onWire := alice.publish(clear)
+		cleared := message(qos, "site/7", "")
+		cleared.Retain = true
+		cleared.Properties = wire.Properties(nil).AppendPair("k", "v")
+		onWire := alice.publish(cleared)
 		require.Empty(t, onWire.Payload)
 		require.Empty(t, onWire.Properties, "nothing that should be inside")
-		onWire.Properties = clear.Properties
+		onWire.Properties = cleared.Properties
 		got := bob.deliver(onWire)
 		require.Empty(t, got.Payload)
 		require.Empty(t, got.Properties, "nothing that anyone can forge")

@@ -7,8 +7,8 @@ import (
 	"github.com/mqttsec/mqttsec/internal/replay"
 )
 
-// memoryPerSession is what each of Config.MaxSessions counts for in a replay.Memory's Limit: 64 publishers and topics that are
-// known by little more than a number take as much as one whose window reaches back over all its numbers.
+// memoryPerSession is what each of Config.MaxSessions counts for in a replay.Memory's Limit: 64 publishers and topics
+// that are known by little more than a number take as much as one whose window reaches back over all its numbers.
 const memoryPerSession = 64
 
 // direct is how a message came that Open was given.
@@ -45,7 +45,8 @@ func facts(header []byte, l *leaves, k *leafKey) replay.Message {
 	}
 }
 
-// checkAge applies Config.MaxAge. Wills and retained messages are exempt: both lie at the broker for as long as it takes.
+// checkAge applies Config.MaxAge. Wills and retained messages are exempt: both lie at the broker for as long as it
+// takes.
 func (s *Sealer) checkAge(m *replay.Message, how *replay.Arrival) error {
 	if s.config.MaxAge == 0 || how.Retained || m.Will {
 		return nil

@@ -151,11 +151,10 @@ func (s *Sealer) allFlags(m *Message) byte {
 	return f
 }
 
-// open opens the frame in m.Payload and judges it by r and how it came. Without how,
-// which is for what lies in the client's own store, it is not judged. The plaintext is appended to dst. That must not overlap the frame, unless
-// it is frame[26:26], which decrypts in place: then the plaintext replaces the
-// ciphertext, and zeros do if the message is refused.
-// Of m only Topic and Payload are read.
+// open opens the frame in m.Payload and judges it by r and how it came. Without how, which is for what lies in the
+// client's own store, it is not judged. The plaintext is appended to dst. That must not overlap the frame, unless it is
+// frame[26:26], which decrypts in place: then the plaintext replaces the ciphertext, and zeros do if the message is
+// refused. Of m only Topic and Payload are read.
 //
 // The caller, who alone knows how the message came, must still check that the
 // properties are well formed and of a kind that moves inside.

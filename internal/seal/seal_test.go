@@ -53,7 +53,7 @@ func TestSealOpen(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	key := testKey(t, "a", 1)
+	k := testKey(t, "a", 1)
 	signer := ed25519.NewKeyFromSeed(count(0, 32))
 	pub := signer.Public().(ed25519.PublicKey)
 	smallOrderKey, err := io.ReadAll(strings.NewReader("\xec" + strings.Repeat("\xff", 30) + "\xff"))
@@ -61,24 +61,24 @@ func TestNewRefuses(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"no keys":            {},
 		"zero key":           {Keys: []Key{{}}},
-		"a short MaxAge":     {Keys: []Key{key}, MaxAge: time.Millisecond},
-		"negative MaxAge":    {Keys: []Key{key}, MaxAge: -time.Second},
-		"MaxAge of 200 y":    {Keys: []Key{key}, MaxAge: 200 * 365 * 24 * time.Hour},
-		"MaxSessions":        {Keys: []Key{key}, MaxSessions: -1},
-		"not an Ed25519 key": {Keys: []Key{key}, Signer: otherSigner{}},
-		"Signer unset":       {Keys: []Key{key}, Signer: ed25519.PrivateKey(nil)},
-		"short Signer":       {Keys: []Key{key}, Signer: signer[:32]},
-		"short public key":   {Keys: []Key{key}, Publishers: []ed25519.PublicKey{pub[:31]}},
-		"empty public key":   {Keys: []Key{key}, Publishers: []ed25519.PublicKey{nil}},
-		"public key unset":   {Keys: []Key{key}, Publishers: []ed25519.PublicKey{pub, make([]byte, 32)}},
-		"small order":        {Keys: []Key{key}, Publishers: []ed25519.PublicKey{smallOrderKey}},
+		"a short MaxAge":     {Keys: []Key{k}, MaxAge: time.Millisecond},
+		"negative MaxAge":    {Keys: []Key{k}, MaxAge: -time.Second},
+		"MaxAge of 200 y":    {Keys: []Key{k}, MaxAge: 200 * 365 * 24 * time.Hour},
+		"MaxSessions":        {Keys: []Key{k}, MaxSessions: -1},
+		"not an Ed25519 key": {Keys: []Key{k}, Signer: otherSigner{}},
+		"Signer unset":       {Keys: []Key{k}, Signer: ed25519.PrivateKey(nil)},
+		"short Signer":       {Keys: []Key{k}, Signer: signer[:32]},
+		"short public key":   {Keys: []Key{k}, Publishers: []ed25519.PublicKey{pub[:31]}},
+		"empty public key":   {Keys: []Key{k}, Publishers: []ed25519.PublicKey{nil}},
+		"public key unset":   {Keys: []Key{k}, Publishers: []ed25519.PublicKey{pub, make([]byte, 32)}},
+		"small order":        {Keys: []Key{k}, Publishers: []ed25519.PublicKey{smallOrderKey}},
 	} {
 		_, err := New(XAES(), cfg)
 		require.ErrorContains(t, err, "mqttsec: ", name)
 	}
 	broken := XAES()
 	broken.New = func(*[32]byte, *[12]byte) (cipher.AEAD, error) { return nil, errors.New("no such cipher") }
-	_, err = New(broken, Config{Keys: []Key{key}})
+	_, err = New(broken, Config{Keys: []Key{k}})
 	require.ErrorContains(t, err, "no such cipher")
 }
 
@@ -137,10 +137,10 @@ func TestAppend(t *testing.T) {
 
 // What has been decrypted and is refused after all does not stay in the buffer.
 func TestRefusedPlaintextIsWiped(t *testing.T) {
-	key := testKey(t, "#", 1)
-	signer := testSealer(t, Config{Keys: []Key{key}, Signer: ed25519.NewKeyFromSeed(count(0, 32))})
+	k := testKey(t, "#", 1)
+	signer := testSealer(t, Config{Keys: []Key{k}, Signer: ed25519.NewKeyFromSeed(count(0, 32))})
 	other := ed25519.NewKeyFromSeed(count(1, 32)).Public().(ed25519.PublicKey)
-	s := testSealer(t, Config{Keys: []Key{key}, Publishers: []ed25519.PublicKey{other}})
+	s := testSealer(t, Config{Keys: []Key{k}, Publishers: []ed25519.PublicKey{other}})
 	sealed, err := signer.Seal("a", []byte("payload"))
 	require.NoError(t, err)
 	_, err = s.AppendOpen(sealed[26:26], "a", sealed)

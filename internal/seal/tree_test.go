@@ -12,8 +12,8 @@ import (
 	"github.com/mqttsec/mqttsec/internal/key"
 )
 
-func hmacOf(key []byte, message string) []byte {
-	h := hmac.New(sha256.New, key)
+func hmacOf(secret []byte, message string) []byte {
+	h := hmac.New(sha256.New, secret)
 	h.Write([]byte(message))
 	return h.Sum(nil)
 }

@@ -123,13 +123,13 @@ func (v *vector) fill(t testing.TB) {
 	}
 	v.Plaintext = rest
 	if v.Flags&8 != 0 {
-		key := ed25519.NewKeyFromSeed(v.SignerSeed)
-		v.PublicKey = octets(key.Public().(ed25519.PublicKey))
+		signer := ed25519.NewKeyFromSeed(v.SignerSeed)
+		v.PublicKey = octets(signer.Public().(ed25519.PublicKey))
 		sum := sha256.Sum256(v.PublicKey)
 		v.Hint = sum[:4]
 		v.Signed = slices.Concat([]byte("mqttsec v1 signature"), h,
 			[]byte{byte(len(v.Topic) >> 8), byte(len(v.Topic))}, []byte(v.Topic), rest)
-		v.Signature = ed25519.Sign(key, v.Signed)
+		v.Signature = ed25519.Sign(signer, v.Signed)
 		v.Plaintext = slices.Concat(v.Hint, v.Signature, rest)
 	}
 	derived, err := xaesKey((*[32]byte)(v.Leaf), (*[12]byte)(v.Session))

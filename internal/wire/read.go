@@ -8,8 +8,8 @@ import (
 // Read reads one packet of at most limit bytes from r, and not a byte more, so that what follows can be read by someone
 // else. It is for handshakes, tests and tools; whoever reads many packets has a buffer and uses [Scan].
 //
-// The error is io.EOF if r ends before the packet, io.ErrUnexpectedEOF if it ends inside, [ErrTooLarge] or [ErrMalformed]
-// as of Scan. Memory grows with the bytes that arrive.
+// The error is io.EOF if r ends before the packet, io.ErrUnexpectedEOF if it ends inside, [ErrTooLarge] or
+// [ErrMalformed] as of Scan. Memory grows with the bytes that arrive.
 func Read(r io.Reader, limit int) (Packet, error) {
 	p := make([]byte, 2, 64) // the shortest packet and header
 	if _, err := io.ReadFull(r, p); err != nil {

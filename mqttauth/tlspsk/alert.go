@@ -8,9 +8,10 @@ import (
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk/internal/record"
 )
 
-// AlertError is the alert with which the peer ended the connection (RFC 8446 section 6.2). Its number is the AlertDescription in
-// the IANA registry. A client whose key or identity the server refuses sees decrypt_error (51), bad_record_mac (20), illegal_parameter
-// (47), handshake_failure (40) or unknown_psk_identity (115), depending on the server and the version.
+// AlertError is the alert with which the peer ended the connection (RFC 8446 section 6.2). Its number is the
+// AlertDescription in the IANA registry. A client whose key or identity the server refuses sees decrypt_error (51),
+// bad_record_mac (20), illegal_parameter (47), handshake_failure (40) or unknown_psk_identity (115), depending on the
+// server and the version.
 type AlertError uint8
 
 // The alerts that this package sends.

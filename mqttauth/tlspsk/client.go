@@ -166,8 +166,8 @@ func (h *clientHandshake) check13(m *message.ServerHello) error {
 	return h.checkExtensions(m.Extensions, may)
 }
 
-// checkExtensions refuses extensions that the hello did not ask for, and those in a message of a kind that they are not for
-// (RFC 8446 section 4.2). A cookie needs no asking.
+// checkExtensions refuses extensions that the hello did not ask for, and those in a message of a kind that they are not
+// for (RFC 8446 section 4.2). A cookie needs no asking.
 func (h *clientHandshake) checkExtensions(es message.Extensions, may []uint16) error {
 	for _, e := range es {
 		if e.Type != message.ExtCookie && !h.asked(e.Type) {

@@ -43,7 +43,8 @@ func (h *clientHandshake) finish13(m *message.ServerHello, raw []byte) (*Connect
 	return state, h.switch13(suite, clientSecret)
 }
 
-// keys13 installs the keys of the handshake, and returns the client's secret, which now belongs to the outgoing direction.
+// keys13 installs the keys of the handshake, and returns the client's secret, which now belongs to the outgoing
+// direction.
 func (h *clientHandshake) keys13(suite CipherSuite, transcript []byte) ([]byte, error) {
 	serverSecret := h.secrets.Derive(schedule.ServerHandshake, transcript)
 	clientSecret := h.secrets.Derive(schedule.ClientHandshake, transcript)

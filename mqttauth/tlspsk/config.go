@@ -9,31 +9,33 @@ import (
 	"strings"
 )
 
-// Config says who a connection is and whom it trusts. A client needs Identity and Key, a server Keys; a Config with all three
-// serves both. It must not be changed while connections use it.
+// Config says who a connection is and whom it trusts. A client needs Identity and Key, a server Keys; a Config with all
+// three serves both. It must not be changed while connections use it.
 type Config struct {
-	// Identity is the name under which the peer knows Key: 1 to 64511 octets, UTF-8 by custom and not interpreted. It goes over the
-	// network in the clear. A server whose Config has an Identity of its own refuses it to clients: that would be its own hello,
-	// reflected or misdirected (RFC 9257 section 5.1).
+	// Identity is the name under which the peer knows Key: 1 to 64511 octets, UTF-8 by custom and not interpreted. It
+	// goes over the network in the clear. A server whose Config has an Identity of its own refuses it to clients: that
+	// would be its own hello, reflected or misdirected (RFC 9257 section 5.1).
 	Identity string
-	// Key is the pre-shared key of a client, 16 octets at least and at most 65535, from a source of randomness. See [CheckKey].
+	// Key is the pre-shared key of a client, 16 octets at least and at most 65535, from a source of randomness. See
+	// [CheckKey].
 	Key []byte
-	// Keys returns the key that belongs to an identity, nil if there is none; a server needs it. It may be called by several
-	// goroutines at once, and with anything that a stranger has sent. The result is not modified. A peer cannot tell by the answers
-	// of a server whether an identity is known; how long Keys takes is up to Keys.
+	// Keys returns the key that belongs to an identity, nil if there is none; a server needs it. It may be called by
+	// several goroutines at once, and with anything that a stranger has sent. The result is not modified. A peer cannot
+	// tell by the answers of a server whether an identity is known; how long Keys takes is up to Keys.
 	Keys func(identity string) []byte
 
-	// ServerName is sent by a client to say which host it wants (SNI). Empty, or an IP address, sends nothing. It proves nothing:
-	// the key says who the server is.
+	// ServerName is sent by a client to say which host it wants (SNI). Empty, or an IP address, sends nothing. It
+	// proves nothing: the key says who the server is.
 	ServerName string
-	// NextProtos are the application protocols for ALPN, the preferred first; nil means "mqtt". A server with a list refuses a
-	// client that offers only others, and serves one that offers none. An empty list that is not nil turns ALPN off.
+	// NextProtos are the application protocols for ALPN, the preferred first; nil means "mqtt". A server with a list
+	// refuses a client that offers only others, and serves one that offers none. An empty list that is not nil turns
+	// ALPN off.
 	NextProtos []string
 
 	// MinVersion is the lowest version to accept, TLS12 if 0.
 	MinVersion Version
-	// MaxVersion is the highest version to offer, TLS13 if 0. A client needs TLS12 here for a server that knows TLS 1.3 but keys
-	// only below it.
+	// MaxVersion is the highest version to offer, TLS13 if 0. A client needs TLS12 here for a server that knows TLS 1.3
+	// but keys only below it.
 	MaxVersion Version
 
 	// What tests change.
@@ -56,8 +58,8 @@ const (
 	maxServerName = 255
 	maxProtocols  = 64
 
-	// keyLimit is what is encrypted under one key before the next one, in blocks of 16 octets: 2^24 records of full size, below the
-	// 2^24.5 of RFC 8446 section 5.5.
+	// keyLimit is what is encrypted under one key before the next one, in blocks of 16 octets: 2^24 records of full
+	// size, below the 2^24.5 of RFC 8446 section 5.5.
 	keyLimit = 1 << 34
 )
 

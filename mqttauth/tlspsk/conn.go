@@ -9,16 +9,17 @@ import (
 	"time"
 )
 
-// Errors of a Conn besides [AlertError], those of the connection below, and io.ErrUnexpectedEOF, which means that the connection
-// below ended without the peer's close_notify: somebody may have cut it off.
+// Errors of a Conn besides [AlertError], those of the connection below, and io.ErrUnexpectedEOF, which means that the
+// connection below ended without the peer's close_notify: somebody may have cut it off.
 var (
-	// ErrAuthentication is a peer that did not prove that it has the key. A server also returns it for an identity that it does not
-	// know, together with ErrUnknownIdentity.
+	// ErrAuthentication is a peer that did not prove that it has the key. A server also returns it for an identity that
+	// it does not know, together with ErrUnknownIdentity.
 	ErrAuthentication = errors.New("tlspsk: the peer does not have the key")
-	// ErrUnknownIdentity is an identity for which Config.Keys has no usable key. Only the server itself learns it, not the client.
+	// ErrUnknownIdentity is an identity for which Config.Keys has no usable key. Only the server itself learns it, not
+	// the client.
 	ErrUnknownIdentity = errors.New("tlspsk: unknown identity")
-	// ErrKeyUsed is a TLS 1.2 connection with AES-GCM that has encrypted as much as its key is good for, 256 GiB or so; connect
-	// again. Other connections take new keys by themselves.
+	// ErrKeyUsed is a TLS 1.2 connection with AES-GCM that has encrypted as much as its key is good for, 256 GiB or so;
+	// connect again. Other connections take new keys by themselves.
 	ErrKeyUsed = errors.New("tlspsk: the key of this connection has been used up")
 	// ErrIncomplete is what a Conn says when asked for what there is only after the handshake.
 	ErrIncomplete = errors.New("tlspsk: the handshake is not complete")
@@ -28,9 +29,9 @@ var errShutdown = errors.New("tlspsk: write after CloseWrite")
 
 // Conn is a connection secured with a pre-shared key. It behaves as a tls.Conn does, and is safe for concurrent use.
 //
-// The first Read or Write runs the handshake unless Handshake or HandshakeContext did. A deadline that passes during the handshake
-// ends the connection for good. After it, a Read or Write that timed out may be tried again: Write returns how many octets are on
-// their way, be it in a buffer that the next Write, CloseWrite or Close sends first.
+// The first Read or Write runs the handshake unless Handshake or HandshakeContext did. A deadline that passes during
+// the handshake ends the connection for good. After it, a Read or Write that timed out may be tried again: Write
+// returns how many octets are on their way, be it in a buffer that the next Write, CloseWrite or Close sends first.
 type Conn struct {
 	conn   net.Conn
 	config *Config
@@ -49,14 +50,14 @@ type Conn struct {
 	dead    atomic.Pointer[error] // what ended both directions
 }
 
-// Client returns the client's side of a connection on top of conn, which the Conn owns from here on. Nothing is sent before the
-// handshake, which fails with an [ErrConfig] if config lacks Identity or Key.
+// Client returns the client's side of a connection on top of conn, which the Conn owns from here on. Nothing is sent
+// before the handshake, which fails with an [ErrConfig] if config lacks Identity or Key.
 func Client(conn net.Conn, config *Config) *Conn {
 	return &Conn{conn: conn, config: config, client: true, in: inbound{ccs: ccsIgnored}}
 }
 
-// Server returns the server's side of a connection on top of conn, which the Conn owns from here on. The handshake fails with an
-// [ErrConfig] if config lacks Keys.
+// Server returns the server's side of a connection on top of conn, which the Conn owns from here on. The handshake
+// fails with an [ErrConfig] if config lacks Keys.
 func Server(conn net.Conn, config *Config) *Conn {
 	return &Conn{conn: conn, config: config, in: inbound{ccs: ccsRefused}}
 }
@@ -64,8 +65,8 @@ func Server(conn net.Conn, config *Config) *Conn {
 // Handshake runs the handshake if that has not been done, and returns its error each time.
 func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
 
-// HandshakeContext is Handshake with a context: when ctx ends before the handshake does, the connection below is closed. Once the
-// handshake is complete, ctx has no influence.
+// HandshakeContext is Handshake with a context: when ctx ends before the handshake does, the connection below is
+// closed. Once the handshake is complete, ctx has no influence.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
 	if c.state.Load() != nil {
 		return nil
@@ -140,8 +141,8 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 // partingTime bounds how long the last alert of a connection may keep a Close or a failed Read waiting.
 const partingTime = 5 * time.Second
 
-// Close tells the peer that this is the end, unless a Write is under way, and closes the connection below. Reads and writes under way
-// return an error, and what has arrived and was not read is lost.
+// Close tells the peer that this is the end, unless a Write is under way, and closes the connection below. Reads and
+// writes under way return an error, and what has arrived and was not read is lost.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed

@@ -5,8 +5,8 @@ import (
 	"net"
 )
 
-// Dial connects to the address with package net, runs the handshake and returns the connection. ctx bounds both, and has no
-// influence afterwards. Without a ServerName in config, the host of address is sent.
+// Dial connects to the address with package net, runs the handshake and returns the connection. ctx bounds both, and
+// has no influence afterwards. Without a ServerName in config, the host of address is sent.
 func Dial(ctx context.Context, network, address string, config *Config) (*Conn, error) {
 	if err := config.checkClient(); err != nil {
 		return nil, err
@@ -36,9 +36,9 @@ func (c *Config) forHost(host string) *Config {
 	return &d
 }
 
-// NewListener returns a listener whose connections are the server's side of this protocol on top of those that inner accepts; the
-// connections are *Conn. Accept does not wait for a handshake: whoever reads or writes first runs it, or calls HandshakeContext to
-// give it a time limit. The error wraps [ErrConfig].
+// NewListener returns a listener whose connections are the server's side of this protocol on top of those that inner
+// accepts; the connections are *Conn. Accept does not wait for a handshake: whoever reads or writes first runs it, or
+// calls HandshakeContext to give it a time limit. The error wraps [ErrConfig].
 func NewListener(inner net.Listener, config *Config) (net.Listener, error) {
 	if err := config.checkServer(); err != nil {
 		return nil, err

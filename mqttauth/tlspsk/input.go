@@ -62,8 +62,8 @@ func (in *inbound) wipe() {
 	}
 }
 
-// Read reads what the peer wrote. It returns io.EOF after the peer's close_notify and io.ErrUnexpectedEOF if the connection below
-// ended without one.
+// Read reads what the peer wrote. It returns io.EOF after the peer's close_notify and io.ErrUnexpectedEOF if the
+// connection below ended without one.
 func (c *Conn) Read(b []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
@@ -267,7 +267,8 @@ func (in *inbound) changeCipherSpec(body []byte) error {
 	return refuse(alertUnexpectedMessage, "change_cipher_spec")
 }
 
-// readNext13 goes on to the keys of another secret. No message may have begun under the old ones (RFC 8446 section 5.1).
+// readNext13 goes on to the keys of another secret. No message may have begun under the old ones (RFC 8446 section
+// 5.1).
 func (c *Conn) readNext13(suite CipherSuite, secret []byte) error {
 	if len(c.in.hand) > 0 {
 		clear(secret)

@@ -12,13 +12,13 @@ const (
 	minDistinct = 8
 )
 
-// CheckKey refuses what cannot be a good pre-shared key, with an error that wraps [ErrWeakKey]: fewer than 16 octets or more than
-// 65535, a text, or a few octets over and over.
+// CheckKey refuses what cannot be a good pre-shared key, with an error that wraps [ErrWeakKey]: fewer than 16 octets or
+// more than 65535, a text, or a few octets over and over.
 //
-// Whoever sits between a client and its server, or plays the server, can try guesses at the key against one handshake, as often as
-// he likes (RFC 9257 section 4.2): only a key of high entropy, 16 random octets or more, withstands that. A text is a password or
-// a key in hexadecimal that somebody forgot to decode. For passwords there is package pake. Of random keys with 16 octets one in
-// millions is taken for a text, of those with 32 none.
+// Whoever sits between a client and its server, or plays the server, can try guesses at the key against one handshake,
+// as often as he likes (RFC 9257 section 4.2): only a key of high entropy, 16 random octets or more, withstands that. A
+// text is a password or a key in hexadecimal that somebody forgot to decode. For passwords there is package pake. Of
+// random keys with 16 octets one in millions is taken for a text, of those with 32 none.
 func CheckKey(key []byte) error {
 	switch {
 	case len(key) < minKey:

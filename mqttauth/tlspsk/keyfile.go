@@ -18,11 +18,13 @@ const (
 	maxLines = 1 << 20
 )
 
-// ReadKeys reads keys from a text in the format of mosquitto's psk_file: a line for each identity, with a colon and the key in
-// hexadecimal behind it. Empty lines and those that begin with # are passed over. An identity in a file has no colon.
+// ReadKeys reads keys from a text in the format of mosquitto's psk_file: a line for each identity, with a colon and the
+// key in hexadecimal behind it. Empty lines and those that begin with # are passed over. An identity in a file has no
+// colon.
 //
-// The error wraps [ErrKeyFile] and names the line: one without identity or key, with another number of colons than one, a key that is not hexadecimal or that
-// [CheckKey] refuses, or an identity that was there before. No key is ever part of an error.
+// The error wraps [ErrKeyFile] and names the line: one without identity or key, with another number of colons than one,
+// a key that is not hexadecimal or that [CheckKey] refuses, or an identity that was there before. No key is ever part
+// of an error.
 func ReadKeys(r io.Reader) (map[string][]byte, error) {
 	keys := make(map[string][]byte)
 	lines := bufio.NewScanner(r)
@@ -79,7 +81,8 @@ func parseLine(line []byte) (identity string, key []byte, err error) {
 	return string(line[:colon]), key, nil
 }
 
-// LoadKeys is ReadKeys for a file, whose name the error has. A key of the result, or the lookup of all, goes into a Config:
+// LoadKeys is ReadKeys for a file, whose name the error has. A key of the result, or the lookup of all, goes into a
+// Config:
 //
 //	keys, err := tlspsk.LoadKeys("psk")
 //	client := tlspsk.Config{Identity: "sensor-1", Key: keys["sensor-1"]}

@@ -34,8 +34,8 @@ func (v Version) String() string {
 // CipherSuite is the number of a cipher suite in the IANA registry.
 type CipherSuite uint16
 
-// The cipher suites of this package. The first two are for TLS 1.3, the others for TLS 1.2 (RFC 7905, RFC 8442). All have forward
-// secrecy, an AEAD with tags of 128 bits, and SHA-256, to which a PSK is bound.
+// The cipher suites of this package. The first two are for TLS 1.3, the others for TLS 1.2 (RFC 7905, RFC 8442). All
+// have forward secrecy, an AEAD with tags of 128 bits, and SHA-256, to which a PSK is bound.
 const (
 	TLS_AES_128_GCM_SHA256                      CipherSuite = 0x1301
 	TLS_CHACHA20_POLY1305_SHA256                CipherSuite = 0x1303

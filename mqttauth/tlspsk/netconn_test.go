@@ -103,8 +103,8 @@ func (g *gate) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestWriteGoesOnAfterItsDeadline fills the connection until a Write times out, and finds every octet that was said to be written
-// at the other end, once.
+// TestWriteGoesOnAfterItsDeadline fills the connection until a Write times out, and finds every octet that was said to
+// be written at the other end, once.
 func TestWriteGoesOnAfterItsDeadline(t *testing.T) {
 	client, server := pair(t, clientConfig(), serverConfig())
 	require.NoError(t, client.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))

@@ -60,8 +60,8 @@ func (out *outbound) late() bool {
 	return t != nil && !time.Now().Before(*t)
 }
 
-// Write writes b. It returns how many octets will reach the peer if the connection lasts; see [Conn] for those that a deadline
-// leaves in a buffer. Every other error is permanent.
+// Write writes b. It returns how many octets will reach the peer if the connection lasts; see [Conn] for those that a
+// deadline leaves in a buffer. Every other error is permanent.
 func (c *Conn) Write(b []byte) (int, error) {
 	c.writers.Add(1)
 	defer c.writers.Add(-1)

@@ -101,7 +101,8 @@ func (h *serverHandshake) chooseProtocol() error {
 	return refuse(alertNoApplicationProtocol, "the client offers no application protocol that is known here")
 }
 
-// chooseSuite takes the first of the client's that we have: whichever end is the weaker one orders by what it can compute.
+// chooseSuite takes the first of the client's that we have: whichever end is the weaker one orders by what it can
+// compute.
 func (h *serverHandshake) chooseSuite(v Version) error {
 	suite, ok := firstCommon(h.hello.Suites, h.config.suitesFor(v))
 	if !ok {
@@ -111,8 +112,8 @@ func (h *serverHandshake) chooseSuite(v Version) error {
 	return nil
 }
 
-// lookUp returns the key of an identity. Without one it returns a key that nobody has, so that the handshake goes on to fail as it
-// does with a wrong key, and the reason for ourselves.
+// lookUp returns the key of an identity. Without one it returns a key that nobody has, so that the handshake goes on to
+// fail as it does with a wrong key, and the reason for ourselves.
 func (h *serverHandshake) lookUp(identity string) (key []byte, reason error) {
 	decoy := make([]byte, sha256.Size)
 	if _, err := rand.Read(decoy); err != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk/internal/schedule"
 )
 
-// maxLookedUp bounds how many identities of one hello are looked up. A client has one; more are tickets of other servers.
+// maxLookedUp bounds how many identities of one hello are looked up. A client has one; more are tickets of other
+// servers.
 const maxLookedUp = 4
 
 // serve13 goes on from ClientHello to the end of the handshake.
@@ -73,8 +74,8 @@ func (h *serverHandshake) check13() error {
 	return nil
 }
 
-// chooseGroup13 takes the first of our groups that the client has sent a key for, or else asks for one that it knows. It returns the
-// client's key.
+// chooseGroup13 takes the first of our groups that the client has sent a key for, or else asks for one that it knows.
+// It returns the client's key.
 func (h *serverHandshake) chooseGroup13() ([]byte, error) {
 	ours := h.config.usableGroups()
 	for _, g := range ours {
@@ -158,8 +159,8 @@ func (h *serverHandshake) deceiveMiddleboxes() error {
 	return h.sendCCS()
 }
 
-// choosePSK takes the first of the client's identities that is known and checks its binder; it returns its index (RFC 8446 section
-// 4.2.11). If none is known it does the same with the first and with a key that nobody has.
+// choosePSK takes the first of the client's identities that is known and checks its binder; it returns its index (RFC
+// 8446 section 4.2.11). If none is known it does the same with the first and with a key that nobody has.
 func (h *serverHandshake) choosePSK() (int, error) {
 	m := h.hello
 	index := 0
@@ -181,8 +182,8 @@ func (h *serverHandshake) choosePSK() (int, error) {
 	return index, nil
 }
 
-// answer13 sends everything from ServerHello to Finished, and goes on to the keys for data in our direction and those of the
-// handshake in the other. It returns the client's secret, which now belongs to that.
+// answer13 sends everything from ServerHello to Finished, and goes on to the keys for data in our direction and those
+// of the handshake in the other. It returns the client's secret, which now belongs to that.
 func (h *serverHandshake) answer13(index int, clientKey []byte) ([]byte, error) {
 	var err error
 	if h.private, err = h.group.curve().GenerateKey(rand.Reader); err != nil {

@@ -34,9 +34,9 @@ func (c *Conn) ConnectionState() ConnectionState {
 	return ConnectionState{}
 }
 
-// ExportKeyingMaterial derives length octets, at most 8160, that only the two ends of this connection can know, for a label and a
-// context that say what for (RFC 8446 section 7.5, RFC 5705). With TLS 1.2, which is told apart there, no context (nil) and an empty
-// one give different results. It fails before the handshake is complete and after Close.
+// ExportKeyingMaterial derives length octets, at most 8160, that only the two ends of this connection can know, for a
+// label and a context that say what for (RFC 8446 section 7.5, RFC 5705). With TLS 1.2, which is told apart there, no
+// context (nil) and an empty one give different results. It fails before the handshake is complete and after Close.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
 	if c.state.Load() == nil {
 		return nil, ErrIncomplete // a server has the secret before the client has proved anything

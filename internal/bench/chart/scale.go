@@ -9,8 +9,8 @@ import (
 // A scale is the axis of a panel: from 0 to top, with a line at every step.
 type scale struct{ top, step float64 }
 
-// newScale chooses a step of 1, 2 or 5 times a power of ten, so that there are three to seven lines, and leaves room for
-// the value above the highest bar.
+// newScale chooses a step of 1, 2 or 5 times a power of ten, so that there are three to seven lines, and leaves room
+// for the value above the highest bar.
 func newScale(highest float64) scale {
 	if highest <= 0 {
 		return scale{top: 1, step: 1}

@@ -1,9 +1,9 @@
 // Package ca is the one maker of certificates for tests, examples and benchmarks: a certificate authority that lives in
-// memory, issues certificates to servers and clients, right ones and, on request, those that must be refused, and writes
-// them as the PEM files that other programs read.
+// memory, issues certificates to servers and clients, right ones and, on request, those that must be refused, and
+// writes them as the PEM files that other programs read.
 //
-// Every key is fresh, so that no private key ever lies in the source tree. It is meant for one machine and a short life:
-// certificates end after a day, cannot be revoked, and nothing here is a way to run an authority in production.
+// Every key is fresh, so that no private key ever lies in the source tree. It is meant for one machine and a short
+// life: certificates end after a day, cannot be revoked, and nothing here is a way to run an authority in production.
 package ca
 
 import (

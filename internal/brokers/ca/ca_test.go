@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// handshake runs TLS between the two and returns what each side says of it. The client sends a byte and awaits one, since
-// in TLS 1.3 it hears of its own certificate's refusal only then.
+// handshake runs TLS between the two and returns what each side says of it. The client sends a byte and awaits one,
+// since in TLS 1.3 it hears of its own certificate's refusal only then.
 func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -31,8 +31,8 @@ type ClientHello struct {
 	Extensions Extensions
 }
 
-// Encode returns the message. Fields that are empty send no extension. If there are identities, each gets a binder of HashLen
-// zeros, to be filled in by SetBinder.
+// Encode returns the message. Fields that are empty send no extension. If there are identities, each gets a binder of
+// HashLen zeros, to be filled in by SetBinder.
 func (m *ClientHello) Encode() ([]byte, error) {
 	return frame(TypeClientHello, func(b *cryptobyte.Builder) {
 		b.AddUint16(m.Version)
@@ -118,8 +118,8 @@ func (m *ClientHello) encodeIdentities(b *cryptobyte.Builder) {
 // SetBinder writes the binder of the only identity into an encoded message.
 func SetBinder(raw, binder []byte) { copy(raw[len(raw)-HashLen:], binder) }
 
-// BindersLen is the length of the list of binders at the end of an encoded message: what a binder is not computed over (RFC 8446
-// section 4.2.11.2).
+// BindersLen is the length of the list of binders at the end of an encoded message: what a binder is not computed over
+// (RFC 8446 section 4.2.11.2).
 func (m *ClientHello) BindersLen() int {
 	if len(m.Identities) == 0 {
 		return 0

@@ -2,7 +2,8 @@ package message
 
 import "golang.org/x/crypto/cryptobyte"
 
-// ServerKeyExchange is that of ECDHE_PSK (RFC 5489 section 2): a hint and a public key on a named curve, without a signature.
+// ServerKeyExchange is that of ECDHE_PSK (RFC 5489 section 2): a hint and a public key on a named curve, without a
+// signature.
 type ServerKeyExchange struct {
 	Hint  []byte
 	Share KeyShare
@@ -123,7 +124,8 @@ func ParseKeyUpdate(raw []byte) (requested bool, err error) {
 	return s[0] == 1, nil
 }
 
-// Hash returns the message that stands for the first ClientHello once a HelloRetryRequest was sent (RFC 8446 section 4.4.1).
+// Hash returns the message that stands for the first ClientHello once a HelloRetryRequest was sent (RFC 8446 section
+// 4.4.1).
 func Hash(digest []byte) []byte {
 	return append([]byte{byte(TypeMessageHash), 0, 0, byte(len(digest))}, digest...)
 }

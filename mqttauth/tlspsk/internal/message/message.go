@@ -1,8 +1,9 @@
-// Package message encodes and decodes the handshake messages of TLS 1.3 (RFC 8446 section 4) and of TLS 1.2 with ECDHE-PSK
-// (RFC 5246 section 7.4, RFC 5489), as far as a peer without certificates needs them.
+// Package message encodes and decodes the handshake messages of TLS 1.3 (RFC 8446 section 4) and of TLS 1.2 with
+// ECDHE-PSK (RFC 5246 section 7.4, RFC 5489), as far as a peer without certificates needs them.
 //
-// The decoders judge form alone: lengths, duplicates, and values that a standard fixes whatever the negotiation. What a message
-// may say at its place in a handshake is decided by the caller. Slices in a decoded message point into its input.
+// The decoders judge form alone: lengths, duplicates, and values that a standard fixes whatever the negotiation. What a
+// message may say at its place in a handshake is decided by the caller. Slices in a decoded message point into its
+// input.
 package message
 
 import (
@@ -86,7 +87,8 @@ func syntax(what string) error { return fmt.Errorf("%w: %s", ErrSyntax, what) }
 
 func value(what string) error { return fmt.Errorf("%w: %s", ErrValue, what) }
 
-// Header returns the type and the length of the body of the message that starts with b, which has at least HeaderLen octets.
+// Header returns the type and the length of the body of the message that starts with b, which has at least HeaderLen
+// octets.
 func Header(b []byte) (Type, int) { return Type(b[0]), int(b[1])<<16 | int(b[2])<<8 | int(b[3]) }
 
 // body returns what follows the header of a whole message of the given type.
@@ -136,7 +138,8 @@ func parseExtensions(s *cryptobyte.String) (Extensions, error) {
 	if !s.ReadUint16LengthPrefixed(&list) || !s.Empty() {
 		return nil, syntax("extensions")
 	}
-	// The types seen so far: a bit for each of the registered small ones, which keeps a hostile list from costing its square.
+	// The types seen so far: a bit for each of the registered small ones, which keeps a hostile list from costing its
+	// square.
 	var small [2]uint64
 	large := 0
 	var es Extensions
@@ -166,7 +169,8 @@ func parseExtensions(s *cryptobyte.String) (Extensions, error) {
 	return es, nil
 }
 
-// maxUnknownExtensions bounds the extensions with types above 127. Those that are sent to be ignored (RFC 8701) are one or two.
+// maxUnknownExtensions bounds the extensions with types above 127. Those that are sent to be ignored (RFC 8701) are one
+// or two.
 const maxUnknownExtensions = 32
 
 // addExtension appends one extension whose data f writes.

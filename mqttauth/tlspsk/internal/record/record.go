@@ -1,5 +1,5 @@
-// Package record protects the records of one direction of a connection: TLS 1.3 (RFC 8446 section 5), and TLS 1.2 with AES-GCM
-// (RFC 5288) or ChaCha20-Poly1305 (RFC 7905).
+// Package record protects the records of one direction of a connection: TLS 1.3 (RFC 8446 section 5), and TLS 1.2 with
+// AES-GCM (RFC 5288) or ChaCha20-Poly1305 (RFC 7905).
 package record
 
 import (
@@ -128,7 +128,8 @@ func (c *Cipher) Wipe() {
 // Modern tells whether the Cipher is one of TLS 1.3.
 func (c *Cipher) Modern() bool { return c != nil && c.modern }
 
-// Blocks is how many blocks of 16 octets have passed under the key: what the limits on its use are in (RFC 8446 section 5.5).
+// Blocks is how many blocks of 16 octets have passed under the key: what the limits on its use are in (RFC 8446 section
+// 5.5).
 func (c *Cipher) Blocks() uint64 {
 	if c == nil {
 		return 0
@@ -170,7 +171,8 @@ func (c *Cipher) Append(dst []byte, t Type, plaintext []byte) ([]byte, error) {
 	return c.append(dst, t, version12, plaintext)
 }
 
-// AppendFirst is Append for the first record of a connection, which says TLS 1.0 so that old peers answer (RFC 8446 section 5.1).
+// AppendFirst is Append for the first record of a connection, which says TLS 1.0 so that old peers answer (RFC 8446
+// section 5.1).
 func AppendFirst(dst []byte, t Type, plaintext []byte) []byte {
 	dst, _ = (*Cipher)(nil).append(dst, t, 0x0301, plaintext) // without a key there is nothing to fail
 	return dst

@@ -1,8 +1,9 @@
-// Package schedule derives the secrets and keys of a connection: the key schedule of TLS 1.3 for an external PSK with (EC)DHE
-// (RFC 8446 section 7), and the PRF of TLS 1.2 with the extended master secret (RFC 5246 sections 5, 6.3 and 8.1, RFC 7627).
+// Package schedule derives the secrets and keys of a connection: the key schedule of TLS 1.3 for an external PSK with
+// (EC)DHE (RFC 8446 section 7), and the PRF of TLS 1.2 with the extended master secret (RFC 5246 sections 5, 6.3 and
+// 8.1, RFC 7627).
 //
-// SHA-256 is the only hash. Functions that return secrets return memory of the caller's own; what they used on the way is
-// overwritten.
+// SHA-256 is the only hash. Functions that return secrets return memory of the caller's own; what they used on the way
+// is overwritten.
 package schedule
 
 import (
@@ -56,8 +57,8 @@ func Early(psk []byte) *Secrets {
 	return &Secrets{current: must(hkdf.Extract(sha256.New, psk, nil))}
 }
 
-// Binder is the proof that the holder of the PSK made a ClientHello, of which transcript is the hash up to the binders. Only
-// before Handshake.
+// Binder is the proof that the holder of the PSK made a ClientHello, of which transcript is the hash up to the binders.
+// Only before Handshake.
 func (s *Secrets) Binder(transcript []byte) []byte {
 	key := expandLabel(s.current, "ext binder", emptyHash[:], size)
 	defer clear(key)

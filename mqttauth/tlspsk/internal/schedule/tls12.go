@@ -37,8 +37,8 @@ func prf(out, secret []byte, label string, seeds ...[]byte) {
 	clear(block)
 }
 
-// Master12 is the master secret of TLS 1.2 for ECDHE_PSK (RFC 5489 section 2, RFC 4279 section 2), bound to session, the hash of
-// all messages up to ClientKeyExchange (RFC 7627 section 4).
+// Master12 is the master secret of TLS 1.2 for ECDHE_PSK (RFC 5489 section 2, RFC 4279 section 2), bound to session,
+// the hash of all messages up to ClientKeyExchange (RFC 7627 section 4).
 func Master12(shared, psk, session []byte) []byte {
 	premaster := make([]byte, 0, 2+len(shared)+2+len(psk))
 	premaster = binary.BigEndian.AppendUint16(premaster, uint16(len(shared)))
@@ -88,7 +88,8 @@ func Finished12(master []byte, label string, transcript []byte) []byte {
 	return verify
 }
 
-// reserved are the labels that TLS itself uses with the master secret; exported under one of them, a key would be one of ours.
+// reserved are the labels that TLS itself uses with the master secret; exported under one of them, a key would be one
+// of ours.
 var reserved = []string{ClientFinished, ServerFinished, "master secret", "extended master secret", "key expansion"}
 
 // Export12 is the exporter of RFC 5705 section 4, in which no context differs from an empty one.
