@@ -1,6 +1,6 @@
-// Package codec reads and writes the fields that the formats of MQTT-Auth are made of: big-endian integers, octets of a
-// fixed length, and octets behind a length of one byte (v8) or two (v16). The first failure of a [Reader] sticks, so that
-// a format is read field by field and judged once.
+// Package codec reads and writes the fields that the formats of MQTT-Auth are made of: big-endian integers, octets of
+// a fixed length, and octets behind a length of one byte (v8) or two (v16). The first failure of a [Reader] sticks,
+// so that a format is read field by field and judged once.
 package codec
 
 import (

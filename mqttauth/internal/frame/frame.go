@@ -1,5 +1,5 @@
-// Package frame is what MQTT-Auth puts on the wire: six kinds of messages between a client and an authority, read strictly
-// and bounded.
+// Package frame is what MQTT-Auth puts on the wire: six kinds of messages between a client and an authority, read
+// strictly and bounded.
 //
 //	version 1 | type | session id 16 | body
 //

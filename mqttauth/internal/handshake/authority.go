@@ -27,12 +27,13 @@ type AuthorityConfig struct {
 	Server string
 	// Verifier returns the verifier of a user, or nil without an error for a user who does not exist.
 	Verifier func(user string) (*pake.Verifier, error)
-	// Decoys stand in for users who do not exist; required. Their group and stretching should be those of all verifiers.
+	// Decoys stand in for users who do not exist; required. Their group and stretching should be those of all
+	// verifiers.
 	Decoys *pake.Decoys
 	// Budget limits guesses; required.
 	Budget *pake.Budget
-	// MaxRuns bounds the runs that are kept, DefaultMaxRuns if 0; one source keeps at most a quarter of them. When it is
-	// full the oldest run makes room, so that a flood has to be faster than a run is to end it.
+	// MaxRuns bounds the runs that are kept, DefaultMaxRuns if 0; one source keeps at most a quarter of them. When it
+	// is full the oldest run makes room, so that a flood has to be faster than a run is to end it.
 	MaxRuns int
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
@@ -304,8 +305,8 @@ func (a *Authority) proof(source string, b []byte) (Answer, error) {
 	return Answer{Session: session, ClientID: r.key.clientID, User: r.user}, nil
 }
 
-// claim finds the run of a proof and makes sure that only one proof is tried. If it is the one that was tried already, there
-// is no run to finish, but perhaps a session.
+// claim finds the run of a proof and makes sure that only one proof is tried. If it is the one that was tried
+// already, there is no run to finish, but perhaps a session.
 func (a *Authority) claim(source string, f *frame.ProofFrame) (*run, *Session, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

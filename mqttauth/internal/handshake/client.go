@@ -12,8 +12,8 @@ import (
 	"github.com/mqttsec/mqttsec/pake"
 )
 
-// The octets that package pake's messages begin with and frames do not carry: version and kind. Message 1 and 2 then have the
-// group.
+// The octets that package pake's messages begin with and frames do not carry: version and kind. Message 1 and 2 then
+// have the group.
 const (
 	pakeVersion = 1
 
@@ -81,9 +81,9 @@ func Start(cfg ClientConfig) (hello []byte, c *Client, err error) {
 // Session returns the session id that Start drew.
 func (c *Client) Session() frame.ID { return c.hello.Session }
 
-// Challenge takes the authority's challenge and returns the proof. It stretches the password, which takes a while. A frame of
-// another session is ErrSession and leaves the run as it was, and so is one that is no challenge at all; after every other
-// error the run is over.
+// Challenge takes the authority's challenge and returns the proof. It stretches the password, which takes a while. A
+// frame of another session is ErrSession and leaves the run as it was, and so is one that is no challenge at all;
+// after every other error the run is over.
 func (c *Client) Challenge(b []byte) (proof []byte, err error) {
 	f, err := frame.ParseChallenge(b)
 	if err != nil {
@@ -128,8 +128,8 @@ func (c *Client) reply(f *frame.ChallengeFrame) ([]byte, error) {
 	return proof.Append(nil), nil
 }
 
-// Welcome takes the authority's welcome, which proves that it knows the user's verifier, and returns the session. A frame of
-// another session, or that is no welcome at all, leaves the run as it was; every other error ends it.
+// Welcome takes the authority's welcome, which proves that it knows the user's verifier, and returns the session. A
+// frame of another session, or that is no welcome at all, leaves the run as it was; every other error ends it.
 func (c *Client) Welcome(b []byte) (*ClientSession, Welcome, error) {
 	f, err := frame.ParseWelcome(b)
 	if err != nil {

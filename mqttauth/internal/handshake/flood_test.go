@@ -11,8 +11,9 @@ import (
 	"github.com/mqttsec/mqttsec/pake"
 )
 
-// The floods here are of hellos. Covered: the bound on runs, the share of one source, the one live run of a Client Identifier,
-// the time of a run, and the true user among all that. Not covered: floods of connections, which a listener bounds.
+// The floods here are of hellos. Covered: the bound on runs, the share of one source, the one live run of a Client
+// Identifier, the time of a run, and the true user among all that. Not covered: floods of connections, which a
+// listener bounds.
 
 func (f *fixture) hello(t testing.TB, source, user, client string) (*Client, Answer, error) {
 	t.Helper()

@@ -21,8 +21,8 @@
 //	binding   = HKDF-Expand(PRK, "mqttauth v1 binding", 32)                     proofs about this session
 //	ticket    = HKDF-Expand(PRK, "mqttauth v1 ticket", 32)                      passwords of the second phase
 //
-// Sealing is AES-256-GCM; the nonce is the counter in 12 octets, the frame's header is the associated data. The welcome has
-// counter 0, requests count from 1 and strictly upwards, and a response has the counter of its request.
+// Sealing is AES-256-GCM; the nonce is the counter in 12 octets, the frame's header is the associated data. The
+// welcome has counter 0, requests count from 1 and strictly upwards, and a response has the counter of its request.
 package handshake
 
 import "errors"
@@ -31,7 +31,8 @@ import "errors"
 var (
 	// ErrServerName: the authority is another one than the client wants to talk to.
 	ErrServerName = errors.New("mqttauth: the authority has another name")
-	// ErrGroup: the authority chose a group that was not offered, or the client offers none that the user's verifier is of.
+	// ErrGroup: the authority chose a group that was not offered, or the client offers none that the user's verifier
+	// is of.
 	ErrGroup = errors.New("mqttauth: no common group")
 	// ErrNoRun: a proof for a run that does not exist, has ended, or belongs to another source.
 	ErrNoRun = errors.New("mqttauth: no such run")

@@ -73,8 +73,9 @@ func (k *Keys) Binding() [secretSize]byte { return k.binding }
 
 const maxExport = 255 * sha256.Size
 
-// ExportKeyingMaterial returns length octets for a use that label names and context tells apart, as tls.ConnectionState's
-// does: HKDF-Expand(exporter, u16 length | v16 label | v16 context). No context and an empty one are the same.
+// ExportKeyingMaterial returns length octets for a use that label names and context tells apart, as
+// tls.ConnectionState's does: HKDF-Expand(exporter, u16 length | v16 label | v16 context). No context and an empty
+// one are the same.
 func (k *Keys) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
 	if length < 1 || length > maxExport || label == "" || len(label) > 65535 || len(context) > 65535 {
 		return nil, errors.New("mqttauth: exporter: bad label, context or length")

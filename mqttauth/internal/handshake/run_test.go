@@ -163,8 +163,8 @@ func TestWelcomeOutOfOrder(t *testing.T) {
 	require.ErrorIs(t, err, ErrState)
 }
 
-// TestEveryBitOfARunCounts flips each bit of each frame under way: no run ends with keys on both sides, and a client never
-// accepts a welcome that its own frames and the authority's did not lead to.
+// TestEveryBitOfARunCounts flips each bit of each frame under way: no run ends with keys on both sides, and a client
+// never accepts a welcome that its own frames and the authority's did not lead to.
 func TestEveryBitOfARunCounts(t *testing.T) {
 	f := newFixture(t)
 	flip := func(b []byte, bit int) []byte {
@@ -228,8 +228,8 @@ func TestChallengeFromAnotherServer(t *testing.T) {
 	require.ErrorIs(t, err, ErrState)
 }
 
-// TestGroupDowngrade: the man in the middle strikes the preferred group off the hello. Both still have a group in common, but
-// not the context.
+// TestGroupDowngrade: the man in the middle strikes the preferred group off the hello. Both still have a group in
+// common, but not the context.
 func TestGroupDowngrade(t *testing.T) {
 	f := newFixture(t)
 	cfg := testConfig()

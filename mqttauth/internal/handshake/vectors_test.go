@@ -23,8 +23,8 @@ func (o *octets) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// vector is a run with all that a second implementation needs to check itself: the password's verifier, the frames, what is
-// derived and one request with its response.
+// vector is a run with all that a second implementation needs to check itself: the password's verifier, the frames,
+// what is derived and one request with its response.
 type vector struct {
 	User, Server, ClientID, Password string
 
@@ -69,8 +69,8 @@ func makeVector(t *testing.T) vector {
 
 const vectorFile = "testdata/run.json"
 
-// TestTranscriptIsPinned: a change of anything on the wire or in the key schedule shows here. A second implementation of the
-// protocol is tested with the same file.
+// TestTranscriptIsPinned: a change of anything on the wire or in the key schedule shows here. A second implementation
+// of the protocol is tested with the same file.
 func TestTranscriptIsPinned(t *testing.T) {
 	got := makeVector(t)
 	file, err := os.ReadFile(vectorFile)

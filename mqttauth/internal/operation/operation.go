@@ -10,7 +10,8 @@
 //
 //	presentation  kind, v16 claim, v16 filter, u32 epoch, u64 until, flags, serial 8, proof 32
 //
-// An operation begins with its number, a result with a [Code], which stands alone unless it is Done. Times are Unix seconds.
+// An operation begins with its number, a result with a [Code], which stands alone unless it is Done. Times are Unix
+// seconds.
 package operation
 
 import (

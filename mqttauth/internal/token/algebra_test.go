@@ -68,9 +68,9 @@ func matches(filter, name string) bool {
 	return len(f) == len(n)
 }
 
-// TestIssuedFiltersAgainstBruteForce: for every claim and every filter of two levels over a small alphabet, a token is made
-// only if the claim matches each name that the filter matches, and is made whenever that is so and the filter names more
-// levels than the claim or is the claim itself. A made token opens at the authority for its own filter.
+// TestIssuedFiltersAgainstBruteForce: for every claim and every filter of two levels over a small alphabet, a token
+// is made only if the claim matches each name that the filter matches, and is made whenever that is so and the filter
+// names more levels than the claim or is the claim itself. A made token opens at the authority for its own filter.
 func TestIssuedFiltersAgainstBruteForce(t *testing.T) {
 	filters, names := allFilters(2), allNames(3)
 	matched := make(map[string][]bool)
@@ -108,8 +108,8 @@ func TestIssuedFiltersAgainstBruteForce(t *testing.T) {
 	}
 }
 
-// TestATokenIsForOneFilter: presented for any other filter of the same claim, a token is refused; and so it is presented
-// to the roots of another claim under that claim's filter.
+// TestATokenIsForOneFilter: presented for any other filter of the same claim, a token is refused; and so it is
+// presented to the roots of another claim under that claim's filter.
 func TestATokenIsForOneFilter(t *testing.T) {
 	o := testOwner(t, "a/#", 1)
 	r := roots(t, o)

@@ -10,8 +10,8 @@ import (
 	"github.com/mqttsec/mqttsec/mqttauth/internal/codec"
 )
 
-// Owner is the secret behind a claim, or behind a branch of one: whoever has it makes tokens, without asking anybody. It
-// is a small value; the zero Owner is not usable. Nothing that prints values shows the secret; MarshalText does.
+// Owner is the secret behind a claim, or behind a branch of one: whoever has it makes tokens, without asking anybody.
+// It is a small value; the zero Owner is not usable. Nothing that prints values shows the secret; MarshalText does.
 type Owner struct {
 	claim  string
 	epoch  uint32
@@ -110,9 +110,9 @@ func (o Owner) Next() (Owner, error) {
 	return generate(o.claim, o.epoch+1)
 }
 
-// Delegate returns the secret of a branch, which makes tokens for that branch and nothing beside it. filter must name more
-// levels before its first wildcard than the owner's own: one that narrows by a wildcard alone would come with the
-// undiminished secret.
+// Delegate returns the secret of a branch, which makes tokens for that branch and nothing beside it. filter must name
+// more levels before its first wildcard than the owner's own: one that narrows by a wildcard alone would come with
+// the undiminished secret.
 func (o Owner) Delegate(filter string) (Owner, error) {
 	branch, err := o.branch(filter)
 	if err == nil && branch.filter == o.filter {

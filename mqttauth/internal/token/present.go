@@ -88,9 +88,9 @@ func ReadPresentation(r *codec.Reader) (p Presentation) {
 	return p
 }
 
-// Verify checks a presentation against the claim of p.Claim, which the caller has looked up: its roots and its epoch. It
-// returns the token's id, by which the caller then looks for a revocation and for who used it. The errors are ErrSuperseded,
-// ErrInvalid, and ErrExpired only for a token that is otherwise right.
+// Verify checks a presentation against the claim of p.Claim, which the caller has looked up: its roots and its epoch.
+// It returns the token's id, by which the caller then looks for a revocation and for who used it. The errors are
+// ErrSuperseded, ErrInvalid, and ErrExpired only for a token that is otherwise right.
 func (r Roots) Verify(epoch uint32, p *Presentation, binding [32]byte, now time.Time) (ID, error) {
 	if !topic.Contains(p.Claim, p.terms.filter) || !narrows(p.Claim, p.terms.filter) {
 		return ID{}, ErrInvalid

@@ -19,9 +19,9 @@ import (
 //	version 1 | 1 | kind | v16 claim | v16 filter | u32 epoch | u64 until | flags | serial 8 | secret 32 | K 32
 //	version 1 | 2 | v16 claim | v16 filter | u32 epoch | P 32 | S 32 | K 32
 //
-// The text form is "MQTTAUTH:" and the base32 (RFC 4648, without padding) of the binary form and four octets of checksum, the
-// start of SHA-256("mqttauth v1 text" | binary form): upper-case letters, digits and a colon, which is what the alphanumeric mode
-// of QR codes has. Reading it, case does not matter.
+// The text form is "MQTTAUTH:" and the base32 (RFC 4648, without padding) of the binary form and four octets of
+// checksum, the start of SHA-256("mqttauth v1 text" | binary form): upper-case letters, digits and a colon, which is
+// what the alphanumeric mode of QR codes has. Reading it, case does not matter.
 const (
 	binaryVersion = 1
 	binaryToken   = 1
@@ -155,8 +155,8 @@ func checkPair(claim, filter string) error {
 // MarshalText returns the token, secrets included, as one word of upper-case letters and digits behind "MQTTAUTH:".
 func (t Token) MarshalText() ([]byte, error) { return marshalText(t.MarshalBinary()) }
 
-// UnmarshalText reads what MarshalText wrote, in upper or lower case and with white space around it. Every other deviation is
-// an ErrText.
+// UnmarshalText reads what MarshalText wrote, in upper or lower case and with white space around it. Every other
+// deviation is an ErrText.
 func (t *Token) UnmarshalText(text []byte) error {
 	b, err := unmarshalText(text)
 	if err == nil && t.UnmarshalBinary(b) != nil {

@@ -1,21 +1,23 @@
-// Package token is what an owner of topics hands out and an authority checks: Auth1, which lets its holder publish below a
-// claimed filter, and Auth2, which lets it subscribe there.
+// Package token is what an owner of topics hands out and an authority checks: Auth1, which lets its holder publish
+// below a claimed filter, and Auth2, which lets it subscribe there.
 //
 // An owner draws 32 random octets T for a filter F. At the root of F stand three trees (package key)
 //
-//	P = HMAC-SHA-256(T, 0x00 | "publish")    S = HMAC-SHA-256(T, 0x00 | "subscribe")    K = HMAC-SHA-256(T, 0x00 | "payload")
+//	P = HMAC-SHA-256(T, 0x00 | "publish")
+//	S = HMAC-SHA-256(T, 0x00 | "subscribe")
+//	K = HMAC-SHA-256(T, 0x00 | "payload")
 //
-// of which the authority gets P and S. For a filter G within F, whose levels before the first wildcard lead from the root to
-// P_G, S_G and K_G,
+// of which the authority gets P and S. For a filter G within F, whose levels before the first wildcard lead from the
+// root to P_G, S_G and K_G,
 //
 //	secret of Auth1 = HMAC-SHA-256(P_G, 0x00 | "until" | u64 expiry | flags | serial 8 | G)
 //	secret of Auth2 = HMAC-SHA-256(S_G, the same)
 //	token id        = HMAC-SHA-256(secret, 0x00 | "id"), the first 16 octets
 //	proof           = HMAC-SHA-256(secret, 0x00 | "mqttauth v1 present" | binding of the session)
 //
-// so that the authority recomputes a token from what it claims to be, and nothing about it can be changed. The serial makes
-// tokens for the same filter and time different ones. K_G is the key of package aesmsg or present that comes with both
-// kinds; the authority can derive it from nothing that it has.
+// so that the authority recomputes a token from what it claims to be, and nothing about it can be changed. The serial
+// makes tokens for the same filter and time different ones. K_G is the key of package aesmsg or present that comes
+// with both kinds; the authority can derive it from nothing that it has.
 package token
 
 import (
@@ -75,8 +77,8 @@ type ID [16]byte
 // String returns the id in hexadecimal.
 func (id ID) String() string { return fmt.Sprintf("%x", id[:]) }
 
-// Token is an Auth1 or an Auth2. It is a small value; the zero Token is not usable. Nothing that prints values shows its
-// secrets; MarshalText does.
+// Token is an Auth1 or an Auth2. It is a small value; the zero Token is not usable. Nothing that prints values shows
+// its secrets; MarshalText does.
 type Token struct {
 	kind   Kind
 	terms  terms
