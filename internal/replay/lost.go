@@ -13,26 +13,27 @@ func (l *lost) covers(t uint32) bool {
 	if t == 0 {
 		return l.dark
 	}
-	return t <= l.upTo || l.coversAside(t)
+	return t <= l.upTo || l.from <= t && t <= l.to
 }
 
-// coversAside is covers without what upTo covers.
-func (l *lost) coversAside(t uint32) bool {
-	if t == 0 {
-		return l.dark
-	}
-	return l.from <= t && t <= l.to
-}
-
-// add puts a forgotten session in; limit is the latest time that is not the future.
-func (l *lost) add(s *session, limit uint32) {
+// add puts a forgotten session in. Its times count as of the future if the last of them is; now is 0 for a receiver
+// without a clock.
+func (l *lost) add(s *session, now uint32) {
 	l.dark = l.dark || s.dark
 	switch {
 	case s.last == 0:
-	case s.last <= limit:
+	case s.last <= now || now == 0:
 		l.upTo = max(l.upTo, s.last)
 	default:
 		l.span(s.least, s.last)
+	}
+}
+
+// settle makes an interval that has passed part of what lies up to a time.
+func (l *lost) settle(now uint32) {
+	if l.to > 0 && l.to <= now {
+		l.upTo = max(l.upTo, l.to)
+		l.from, l.to = 0, 0
 	}
 }
 

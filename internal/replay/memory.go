@@ -211,7 +211,9 @@ func (m *Memory) forgotten(n *node, msg *Message) bool {
 	if n == nil {
 		n = m.deepest(realmOf(msg), msg.Topic)
 	}
+	now := m.cfg.Now()
 	for ; n != nil; n = n.parent {
+		n.lost.settle(now)
 		if n.lost.covers(msg.Time) {
 			return true
 		}
@@ -268,9 +270,14 @@ func (m *Memory) deliver(msg *Message, how *Arrival, streams []uint32, fresh uin
 // meet adds a session, in a stream, to its topic's node.
 func (m *Memory) meet(n *node, msg *Message, stream uint32) *session {
 	s := &session{id: sessionID{msg.Session, stream}}
+	var before lost
 	for at := n; at != nil; at = at.parent {
-		s.born = max(s.born, at.lost.upTo)
-		s.shadowed = s.shadowed || at.lost.dark || at.lost.to > 0
+		before.merge(&at.lost)
+	}
+	s.born, s.darkened = before.upTo, before.dark
+	if before.to > 0 {
+		s.shadowed = true
+		s.window = &window{from: before.from, to: before.to}
 	}
 	n.adopt(s)
 	return s

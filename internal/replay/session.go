@@ -30,19 +30,22 @@ type session struct {
 	top         atomic.Uint32 // the highest number, 0 if none; changed under the lock, and also read without
 	floor       uint32
 	born        uint32 // the latest time that was forgotten when the session became known
-	shadowed    bool   // something of the future, or without a clock, was forgotten then
+	shadowed    bool   // something of the future was forgotten then: see window
+	darkened    bool   // something without a clock was
 	least, last uint32 // times delivered, other than 0
 	heard       uint32 // when, by the receiver's clock
 	shown       uint32 // the highest number of a message published with RETAIN
 	dark        bool   // a message without a clock was delivered
 	recent      uint64
-	window      *window // nil without blocks and held numbers
+	window      *window // nil without blocks, held numbers and shadow
 }
 
 // window is the larger part of a session that needs it.
 type window struct {
 	blocks []*block // in ascending order, 65 at most
 	held   []held   // in ascending order
+
+	from, to uint32 // the times of the future that were forgotten when a shadowed session became known
 }
 
 func (s *session) age() uint32    { return s.heard }
@@ -55,22 +58,15 @@ func (s *session) isOf(msg *Message, stream uint32) bool {
 
 // isOld says that a message may be one of those that were forgotten before the session became known.
 func (s *session) isOld(msg *Message) bool {
-	if msg.Time != 0 && msg.Time <= s.born {
-		return true
+	if msg.Time == 0 {
+		return s.darkened
 	}
-	if s.shadowed {
-		for n := s.parent; n != nil; n = n.parent {
-			if n.lost.coversAside(msg.Time) {
-				return true
-			}
-		}
-	}
-	return false
+	return msg.Time <= s.born || s.shadowed && s.window.from <= msg.Time && msg.Time <= s.window.to
 }
 
 // follows says, without the lock, that a message is new because its number is the highest. It need not notice.
 func (s *session) follows(msg *Message) bool {
-	return msg.Seq > s.top.Load() && !s.shadowed && (msg.Time == 0 || msg.Time > s.born)
+	return msg.Seq > s.top.Load() && !s.shadowed && (msg.Time > s.born || msg.Time == 0 && !s.darkened)
 }
 
 // judge says whether a message would be delivered.

@@ -146,7 +146,7 @@ func (m *Memory) forget() bool {
 			if c.giveUp() {
 				return true
 			}
-			n.lost.add(c, m.limit())
+			n.lost.add(c, m.cfg.Now())
 			delete(n.sessions, c.id)
 		case *mark:
 			n.mark = nil

@@ -134,7 +134,7 @@ func (s *session) done(seq uint32) {
 	if cap(w.held) > 64 {
 		w.held = nil
 	}
-	if len(w.blocks) == 0 {
+	if len(w.blocks) == 0 && !s.shadowed {
 		s.window = nil
 	}
 }
