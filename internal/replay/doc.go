@@ -13,8 +13,8 @@
 //     the heaviest there, and only pushes itself out; who takes less than a fair share loses nothing.
 //   - What is forgotten becomes part of a summary at its parent (type lost): everything up to a time, everything in an
 //     interval of the future, everything without a clock. A message of an unknown session that a summary on its path
-//     covers may be a replay, and is refused with [ErrForgotten]. Time from beyond the receiver's clock goes to the interval
-//     only: nobody whose clock is right is shut out by it before that time has come.
+//     covers may be a replay, and is refused with [ErrForgotten]. Time from beyond the receiver's clock goes to the
+//     interval only: nobody whose clock is right is shut out by it before that time has come.
 //
 // # What becomes of a number
 //

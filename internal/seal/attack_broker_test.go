@@ -9,8 +9,8 @@ package seal
 //   - identifiers of subscriptions that nobody asked for     TestSubscriptionIdentifiers
 //   - CONNECT on a connection that is closed                 TestConnectAfterClose
 //
-// What is left to it is in the documentation of package replay, and checked there in every small order. Not covered: floods,
-// which need a key.
+// What is left to it is in the documentation of package replay, and checked there in every small order. Not covered:
+// floods, which need a key.
 
 import (
 	"bytes"
@@ -199,8 +199,8 @@ func TestRetainedAgainAndAgain(t *testing.T) {
 	})
 }
 
-// An honest broker answers each SUBSCRIBE, and each of its filters, with the message that it holds; a dishonest one gets
-// the one before it in no more.
+// An honest broker answers each SUBSCRIBE, and each of its filters, with the message that it holds; a dishonest one
+// gets the one before it in no more.
 func TestRetainedForEachSubscription(t *testing.T) {
 	eachVersion(t, func(t *testing.T, v wire.Version) {
 		alice, bob := connectedPair(t, v, Config{})
@@ -219,8 +219,8 @@ func TestRetainedForEachSubscription(t *testing.T) {
 	})
 }
 
-// One copy for each Subscription Identifier that the client has asked for, on MQTT 5; a broker's own invention counts as
-// none, and MQTT 3 has none.
+// One copy for each Subscription Identifier that the client has asked for, on MQTT 5; a broker's own invention counts
+// as none, and MQTT 3 has none.
 func TestSubscriptionIdentifiers(t *testing.T) {
 	for qos := range byte(3) {
 		alice, bob := connectedPair(t, wire.V5, Config{})

@@ -1,8 +1,8 @@
 package seal
 
-// Honest brokers, whose messages all arrive: with RETAIN on live messages (Retain As Published, the bridge bit), retained
-// messages that were sealed before one that the subscriber knows, a late message beside a busy publisher. How many publishers
-// there is room for at once is tested in package replay.
+// Honest brokers, whose messages all arrive: with RETAIN on live messages (Retain As Published, the bridge bit),
+// retained messages that were sealed before one that the subscriber knows, a late message beside a busy publisher. How
+// many publishers there is room for at once is tested in package replay.
 
 import (
 	"fmt"
@@ -15,8 +15,8 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// A client comes back to its queue and subscribes again. The broker shows the retained message first, and goes on with the
-// queue, with RETAIN since the subscription has Retain As Published.
+// A client comes back to its queue and subscribes again. The broker shows the retained message first, and goes on with
+// the queue, with RETAIN since the subscription has Retain As Published.
 func TestQueueBehindRetained(t *testing.T) {
 	eachVersion(t, func(t *testing.T, v wire.Version) {
 		alice, bob := connectedPair(t, v, Config{})

@@ -7,8 +7,8 @@ import (
 	"github.com/mqttsec/mqttsec/internal/replay"
 )
 
-// memoryPerSession is what each of Config.MaxSessions counts for in a replay.Memory's Limit: so many publishers and levels of
-// topics are known by little more than a number, or one publisher by the numbers of a third of its window.
+// memoryPerSession is what each of Config.MaxSessions counts for in a replay.Memory's Limit: so many publishers and
+// levels of topics are known by little more than a number, or one publisher by the numbers of a third of its window.
 const memoryPerSession = 48
 
 // direct is how a message came that Open was given.
