@@ -63,11 +63,12 @@ func TestRefusesWrongOptions(t *testing.T) {
 		says string
 	}{
 		"no URL":                {[]string{"-broker", "localhost"}, `-broker "localhost"`},
+		"no port":               {[]string{"-broker", "tcp://localhost"}, "name the port"},
 		"unknown URL scheme":    {[]string{"-broker", "coap://localhost"}, `"coap"`},
 		"unknown scheme":        {[]string{"-scheme", "rot13"}, `-scheme "rot13"`},
 		"user without broker":   {[]string{"-user", "ann"}, "-user"},
-		"no such file":          {[]string{"-broker", "tls://localhost", "-cafile", "none.pem"}, "none.pem"},
-		"no certificate inside": {[]string{"-broker", "tls://localhost", "-cafile", "main.go"}, "no certificate"},
+		"no such file":          {[]string{"-broker", "tls://localhost:8883", "-cafile", "none.pem"}, "none.pem"},
+		"no certificate inside": {[]string{"-broker", "tls://localhost:8883", "-cafile", "main.go"}, "no certificate"},
 		"argument":              {[]string{"tcp://localhost"}, `"tcp://localhost"`},
 		"unknown option":        {[]string{"-fast"}, "-fast"},
 		"no duration":           {[]string{"-timeout", "long"}, "-timeout"},

@@ -19,8 +19,9 @@ type maker func(key aesmsg.Key, rejected func(aesmsg.Rejection)) (scheme, error)
 // them saw. What is to be seen and is not ends it with an error.
 type sealing struct {
 	stage
-	scheme maker
-	key    aesmsg.Key
+	versions []version // one or two
+	scheme   maker
+	key      aesmsg.Key
 
 	eavesdropper connection // an ordinary client that has subscribed to everything
 }
@@ -31,7 +32,14 @@ func showSealing(ctx context.Context, s stage, scheme maker) error {
 	if err != nil {
 		return err
 	}
-	eavesdropper, err := s.server.v5(id("eavesdropper"), nil).connect(ctx)
+	versions, err := s.server.versions(ctx)
+	if err != nil {
+		return err
+	}
+	if len(versions) == 1 {
+		fmt.Fprintf(s.out, "\nThis broker takes %s only, so all clients here speak that.\n", versions[0].name)
+	}
+	eavesdropper, err := versions[0].client(id("eavesdropper"), nil).connect(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", s.server.url.Redacted(), err)
 	}
@@ -39,14 +47,14 @@ func showSealing(ctx context.Context, s stage, scheme maker) error {
 	if err := eavesdropper.subscribe(ctx, s.base+"/#"); err != nil {
 		return fmt.Errorf("the eavesdropper cannot subscribe: %w", err)
 	}
-	d := &sealing{stage: s, scheme: scheme, key: key, eavesdropper: eavesdropper}
+	d := &sealing{stage: s, versions: versions, scheme: scheme, key: key, eavesdropper: eavesdropper}
 	if err := d.listen(ctx); err != nil {
 		return err
 	}
 	return d.tamper(ctx)
 }
 
-// listen runs the application in both directions, plain and sealed.
+// listen runs the application in every direction that there is, plain and sealed.
 func (d *sealing) listen(ctx context.Context) error {
 	ours, err := d.scheme(d.key, nil) // the publisher's side
 	if err != nil {
@@ -56,20 +64,17 @@ func (d *sealing) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, run := range []struct {
-		title                 string
-		publisher, subscriber client
-		topic                 string
-		sealed                bool
-	}{
-		{"MQTT 5 to MQTT 3.1.1, plain", d.server.v5(id("a"), nil), d.server.v3(id("b"), nil), "/kitchen/door", false},
-		{"MQTT 5 to MQTT 3.1.1, sealed", d.server.v5(id("a"), ours), d.server.v3(id("b"), theirs), "/kitchen/door", true},
-		{"MQTT 3.1.1 to MQTT 5, plain", d.server.v3(id("a"), nil), d.server.v5(id("b"), nil), "/garden/gate", false},
-		{"MQTT 3.1.1 to MQTT 5, sealed", d.server.v3(id("a"), ours), d.server.v5(id("b"), theirs), "/garden/gate", true},
-	} {
-		fmt.Fprintf(d.out, "\n%s\n", run.title)
-		if err := d.show(ctx, run.publisher, run.subscriber, d.base+run.topic, run.sealed); err != nil {
-			return fmt.Errorf("%s: %w", run.title, err)
+	for i, publisher := range d.versions {
+		subscriber := d.versions[len(d.versions)-1-i]
+		topic := d.base + []string{"/kitchen/door", "/garden/gate"}[i]
+		way := publisher.name + " to " + subscriber.name
+		fmt.Fprintf(d.out, "\n%s, plain\n", way)
+		if err := d.show(ctx, publisher.client(id("a"), nil), subscriber.client(id("b"), nil), topic, false); err != nil {
+			return fmt.Errorf("%s, plain: %w", way, err)
+		}
+		fmt.Fprintf(d.out, "\n%s, sealed\n", way)
+		if err := d.show(ctx, publisher.client(id("a"), ours), subscriber.client(id("b"), theirs), topic, true); err != nil {
+			return fmt.Errorf("%s, sealed: %w", way, err)
 		}
 	}
 	return nil
@@ -77,16 +82,10 @@ func (d *sealing) listen(ctx context.Context) error {
 
 // tamper attacks a subscriber of each version.
 func (d *sealing) tamper(ctx context.Context) error {
-	for _, run := range []struct {
-		version    string
-		subscriber func(scheme) client
-	}{
-		{"MQTT 5", func(s scheme) client { return d.server.v5(id("b"), s) }},
-		{"MQTT 3.1.1", func(s scheme) client { return d.server.v3(id("b"), s) }},
-	} {
-		fmt.Fprintf(d.out, "\nThe eavesdropper publishes to a sealed subscriber, %s\n", run.version)
-		if err := d.attack(ctx, run.subscriber); err != nil {
-			return fmt.Errorf("%s: %w", run.version, err)
+	for _, v := range d.versions {
+		fmt.Fprintf(d.out, "\nThe eavesdropper publishes to a sealed subscriber, %s\n", v.name)
+		if err := d.attack(ctx, v); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
 		}
 	}
 	return nil
@@ -162,7 +161,7 @@ func (d *sealing) print(who string, payload []byte) {
 // attack lets the eavesdropper publish what he has overheard: changed, moved,
 // unsealed and again. The subscriber's scheme must refuse each by name, and the
 // application must see nothing but what the publisher has sealed.
-func (d *sealing) attack(ctx context.Context, subscriber func(scheme) client) error {
+func (d *sealing) attack(ctx context.Context, v version) error {
 	rejections := make(chan aesmsg.Rejection, 16)
 	theirs, err := d.scheme(d.key, func(r aesmsg.Rejection) { rejections <- r })
 	if err != nil {
@@ -172,7 +171,7 @@ func (d *sealing) attack(ctx context.Context, subscriber func(scheme) client) er
 	if err != nil {
 		return err
 	}
-	publisher, err := d.server.v5(id("a"), ours).connect(ctx)
+	publisher, err := v.client(id("a"), ours).connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -188,7 +187,7 @@ func (d *sealing) attack(ctx context.Context, subscriber func(scheme) client) er
 	if err != nil {
 		return err
 	}
-	victim, err := subscriber(theirs).connect(ctx)
+	victim, err := v.client(id("b"), theirs).connect(ctx)
 	if err != nil {
 		return err
 	}

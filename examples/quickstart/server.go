@@ -42,6 +42,9 @@ func external(broker, user, password, cafile string) (server, error) {
 	default:
 		return server{}, fmt.Errorf("-broker %q: unknown scheme %q; tcp, tls, ws and wss will do", broker, u.Scheme)
 	}
+	if u.Port() == "" && u.Scheme != "ws" && u.Scheme != "wss" {
+		return server{}, fmt.Errorf("-broker %q: name the port as well, often 1883, and 8883 with TLS", broker)
+	}
 	s := server{url: u, user: user, password: password, tls: &tls.Config{MinVersion: tls.VersionTLS12}}
 	if cafile != "" {
 		pem, err := os.ReadFile(cafile)
