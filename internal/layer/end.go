@@ -84,6 +84,34 @@ func (c *Conn) ended() error {
 	return nil
 }
 
+// Goodbye returns the DISCONNECT with a reason for the peer of c, for [Conn.End]. A client has fewer reasons than a
+// server (MQTT 5, table 3-13) and says "Unspecified error" in place of the others. Before v5 no DISCONNECT has a
+// reason, and it is nil.
+func Goodbye(c *Conn, reason byte) wire.Packet {
+	if c.Version() != wire.V5 {
+		return nil
+	}
+	if c.IsClient() {
+		reason = clientReason(reason)
+	}
+	p, err := (&wire.ReasonPacket{Type: wire.Disconnect, Reason: reason}).Append(nil, wire.V5)
+	if err != nil {
+		return nil
+	}
+	return p
+}
+
+// clientReason returns a reason that a client's DISCONNECT may have.
+func clientReason(reason byte) byte {
+	switch reason {
+	case wire.Success, wire.DisconnectWithWill, wire.UnspecifiedError, wire.MalformedPacket, wire.ProtocolError,
+		wire.ImplementationSpecificError, wire.TopicNameInvalid, wire.ReceiveMaximumExceeded, wire.TopicAliasInvalid, wire.PacketTooLarge,
+		wire.MessageRateTooHigh, wire.QuotaExceeded, wire.AdministrativeAction, wire.PayloadFormatInvalid:
+		return reason
+	}
+	return wire.UnspecifiedError
+}
+
 // closing is the error of a Read after Close: the reason of the end, if it had one.
 func (c *Conn) closing() error {
 	if err := c.ended(); err != nil {

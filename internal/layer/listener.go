@@ -163,19 +163,6 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Goodbye returns the DISCONNECT with a reason for the peer of a server's connection c, for [Conn.End]. Before v5 a
-// server has none, and it is nil.
-func Goodbye(c *Conn, reason byte) wire.Packet {
-	if c.Version() != wire.V5 {
-		return nil
-	}
-	p, err := (&wire.ReasonPacket{Type: wire.Disconnect, Reason: reason}).Append(nil, wire.V5)
-	if err != nil {
-		return nil
-	}
-	return p
-}
-
 // Established returns the connections whose CONNECT has been let through and that are not over.
 func (l *Listener) Established() []*Conn {
 	l.mu.Lock()

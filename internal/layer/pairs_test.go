@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,16 +28,25 @@ func tcpPair(t *testing.T) (a, b net.Conn) {
 	return a, b
 }
 
+// tlsConfigs are what the two sides of a TLS connection to "broker" need.
+var tlsConfigs = sync.OnceValues(func() (serving, trusting *tls.Config) {
+	authority, err := ca.New()
+	if err != nil {
+		panic(err)
+	}
+	serving, err = authority.ServerConfig("broker")
+	if err != nil {
+		panic(err)
+	}
+	trusting = authority.ClientConfig()
+	trusting.ServerName = "broker"
+	return serving, trusting
+})
+
 // tlsPair returns the two ends of a TLS connection after its handshake.
 func tlsPair(t *testing.T) (client, server net.Conn) {
 	t.Helper()
-	authority, err := ca.New()
-	require.NoError(t, err)
-	serving, err := authority.ServerConfig("broker")
-	require.NoError(t, err)
-	trusting := authority.ClientConfig()
-	trusting.ServerName = "broker"
-
+	serving, trusting := tlsConfigs()
 	a, b := tcpPair(t)
 	c := tls.Client(a, trusting)
 	s := tls.Server(b, serving)
