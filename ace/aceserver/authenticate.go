@@ -2,7 +2,6 @@ package aceserver
 
 import (
 	"crypto/x509"
-	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -14,8 +13,6 @@ import (
 type busyError struct{ wait time.Duration }
 
 func (*busyError) Error() string { return "too many requests" }
-
-func asBusy(err error, to **busyError) bool { return errors.As(err, to) }
 
 // presented gathers the credentials of a request, which may use one method only (RFC 6749, section 2.3).
 func presented(r *http.Request, body credentials) (credentials, error) {

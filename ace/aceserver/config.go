@@ -45,7 +45,8 @@ type Config struct {
 	// proxy, say here what it says about the client; it must be something that the client cannot forge.
 	Address func(*http.Request) string
 	// BehindProxy serves requests that arrive without TLS, because a proxy on a trusted network ends it. Without it
-	// they are refused: tokens and keys must not cross a network in the clear (RFC 9431, section 2).
+	// they are refused: tokens and keys must not cross a network in the clear (RFC 9431, section 2). Certificates of
+	// clients do not get through a proxy.
 	BehindProxy bool
 	// Log records who asked for what and what became of it, without tokens and secrets. nil logs nothing.
 	Log *slog.Logger

@@ -63,8 +63,11 @@ type credentials struct {
 	hasSecret  bool // in the body
 }
 
-// LogValue is there so that no secret can get into a log by mistake.
+// String shows no secret.
 func (c credentials) String() string { return c.id }
+
+// GoString is String.
+func (c credentials) GoString() string { return c.id }
 
 // tokenRequest is a request to the token endpoint (RFC 9200, section 5.8.1).
 type tokenRequest struct {

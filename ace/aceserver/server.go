@@ -2,6 +2,7 @@ package aceserver
 
 import (
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -156,7 +157,7 @@ func (s *Server) endpoint(serve endpoint) http.HandlerFunc {
 		if err == nil {
 			status, body, err = serve(x)
 		}
-		if busy := (*busyError)(nil); asBusy(err, &busy) {
+		if busy := (*busyError)(nil); errors.As(err, &busy) {
 			s.log.WarnContext(r.Context(), "too many requests", "endpoint", r.URL.Path, "from", x.from, "client", x.who)
 			sendBusy(w, busy.wait)
 			return
