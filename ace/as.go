@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mqttsec/mqttsec/internal/layer"
 	"github.com/mqttsec/mqttsec/internal/pop"
 )
 
@@ -81,7 +82,7 @@ type AS struct {
 	cfg    ASConfig
 	client *http.Client
 	signer ProofKey // zero without a Signer
-	clock  clock
+	clock  layer.Clock
 
 	mu      sync.Mutex
 	kept    ProofKey // KeepKey: the key of the last token
@@ -93,7 +94,7 @@ func NewAS(cfg ASConfig) (*AS, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	a := &AS{cfg: cfg, clock: systemClock{}}
+	a := &AS{cfg: cfg, clock: layer.SystemClock{}}
 	if cfg.Signer != nil {
 		var err error
 		if a.signer, err = pop.Signer(cfg.Signer); err != nil {

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/mqttsec/mqttsec/internal/layer"
 )
 
 // CacheConfig says what a Cache gets its tokens from.
@@ -24,7 +26,7 @@ type CacheConfig struct {
 type Cache struct {
 	source TokenSource
 	failed func(error)
-	clock  clock
+	clock  layer.Clock
 
 	mu      sync.Mutex
 	token   Token     // zero: none
@@ -49,7 +51,7 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 	if cfg.Source == nil {
 		return nil, fmt.Errorf("%w: CacheConfig.Source is nil", ErrConfig)
 	}
-	return &Cache{source: cfg.Source, failed: cfg.Failed, clock: systemClock{}}, nil
+	return &Cache{source: cfg.Source, failed: cfg.Failed, clock: layer.SystemClock{}}, nil
 }
 
 // Token returns the token that is kept, or a new one. Its errors are those of the Source.

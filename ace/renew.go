@@ -1,0 +1,118 @@
+package ace
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"time"
+
+	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/wire"
+)
+
+// schedule sets the timers of the token in force: its renewal, and its end. The session is locked.
+func (f *session) schedule() {
+	f.stopTimers()
+	now := f.scheme.clock.Now()
+	f.after(f.token.Expires.Sub(now), f.expire)
+	if f.renewable() {
+		f.after(f.token.renewalOf(now, rand.Float64()).Sub(now), f.renew)
+	}
+}
+
+// renewable reports whether another token can be had.
+func (f *session) renewable() bool {
+	f.scheme.mu.Lock()
+	defer f.scheme.mu.Unlock()
+	_, static := f.scheme.source.(Static)
+	return !static
+}
+
+func (f *session) after(d time.Duration, do func()) {
+	f.stops = append(f.stops, f.scheme.clock.AfterFunc(max(d, 0), do))
+}
+
+func (f *session) stopTimers() {
+	for _, stop := range f.stops {
+		stop()
+	}
+	f.stops = nil
+}
+
+// expire ends the connection: the broker would, and until then would refuse each message.
+func (f *session) expire() {
+	f.mu.Lock()
+	stale := f.phase == up && f.token.valid(f.scheme.clock.Now()) != nil
+	f.mu.Unlock()
+	if !stale {
+		return // renewed at the last moment
+	}
+	var last wire.Packet
+	if f.conn.Version() == wire.V5 {
+		last = layer.Goodbye(f.conn, wire.DisconnectWithWill) // nobody has meant the client to go
+	}
+	_ = f.conn.End(ErrTokenExpired, last)
+}
+
+// renew fetches a token and shows it to the broker. It runs on a timer's goroutine.
+func (f *session) renew() {
+	token, err := f.scheme.token(f.ctx)
+	if err == nil {
+		err = f.tunnel.leadsTo(&token, f.scheme.skipChain)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase != up || f.ctx.Err() != nil {
+		return
+	}
+	if err == nil && !bytes.Equal(token.Raw, f.token.Raw) {
+		err = f.show(token)
+		if err == nil {
+			return
+		}
+	}
+	if err != nil {
+		f.tell(Token{}, err)
+	}
+	now := f.scheme.clock.Now()
+	f.after(f.token.patience(now), f.renew)
+}
+
+// show begins to use a new token: on v5 by re-authentication, and otherwise by ending the connection, after which the
+// client makes another. The session is locked.
+func (f *session) show(token Token) error {
+	if f.scheme.method == "" || f.conn.Version() != wire.V5 {
+		f.phase = over
+		_ = f.conn.End(ErrRenewal, goodbye(f.conn.Version()))
+		f.tell(token, nil)
+		return nil
+	}
+	data, err := f.scheme.form.again(&token)
+	if err != nil {
+		return err
+	}
+	if err := f.send(f.conn, wire.ReAuthenticate, data); err != nil {
+		return err
+	}
+	f.next, f.asked = &token, f.scheme.form.proves()
+	return nil
+}
+
+// goodbye is a client's normal DISCONNECT: its Will is not published.
+func goodbye(v wire.Version) wire.Packet {
+	p, _ := (&wire.ReasonPacket{Type: wire.Disconnect}).Append(nil, v) // always encodes
+	return p
+}
+
+// renewedBy takes the token that the broker has accepted for the one in force. The session is locked.
+func (f *session) renewedBy() {
+	f.token, f.next = *f.next, nil
+	f.schedule()
+	f.tell(f.token, nil)
+}
+
+// tell reports a renewal, not while the session is locked: what is told may look at the client.
+func (f *session) tell(token Token, err error) {
+	if f.scheme.renewed != nil {
+		go f.scheme.renewed(token, err)
+	}
+}

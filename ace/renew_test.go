@@ -1,0 +1,314 @@
+package ace
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/layer"
+)
+
+// clocked is an Authenticator whose source makes a new token, of an hour, for each request, on a clock that the test
+// moves.
+func clocked(t *testing.T, edit func(n int, token *Token) error, more ...func(*Config)) (*Authenticator, *fakeClock, *scripted) {
+	t.Helper()
+	clock := newFakeClock()
+	source := &scripted{token: func(_ context.Context, n int) (Token, error) {
+		token := numbered(n)
+		token.Obtained, token.Expires = clock.Now(), clock.Now().Add(time.Hour)
+		if edit != nil {
+			if err := edit(n, &token); err != nil {
+				return Token{}, err
+			}
+		}
+		return token, nil
+	}}
+	cfg := Config{Source: &Cache{source: source, clock: clock}}
+	for _, f := range more {
+		f(&cfg)
+	}
+	a, err := New(cfg)
+	require.NoError(t, err)
+	a.scheme.clock = clock
+	return a, clock, source
+}
+
+// reauth is the AUTH that shows the token "token-n" again, without a proof.
+func reauth(n string) string {
+	return "f014" + "19" + "12" + method + "16" + "0009" + "0007" + hex.EncodeToString([]byte("token-"+n))
+}
+
+// TestR1ReauthenticationByteByByte: AUTH 0x19 with the new token and no proof, though the connection began with the
+// exporter; then the challenge; and AUTH 0x00. The client sees none of it, and its own packets pass meanwhile.
+func TestR1ReauthenticationByteByByte(t *testing.T) {
+	type step struct{ auth, reply []byte }
+	steps := make(chan step)
+	b := newHandBroker(t, func(p *peer) {
+		p.packet()
+		p.send(unhexBytes(connackAce)...)
+		for {
+			auth := p.packet()
+			if auth[0] != 0xf0 {
+				p.send(0xd0, 0)
+				continue
+			}
+			p.send(unhexBytes(challenge)...)
+			reply := p.packet()
+			p.send(unhexBytes("f008" + "00" + "06" + method)...)
+			steps <- step{auth, reply}
+		}
+	})
+	renewed := make(chan Token, 1)
+	a, clock, _ := clocked(t, nil, func(c *Config) {
+		c.Renewed = func(token Token, err error) {
+			if err == nil {
+				renewed <- token
+			}
+		}
+	})
+	conn := connected(t, a, b)
+	send(t, conn, connectV5)
+	require.Equal(t, connackV5, receive(t, conn))
+	read := make(chan string)
+	go func() {
+		for {
+			p, err := readPacket(conn)
+			if err != nil {
+				close(read)
+				return
+			}
+			read <- hex.EncodeToString(p)
+		}
+	}()
+	for _, n := range []string{"2", "3", "4", "5", "6", "7", "8", "9"} {
+		clock.advance(50 * time.Minute)
+		got := <-steps
+		require.Equal(t, reauth(n), hex.EncodeToString(got.auth))
+		require.Len(t, got.reply, len(unhexBytes("f033"+"18"+"31"+method+"16"+"0028"))+8+32)
+		require.Equal(t, "token-"+n, string((<-renewed).Raw))
+		send(t, conn, "c000")
+		require.Equal(t, "d000", <-read)
+	}
+	clock.advance(0)
+	require.Equal(t, 2, clock.waiting(), "one timer for renewal and one for the end")
+	conn.Close()
+	<-read
+	require.Eventually(t, func() bool { return clock.waiting() == 0 }, 5*time.Second, time.Millisecond)
+}
+
+// TestR4RenewalThatFails: it is tried again while the token lasts, and then the connection ends with the reason.
+func TestR4RenewalThatFails(t *testing.T) {
+	down := errors.New("server down")
+	for _, connect := range []string{connectV5, connectV3} {
+		pings := make(chan string, 1)
+		b := newHandBroker(t, func(p *peer) {
+			p.packet()
+			p.send(unhexBytes(map[bool]string{true: connackAce, false: connackV3}[p.v5])...)
+			pings <- hex.EncodeToString(p.packet())
+			p.drain()
+		})
+		told := make(chan error, 100)
+		a, clock, source := clocked(t, func(n int, _ *Token) error {
+			if n > 1 {
+				return down
+			}
+			return nil
+		}, func(c *Config) { c.Renewed = func(_ Token, err error) { told <- err } })
+		conn := connected(t, a, b)
+		send(t, conn, connect)
+		receive(t, conn)
+		for range 59 {
+			clock.advance(time.Minute)
+		}
+		_, err := conn.Write(unhexBytes("c000"))
+		require.NoError(t, err, "still connected")
+		require.Greater(t, source.requests(), 3)
+		require.Less(t, source.requests(), 20)
+		require.Equal(t, "c000", <-pings)
+		clock.advance(time.Minute)
+		_, err = readPacket(conn)
+		require.ErrorIs(t, err, ErrTokenExpired)
+	}
+}
+
+// TestExpiryTellsTheBrokerToPublishTheWill on v5, where there is a word for it.
+func TestExpiryTellsTheBrokerToPublishTheWill(t *testing.T) {
+	for connect, want := range map[string]string{connectV5: "e00104", connectV3: ""} {
+		last := make(chan string, 1)
+		b := newHandBroker(t, func(p *peer) {
+			p.packet()
+			p.send(unhexBytes(map[bool]string{true: connackAce, false: connackV3}[p.v5])...)
+			b, _ := readPacket(p)
+			last <- hex.EncodeToString(b)
+		})
+		clock := newFakeClock()
+		a := authenticator(t, refToken(clock.Now(), testKey))
+		a.scheme.clock = clock
+		conn := connected(t, a, b)
+		send(t, conn, connect)
+		receive(t, conn)
+		require.Equal(t, 1, clock.waiting(), "a Static is not renewed")
+		clock.advance(time.Hour)
+		require.Equal(t, want, <-last)
+		_, err := readPacket(conn)
+		require.ErrorIs(t, err, ErrTokenExpired)
+	}
+}
+
+// TestR5CleanReconnect: on MQTT 3.1.1 the connection ends with DISCONNECT and a typed error once the new token is
+// there.
+func TestR5CleanReconnect(t *testing.T) {
+	last := make(chan string, 1)
+	b := newHandBroker(t, func(p *peer) {
+		p.packet()
+		p.send(unhexBytes(connackV3)...)
+		last <- hex.EncodeToString(p.packet())
+		p.drain()
+	})
+	down := true
+	a, clock, source := clocked(t, func(n int, _ *Token) error {
+		if n > 1 && down {
+			return errors.New("down")
+		}
+		return nil
+	})
+	conn := connected(t, a, b)
+	send(t, conn, connectV3)
+	receive(t, conn)
+	clock.advance(50 * time.Minute)
+	require.Equal(t, 2, source.requests())
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
+	_, err := readPacket(conn)
+	var ne net.Error
+	require.True(t, errors.As(err, &ne) && ne.Timeout(), "without a new token the connection stays")
+	require.NoError(t, conn.SetReadDeadline(time.Time{}))
+
+	down = false
+	clock.advance(5 * time.Minute)
+	require.Equal(t, "e000", <-last)
+	_, err = readPacket(conn)
+	require.ErrorIs(t, err, ErrRenewal)
+}
+
+// TestR2BrokerRefusesRenewal: DISCONNECT 0x87 is the client's to see; the next connection begins with another token.
+func TestR2BrokerRefusesRenewal(t *testing.T) {
+	b := newHandBroker(t, func(p *peer) {
+		p.packet()
+		p.send(unhexBytes(connackAce)...)
+		p.packet()
+		p.send(unhexBytes("e006" + "87" + "04" + "1f" + "0001" + "78")...)
+		p.drain()
+	})
+	told := make(chan error, 1)
+	a, clock, _ := clocked(t, nil, func(c *Config) { c.Renewed = func(_ Token, err error) { told <- err } })
+	conn := connected(t, a, b)
+	send(t, conn, connectV5)
+	receive(t, conn)
+	clock.advance(50 * time.Minute)
+	require.Equal(t, "e006"+"87"+"04"+"1f"+"0001"+"78", receive(t, conn))
+	var refusal *NotAuthorizedError
+	require.ErrorAs(t, <-told, &refusal)
+	require.Equal(t, NotAuthorizedError{Code: 0x87, Reason: "x"}, *refusal)
+	require.Equal(t, "token-3", raw(t, a.scheme.source))
+}
+
+// TestBrokerThatMisbehavesInRenewal does not keep the connection.
+func TestBrokerThatMisbehavesInRenewal(t *testing.T) {
+	for name, sends := range map[string]string{
+		"success without challenge": "f008" + "00" + "06" + method,
+		"two challenges":            challenge + challenge,
+		"short nonce":               "f012" + "18" + "10" + method + "16" + "0007" + "01020304050607",
+		"another method":            "f008" + "00" + "06" + "15" + "0003" + "616366",
+		"re-authenticates itself":   "f008" + "19" + "06" + method,
+		"CONNACK again":             connackAce,
+	} {
+		b := newHandBroker(t, func(p *peer) {
+			p.packet()
+			p.send(unhexBytes(connackAce)...)
+			p.packet()
+			p.send(unhexBytes(sends)...)
+			p.drain()
+		})
+		a, clock, _ := clocked(t, nil)
+		conn := connected(t, a, b)
+		send(t, conn, connectV5)
+		receive(t, conn)
+		clock.advance(50 * time.Minute)
+		_, err := readPacket(conn)
+		if strings.Contains(name, "CONNACK") {
+			require.ErrorIs(t, err, layer.ErrProtocol, name)
+		} else {
+			require.ErrorIs(t, err, ErrChallenge, name)
+		}
+	}
+}
+
+// TestUnaskedAuth: a broker cannot begin to authenticate.
+func TestUnaskedAuth(t *testing.T) {
+	b := newHandBroker(t, func(p *peer) {
+		p.packet()
+		p.send(unhexBytes(connackAce + challenge)...)
+		p.drain()
+	})
+	conn := connected(t, authenticator(t, refToken(time.Now(), testKey)), b)
+	send(t, conn, connectV5)
+	require.Equal(t, connackV5, receive(t, conn))
+	_, err := readPacket(conn)
+	require.ErrorIs(t, err, ErrChallenge)
+}
+
+// TestRenewedTokenForAnotherBroker is not shown.
+func TestRenewedTokenForAnotherBroker(t *testing.T) {
+	b := newHandBroker(t, func(p *peer) {
+		p.packet()
+		p.send(unhexBytes(connackAce)...)
+		if b := p.packet(); b[0] == 0xf0 {
+			t.Error("the token was shown")
+		}
+	})
+	told := make(chan error, 10)
+	a, clock, _ := clocked(t, func(n int, token *Token) error {
+		if n > 1 {
+			token.Broker = BrokerPublicKey(seedKey().Public())
+		}
+		return nil
+	}, func(c *Config) { c.Renewed = func(_ Token, err error) { told <- err } })
+	conn := connected(t, a, b)
+	send(t, conn, connectV5)
+	receive(t, conn)
+	clock.advance(50 * time.Minute)
+	require.ErrorIs(t, <-told, ErrBrokerKey)
+	send(t, conn, "c000")
+}
+
+// TestNothingIsLeft: a connection that is closed while a token is requested ends the request.
+func TestNothingIsLeft(t *testing.T) {
+	b := newHandBroker(t, func(p *peer) { p.packet(); p.send(unhexBytes(connackAce)...); p.drain() })
+	asked, ended := make(chan bool), make(chan bool)
+	clock := newFakeClock()
+	source := &scripted{token: func(ctx context.Context, n int) (Token, error) {
+		if n > 1 {
+			close(asked)
+			<-ctx.Done()
+			close(ended)
+			return Token{}, ctx.Err()
+		}
+		return refToken(clock.Now(), testKey), nil
+	}}
+	a, err := New(Config{Source: &Cache{source: source, clock: clock}})
+	require.NoError(t, err)
+	a.scheme.clock = clock
+	conn := connected(t, a, b)
+	send(t, conn, connectV5)
+	receive(t, conn)
+	go clock.advance(50 * time.Minute)
+	<-asked
+	conn.Close()
+	<-ended
+}
