@@ -71,7 +71,8 @@ type Conn struct {
 	state  state
 	closed atomic.Bool
 	done   sync.Once
-	over   func() // of a Listener, may be nil
+	over   func()        // of a Listener, may be nil
+	gone   chan struct{} // closed by over
 
 	local  sync.Mutex // one Write at a time
 	pieces Assembler

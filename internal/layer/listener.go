@@ -262,6 +262,7 @@ func (l *Listener) establish(ctx context.Context, conn net.Conn) (*Conn, error) 
 		return nil, err
 	}
 	c := New(conn, f)
+	c.gone = make(chan struct{})
 	c.over = func() { l.gone(c) }
 	c.state.limit.Store(int64(l.config.MaxConnect))
 	c.queues.largest = l.config.MaxConnect
@@ -285,6 +286,7 @@ func (c *Conn) establish() {
 func (l *Listener) fail(conn net.Conn, c *Conn, err error) {
 	if c != nil {
 		_ = c.Close()
+		<-c.gone
 	} else {
 		_ = conn.Close()
 	}
@@ -320,6 +322,7 @@ func (l *Listener) gone(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, c)
+	close(c.gone)
 	close(l.left)
 	l.left = make(chan struct{})
 }
