@@ -99,7 +99,7 @@ func (h *clientHandshake) readFinished13() error {
 func (h *clientHandshake) switch13(suite CipherSuite, clientSecret []byte) error {
 	transcript := h.transcript.Sum(nil)
 	h.secrets.Master()
-	h.exporter.set(TLS13, h.secrets.Exporter(transcript), nil, nil)
+	h.export13(h.secrets.Exporter(transcript))
 	if err := h.readNext13(suite, h.secrets.Derive(schedule.ServerTraffic, transcript)); err != nil {
 		return err
 	}

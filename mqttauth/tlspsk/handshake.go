@@ -18,6 +18,12 @@ func (c *Conn) note(secret []byte) {
 	}
 }
 
+// export13 keeps the exporter_master_secret of TLS 1.3.
+func (c *Conn) export13(secret []byte) {
+	c.note(secret)
+	c.exporter.set(TLS13, secret, nil, nil)
+}
+
 // writeNext13 goes on to the keys of another secret for what we send.
 func (c *Conn) writeNext13(suite CipherSuite, secret []byte) error {
 	cipher, err := cipher13(suite, secret)

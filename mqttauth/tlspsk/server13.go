@@ -247,7 +247,7 @@ func (h *serverHandshake) answer13(index int, clientKey []byte) ([]byte, error) 
 func (h *serverHandshake) switch13(clientSecret []byte) error {
 	transcript := h.transcript.Sum(nil)
 	h.secrets.Master()
-	h.exporter.set(TLS13, h.secrets.Exporter(transcript), nil, nil)
+	h.export13(h.secrets.Exporter(transcript))
 	if err := h.writeNext13(h.suite, h.secrets.Derive(schedule.ServerTraffic, transcript)); err != nil {
 		return err
 	}
