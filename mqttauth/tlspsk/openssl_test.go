@@ -58,8 +58,8 @@ func export(t *testing.T, conn *Conn) string {
 
 const exportLabel = "EXPORTER-ACE-MQTT-Sign-Challenge"
 
-// TestOpenSSLServer connects to s_server with every version, suite and group that it has, and compares the secrets of the key
-// schedule with those that it logs, and the exporter.
+// TestOpenSSLServer connects to s_server with every version, suite and group that it has, and compares the secrets of
+// the key schedule with those that it logs, and the exporter.
 func TestOpenSSLServer(t *testing.T) {
 	for _, v := range foreignVariants() {
 		t.Run(v.String(), func(t *testing.T) {

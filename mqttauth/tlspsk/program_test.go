@@ -30,7 +30,8 @@ type program struct {
 	exited chan struct{}
 }
 
-// run starts a program that ends with the test. Where it is not installed the test is skipped, but not where MQTTSEC_CI is 1.
+// run starts a program that ends with the test. Where it is not installed the test is skipped, but not where MQTTSEC_CI
+// is 1.
 func run(t *testing.T, name string, args ...string) *program {
 	t.Helper()
 	path, err := exec.LookPath(name)

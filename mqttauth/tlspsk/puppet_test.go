@@ -148,7 +148,8 @@ func (c *tap) Write(b []byte) (int, error) {
 // unedited lets a record pass.
 func unedited(_ int, raw []byte) [][]byte { return [][]byte{raw} }
 
-// shakeThrough runs a handshake whose two directions are edited, and returns an error if either side or the data that follow fail.
+// shakeThrough runs a handshake whose two directions are edited, and returns an error if either side or the data that
+// follow fail.
 func shakeThrough(t testing.TB, v variant, toServer, toClient func(i int, raw []byte) [][]byte) error {
 	t.Helper()
 	a, b := tcpPair(t)

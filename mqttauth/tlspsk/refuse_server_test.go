@@ -11,8 +11,8 @@ import (
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk/internal/record"
 )
 
-// TestServerRefusesHello covers what a server says to each hello that is wrong by RFC 8446 sections 4.1.2, 4.2 and 9.2, RFC 5246,
-// 7301, 7507 and 7627. Hellos that do not parse are in package message.
+// TestServerRefusesHello covers what a server says to each hello that is wrong by RFC 8446 sections 4.1.2, 4.2 and 9.2,
+// RFC 5246, 7301, 7507 and 7627. Hellos that do not parse are in package message.
 func TestServerRefusesHello(t *testing.T) {
 	v12 := func(c *Config) { c.MaxVersion = TLS12 }
 	v13 := func(c *Config) { c.MinVersion = TLS13 }
@@ -97,7 +97,8 @@ func TestServerTakesHello(t *testing.T) {
 	}
 }
 
-// TestServerChoosesAmongIdentities: the first that is known, whatever stands before it, as long as it is one of the first few.
+// TestServerChoosesAmongIdentities: the first that is known, whatever stands before it, as long as it is one of the
+// first few.
 func TestServerChoosesAmongIdentities(t *testing.T) {
 	ticket := func(n int) (list [][]byte) {
 		for range n {
@@ -251,8 +252,8 @@ func TestServerRefusesOrder(t *testing.T) {
 	})
 }
 
-// TestServerRefusesItsOwnIdentity is the reflected hello of RFC 9257 section 4.1 (Selfie): an end that is client and server with one key
-// must not talk to itself.
+// TestServerRefusesItsOwnIdentity is the reflected hello of RFC 9257 section 4.1 (Selfie): an end that is client and
+// server with one key must not talk to itself.
 func TestServerRefusesItsOwnIdentity(t *testing.T) {
 	for _, version := range []Version{TLS12, TLS13} {
 		both := clientConfig()
