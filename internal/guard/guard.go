@@ -36,10 +36,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mqttsec/mqttsec/internal/layer"
 	"github.com/mqttsec/mqttsec/internal/topic"
+	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
 // Errors that end a connection: what reads from it on the broker's side gets one of them.
@@ -88,6 +90,7 @@ type Config struct {
 // Guard decides for all connections of one listener. It is safe for concurrent use.
 type Guard struct {
 	cfg      Config
+	public   atomic.Pointer[Scope]
 	reserved map[string]struct{}
 	clients  clients
 	handles  handles
@@ -110,6 +113,7 @@ func New(cfg Config) (*Guard, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	g := &Guard{cfg: cfg, reserved: make(map[string]struct{}, len(cfg.Reserved))}
+	g.SetPublic(cfg.Public)
 	for _, name := range cfg.Reserved {
 		if !topic.ValidName(name) {
 			return nil, fmt.Errorf("guard: reserved %q is not a topic name", name)
@@ -120,6 +124,9 @@ func New(cfg Config) (*Guard, error) {
 	g.retained.limit = cfg.MaxRetained
 	return g, nil
 }
+
+// SetPublic replaces what every connection may do, of those that there are as well.
+func (g *Guard) SetPublic(public *Scope) { g.public.Store(public) }
 
 // Grant is what a client may do, and until when.
 type Grant struct {
@@ -178,11 +185,12 @@ func (h *handles) all(name string) (found []*Session) {
 
 // Revoke ends every connection whose grant has the handle, with DISCONNECT 0x87, and returns how many there were. It
 // does not keep the client from coming back: whoever makes grants must refuse to make this one again.
-func (g *Guard) Revoke(handle string) int {
-	sessions := g.handles.all(handle)
-	for _, s := range sessions {
-		g.counters.revoked.Add(1)
-		s.end(reasonNotAuthorized, ErrRevoked)
+func (g *Guard) Revoke(handle string) (ended int) {
+	for _, s := range g.handles.all(handle) {
+		if s.end(wire.NotAuthorized, ErrRevoked) {
+			g.counters.revoked.Add(1)
+			ended++
+		}
 	}
-	return len(sessions)
+	return ended
 }

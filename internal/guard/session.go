@@ -14,8 +14,6 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-const reasonNotAuthorized = wire.NotAuthorized
-
 // ErrIdentity is a grant for another identity than the one that the connection began with.
 var ErrIdentity = errors.New("guard: grant for another identity")
 
@@ -134,8 +132,8 @@ func without(a, b []string) []string {
 }
 
 // End ends the connection: on v5 DISCONNECT leaves first with the reason. The broker's reads return err. Only the
-// first call counts.
-func (s *Session) End(reason byte, err error) { s.end(reason, err) }
+// first call counts; End reports whether it was this one.
+func (s *Session) End(reason byte, err error) bool { return s.end(reason, err) }
 
 // end is End and reports whether this was the first call.
 func (s *Session) end(reason byte, err error) bool {
@@ -209,19 +207,26 @@ func (s *Session) after(now time.Time) client {
 
 // mayPublish, mayReceive and maySubscribe ask the grant and the public topics.
 func (s *Session) mayPublish(name []byte) bool {
-	return s.grant.Load().Scope.MayPublish(name) || s.g.cfg.Public.MayPublish(name)
+	return s.grant.Load().Scope.MayPublish(name) || s.g.public.Load().MayPublish(name)
 }
 
 func (s *Session) mayReceive(name []byte) bool {
 	if _, reserved := s.g.reserved[string(name)]; reserved {
 		return false
 	}
-	return s.grant.Load().Scope.MayReceive(name) || s.g.cfg.Public.MayReceive(name)
+	return s.grant.Load().Scope.MayReceive(name) || s.g.public.Load().MayReceive(name)
 }
 
 func (s *Session) maySubscribe(filter string) bool {
 	if _, reserved := s.g.reserved[topic.Unshare(filter)]; reserved {
 		return false
 	}
-	return s.grant.Load().Scope.MaySubscribe(filter) || s.g.cfg.Public.MaySubscribe(filter)
+	return s.grant.Load().Scope.MaySubscribe(filter) || s.g.public.Load().MaySubscribe(filter)
+}
+
+// ClientID returns the Client Identifier, empty as long as the broker has not assigned one.
+func (s *Session) ClientID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clientID
 }
