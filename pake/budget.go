@@ -58,7 +58,9 @@ type BudgetConfig struct {
 	// is new to her.
 	RefuseNewSources bool
 	// Store keeps the counts: in memory, 65536 of them (17 MiB), if nil; when
-	// that is full, the count goes that would be forgotten first. A server
+	// that is full, the count goes that would be forgotten first, and for a day
+	// the first attempt of a source that is not known must wait as all others of
+	// its user, since it need not be the first. A server
 	// that restarts often needs a store that lasts, or attackers gain from
 	// each restart.
 	Store GuessStore
@@ -69,8 +71,8 @@ type GuessStore interface {
 	// Update lets change edit the records of keys, in their order, and
 	// stores the result, as one atomic step; it may call change again to
 	// repeat the step. A record that was never stored is zero, and need not
-	// be stored as long as it is; one may be dropped after its Expires. If
-	// Update fails, nothing was stored and the attempt is refused.
+	// be stored as long as it is; one may be dropped after its Expires, and one
+	// that is dropped earlier makes room for guesses. If Update fails, nothing was stored and the attempt is refused.
 	Update(keys []GuessKey, change func(records []Guesses)) error
 }
 

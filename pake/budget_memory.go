@@ -2,6 +2,7 @@ package pake
 
 import (
 	"container/heap"
+	"slices"
 	"sync"
 	"time"
 )
@@ -11,12 +12,17 @@ import (
 // stranger makes with one attempt each do not push out a name that many
 // attempts were made at. Records of sources that a user has logged in from have
 // room of their own.
+//
+// Whoever has no record may be one whose record went too early. For as long as a record
+// may be missing in this way, it is taken for one with an attempt at the time of the latest
+// that went: no source is then new to a user, and her own limit holds for its first attempt.
 type memoryStore struct {
 	mu         sync.Mutex
 	perAttempt time.Duration
 	records    map[GuessKey]*memoryRecord
 	known      forgetting
 	others     forgetting
+	missing    Guesses // stands for the records that went before they expired
 }
 
 type memoryRecord struct {
@@ -39,17 +45,28 @@ func newMemoryStore(limit int, perAttempt time.Duration) *memoryStore {
 func (s *memoryStore) Update(keys []GuessKey, change func(records []Guesses)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !time.Now().Before(s.missing.Expires) {
+		s.missing = Guesses{}
+	}
 	records := make([]Guesses, len(keys))
 	for i, key := range keys {
-		if r, ok := s.records[key]; ok {
-			records[i] = r.guesses
-		}
+		records[i] = s.get(key)
 	}
+	before := slices.Clone(records)
 	change(records)
 	for i, key := range keys {
-		s.put(key, records[i])
+		if records[i] != before[i] {
+			s.put(key, records[i])
+		}
 	}
 	return nil
+}
+
+func (s *memoryStore) get(key GuessKey) Guesses {
+	if r, ok := s.records[key]; ok {
+		return r.guesses
+	}
+	return s.missing
 }
 
 func (s *memoryStore) put(key GuessKey, guesses Guesses) {
@@ -65,7 +82,13 @@ func (s *memoryStore) put(key GuessKey, guesses Guesses) {
 		in = &s.known
 	}
 	if in.Len() >= in.limit {
-		delete(s.records, heap.Pop(in).(*memoryRecord).key)
+		r := heap.Pop(in).(*memoryRecord)
+		delete(s.records, r.key)
+		if time.Now().Before(r.guesses.Expires) {
+			s.missing.Count = 1
+			s.missing.Last = later(s.missing.Last, r.guesses.Last)
+			s.missing.Expires = later(s.missing.Expires, earlier(r.guesses.Expires, r.guesses.Last.Add(newAfter)))
+		}
 	}
 	forgotten := guesses.Last.Add(time.Duration(guesses.Count) * s.perAttempt)
 	r := &memoryRecord{key: key, guesses: guesses, forgotten: forgotten, in: in}

@@ -172,3 +172,30 @@ func TestForgetfulStore(t *testing.T) {
 		require.Zero(t, spend(t, b, "alice", "home"), "known for 30 days")
 	})
 }
+
+// TestMoreSourcesThanTheStoreHolds: from more sources than there is room for, a user's password is guessed at once from each
+// that there is room for, and from then on as often as all strangers may. Her own sources log in meanwhile, and the next
+// day new ones do.
+func TestMoreSourcesThanTheStoreHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit, sources, rounds = 400, 1000, 6
+		b := newBudget(t, BudgetConfig{Store: newMemoryStore(limit, 15*time.Minute)})
+		succeed(t, b, "alice", "home")
+		guesses := 0
+		for range rounds {
+			for i := range sources {
+				if spend(t, b, "alice", fmt.Sprint("stranger ", i)) == 0 {
+					guesses++
+				}
+			}
+			time.Sleep(100 * time.Millisecond)
+			succeed(t, b, "alice", "home")
+		}
+		require.Less(t, guesses, limit/2+20)
+		for i := range sources {
+			require.Zero(t, spend(t, b, fmt.Sprint("user ", i), fmt.Sprint("home ", i)), "users that nobody attacks")
+		}
+		time.Sleep(newAfter)
+		require.Zero(t, spend(t, b, "alice", "a new place"))
+	})
+}
