@@ -173,9 +173,9 @@ func TestForgetfulStore(t *testing.T) {
 	})
 }
 
-// TestMoreSourcesThanTheStoreHolds: from more sources than there is room for, a user's password is guessed at once from each
-// that there is room for, and from then on as often as all strangers may. Her own sources log in meanwhile, and the next
-// day new ones do.
+// TestMoreSourcesThanTheStoreHolds: from more sources than there is room for, a user's password is guessed at once from
+// each that there is room for, and from then on as often as all strangers may. Her own sources log in meanwhile, and
+// the next day new ones do.
 func TestMoreSourcesThanTheStoreHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit, sources, rounds = 400, 1000, 6

@@ -3,11 +3,13 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/stretchr/testify/require"
 )
@@ -131,6 +133,9 @@ func (c *cell) requireSecrecy() {
 		}
 		seen[string(m.payload)] = true
 		opened, err := opener.(sealer).Open(m.topic, m.payload)
+		if _, ok := opener.(sealedTwice); ok && errors.Is(err, aesmsg.ErrReplay) {
+			continue // sent again: the upper scheme's frame is the same, the lower's is not
+		}
 		require.NoError(c.t, err)
 		require.Contains(c.t, string(opened), marker)
 	}

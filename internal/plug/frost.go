@@ -16,16 +16,35 @@ type frost struct {
 	scheme  AtRest
 	session string
 	version wire.Version
+	next    *frost // for what scheme leaves alone; nil if there is no other scheme
 }
 
 // freeze protects p for the store. It may edit p.
 func (f frost) freeze(p wire.Packet, out bool) (wire.Packet, error) {
-	return f.change(p, out, f.scheme.Freeze)
+	frozen, err := f.change(p, out, f.scheme.Freeze)
+	if err == nil && f.next != nil && isSame(frozen, p) {
+		return f.next.freeze(p, out)
+	}
+	return frozen, err
 }
 
 // thaw is the inverse of freeze.
 func (f frost) thaw(p wire.Packet, out bool) (wire.Packet, error) {
-	return f.change(p, out, f.scheme.Thaw)
+	thawed, err := f.change(p, out, f.scheme.Thaw)
+	if err == nil && f.next != nil && isSame(thawed, p) {
+		return f.next.thaw(p, out)
+	}
+	return thawed, err
+}
+
+func isSame(a, b wire.Packet) bool { return len(a) == len(b) && &a[0] == &b[0] }
+
+// above returns f for the store of a client that another scheme has wrapped before: it takes the other's place there,
+// and leaves to it what it does not protect itself. A message is frozen once, by the scheme next to the application:
+// what the others would freeze is not what they will be given to send.
+func (f frost) above(other frost) frost {
+	f.next = &other
+	return f
 }
 
 // change is what scheme makes of p, which must be delivered as p is. A store may set DUP

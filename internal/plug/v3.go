@@ -60,7 +60,11 @@ func V3(opts *mqtt.ClientOptions, s Scheme) *mqtt.ClientOptions {
 
 	if rest, ok := s.(AtRest); ok && o.Store != nil {
 		f := frost{scheme: rest, session: o.ClientID, version: wire.Version(o.ProtocolVersion & 0x7F)}
-		o.Store = frozenStore{Store: o.Store, frost: f}
+		if below, ok := o.Store.(frozenStore); ok {
+			o.Store = frozenStore{Store: below.Store, frost: f.above(below.frost)}
+		} else {
+			o.Store = frozenStore{Store: o.Store, frost: f}
+		}
 	}
 	return &o
 }

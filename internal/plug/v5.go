@@ -48,17 +48,23 @@ func V5(cfg autopaho.ClientConfig, s Scheme) autopaho.ClientConfig {
 
 	a := &attemptV5{scheme: s, below: cfg.AttemptConnection}
 	cfg.AttemptConnection = a.connect
-	cfg.ConnectPacketBuilder = askForProblems(cfg.ConnectPacketBuilder)
+	cfg.ConnectPacketBuilder = askForProblems(renaming(cfg.ConnectPacketBuilder, cfg.ClientID, s))
 
 	rest, ok := s.(AtRest)
 	if !ok {
 		return cfg
 	}
 	f := frost{scheme: rest, session: cfg.ClientID, version: wire.V5}
-	if cfg.Queue != nil {
-		cfg.Queue = frozenQueue{Queue: cfg.Queue, frost: f}
+	switch q := cfg.Queue.(type) {
+	case nil:
+	case frozenQueue:
+		cfg.Queue = frozenQueue{Queue: q.Queue, frost: f.above(q.frost)}
+	default:
+		cfg.Queue = frozenQueue{Queue: q, frost: f}
 	}
-	if cfg.Session != nil {
+	if below, ok := cfg.Session.(*frozenSession); ok {
+		cfg.Session = &frozenSession{SessionManager: below.SessionManager, frost: f.above(below.frost), errs: below.errs}
+	} else if cfg.Session != nil {
 		errs := cfg.Errors
 		if errs == nil {
 			errs = log.NOOPLogger{}
@@ -67,6 +73,30 @@ func V5(cfg autopaho.ClientConfig, s Scheme) autopaho.ClientConfig {
 	}
 	return cfg
 }
+
+// Renamed is what a scheme has that must know of a Client Identifier which a ConnectPacketBuilder of the application
+// sets in place of the configured one, under which messages are stored.
+type Renamed interface {
+	Renamed(configured, actual string)
+}
+
+// renaming returns a ConnectPacketBuilder that runs below, and tells s of the Client Identifier that it set.
+func renaming(below builderFunc, configured string, s Scheme) builderFunc {
+	r, ok := s.(Renamed)
+	if below == nil || !ok {
+		return below
+	}
+	return func(cp *paho.Connect, u *url.URL) (*paho.Connect, error) {
+		cp, err := below(cp, u)
+		if err == nil && cp != nil && cp.ClientID != configured {
+			r.Renamed(configured, cp.ClientID)
+		}
+		return cp, err
+	}
+}
+
+// builderFunc is the type of autopaho's ConnectPacketBuilder.
+type builderFunc = func(*paho.Connect, *url.URL) (*paho.Connect, error)
 
 // connectFunc is the type of autopaho's AttemptConnection.
 type connectFunc = func(context.Context, autopaho.ClientConfig, *url.URL) (net.Conn, error)

@@ -1,29 +1,38 @@
 package seal
 
 import (
-	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
 	"fmt"
+	"io"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
 // storedLabel derives the key for messages in a client's store from the topic's, so that
-// what lies there is worth nothing on the wire: with a sequence number of its own it
-// would be delivered a second time.
+// what lies there is worth nothing on the wire, and what was on the wire nothing there.
 const storedLabel = "mqttsec v1 stored"
 
-// errNotOwn: what lies in a store is authentic but not what Freeze made of this packet.
+// errNotOwn: what lies in a store is not what Freeze made of this packet.
 var errNotOwn = fmt.Errorf("%w: not as this client stored it", ErrMalformed)
+
+// slot is a place in a client's store. What was stored in one opens in no other.
+type slot struct {
+	client string
+	id     uint16 // 0 in a queue
+	out    bool   // the client sends it
+}
 
 // Freeze returns the PUBLISH p for a client's own store: sealed if its topic is covered,
 // p itself if not. session is the Client Identifier; out tells that the client sends
 // the message.
 //
-// A message that is to be sent and has a packet identifier is stored as the frame that
-// will go on the wire, since a client that sends it again, after a restart even, must
-// send the same frame, or the receivers would take it for another message.
+// A message that is to be sent is sealed now, for its receivers, and the stamp of the frame
+// is stored with it: a client that sends it again, after a restart even, must send the same
+// frame, or the receivers would take it for another message. One that waits in a queue has a
+// number of its own series, for it may be long before it is sent.
 func (s *Sealer) Freeze(session string, v wire.Version, p wire.Packet, out bool) (wire.Packet, error) {
 	m, err := wire.ParsePublish(p, v)
 	if err != nil {
@@ -32,29 +41,33 @@ func (s *Sealer) Freeze(session string, v wire.Version, p wire.Packet, out bool)
 	if !s.covers(m.Topic) {
 		return p, nil
 	}
+	st, payload, stamped := s.unwrap(m.Payload)
 	props := s.part(new(parted), m.Properties)
 	m.Properties = props.outside
 	if len(m.Payload) == 0 && m.Retain {
 		return m.Append(nil, v) // it clears a retained message, and is sent like this too
 	}
-	msg := Message{Topic: m.Topic, Retain: m.Retain, Once: m.QoS == 0, Properties: props.inside, Payload: m.Payload}
-	if out && m.ID != 0 {
-		m.Payload, err = s.seal(nil, &msg)
-		if err == nil {
-			s.mqtt.stored(session, m.ID, s.stamp(m.Payload))
+	msg := Message{Topic: m.Topic, Retain: m.Retain, Once: m.QoS == 0, Queued: m.ID == 0, Properties: props.inside, Payload: payload}
+	if out && !stamped {
+		frame, err := s.seal(nil, &msg)
+		if err != nil {
+			return nil, err
 		}
-	} else {
-		m.Payload, err = s.sealStored(&msg)
+		st = s.stamp(frame)
 	}
-	if err != nil {
+	if m.Payload, err = s.sealStored(&msg, slot{session, m.ID, out}, st); err != nil {
 		return nil, err
+	}
+	if out && m.ID != 0 {
+		s.mqtt.stored(session, m.ID, st)
 	}
 	return m.Append(nil, v)
 }
 
-// Thaw is the inverse of Freeze. It fails if the message was not frozen under a key of
-// this Sealer, or if a message that is to be sent would not leave as the frame that was
-// stored. Signer and PlainProperties must therefore be what they were.
+// Thaw is the inverse of Freeze, but that the payload of a message which is to be sent has
+// the frame's stamp before it: such a message leaves as the frame that was stored, or not
+// at all. It fails for what was not frozen in the same slot under a key of this Sealer.
+// Signer and PlainProperties must be what they were, or the message does not leave.
 func (s *Sealer) Thaw(session string, v wire.Version, p wire.Packet, out bool) (wire.Packet, error) {
 	m, err := wire.ParsePublish(p, v)
 	if err != nil {
@@ -63,14 +76,8 @@ func (s *Sealer) Thaw(session string, v wire.Version, p wire.Packet, out bool) (
 	if !s.covers(m.Topic) || len(m.Payload) == 0 && m.Retain {
 		return p, nil
 	}
-	var o opened
 	msg := Message{Topic: m.Topic, Retain: m.Retain, Once: m.QoS == 0, Payload: m.Payload}
-	own := out && m.ID != 0
-	if own {
-		o, err = s.openOwn(&msg)
-	} else {
-		o, err = s.openStored(&msg)
-	}
+	o, st, err := s.openStored(&msg, slot{session, m.ID, out})
 	if err != nil {
 		return nil, err
 	}
@@ -78,57 +85,60 @@ func (s *Sealer) Thaw(session string, v wire.Version, p wire.Packet, out bool) (
 		return nil, err
 	}
 	m.Payload = o.Payload
-	if own {
-		s.mqtt.stored(session, m.ID, s.stamp(msg.Payload))
+	if out {
+		m.Payload = s.wrap(st, o.Payload)
 	}
 	return m.Append(nil, v)
 }
 
-// openOwn opens a frame that the client is to send again. It must be one that the
-// client makes of this very message: whoever can write to the store but has no key
-// could otherwise have an old frame, or another publisher's, sealed and signed anew.
-func (s *Sealer) openOwn(m *Message) (opened, error) {
-	plain := make([]byte, 0, len(m.Payload))
-	o, err := s.open(plain, m, nil, nil)
-	if err != nil {
-		return opened{}, err
-	}
-	again := Message{Retain: m.Retain, Once: m.Once}
-	if !s.config.PlainProperties {
-		again.Properties = o.Properties
-	}
-	header := m.Payload[:headerLen]
-	if header[flagsAt] != s.suite.ID<<suiteShift|s.allFlags(&again) {
-		return opened{}, errNotOwn
-	}
-	if s.signer == nil {
-		return o, nil
-	}
-	own := publishers{s.signer.hint: {{key: s.signer.Public().(ed25519.PublicKey)}}}
-	_, _, err = own.verify(header, string(m.Topic), plain[:len(m.Payload)-headerLen-s.suite.TagSize])
-	return o, err
+// wrap returns a payload for the client to send, with the stamp of its frame before it. The
+// token in front is known to this Sealer alone.
+func (s *Sealer) wrap(st stamp, payload []byte) []byte {
+	b := make([]byte, 0, ticketLen+len(payload))
+	b = append(append(b, s.token[:]...), st.header[:]...)
+	return append(append(b, st.tag[:]...), payload...)
 }
 
-// storedBox returns the AEAD of one stored message.
-func (s *Sealer) storedBox(k *leafKey, session *[12]byte) (*box, error) {
+const ticketLen = len(Sealer{}.token) + headerLen + len(stamp{}.tag)
+
+// unwrap is the inverse of wrap; a payload that wrap has not made is returned as it is.
+func (s *Sealer) unwrap(b []byte) (st stamp, payload []byte, ok bool) {
+	if len(b) < ticketLen || subtle.ConstantTimeCompare(b[:len(s.token)], s.token[:]) != 1 {
+		return stamp{}, b, false
+	}
+	b = b[len(s.token):]
+	copy(st.header[:], b)
+	copy(st.tag[:], b[headerLen:])
+	return st, b[headerLen+len(st.tag):], true
+}
+
+// storedBox returns the AEAD of one message in a slot.
+func (s *Sealer) storedBox(k *leafKey, session *[12]byte, in slot) (*box, error) {
 	mac := hmac.New(sha256.New, k.secret[:])
-	mac.Write([]byte(storedLabel))
-	key := [32]byte(mac.Sum(nil))
-	aead, err := s.suite.New(&key, session)
+	io.WriteString(mac, storedLabel)
+	place := binary.BigEndian.AppendUint16([]byte{0}, in.id)
+	if in.out {
+		place[0] = 1
+	}
+	mac.Write(place)
+	io.WriteString(mac, in.client)
+	derived := [32]byte(mac.Sum(nil))
+	aead, err := s.suite.New(&derived, session)
 	if err != nil {
 		return nil, err
 	}
 	return &box{key: k, session: *session, aead: aead}, nil
 }
 
-// sealStored returns m sealed for the store, in a session of its own. It is not signed:
-// nobody else is to open it.
-func (s *Sealer) sealStored(m *Message) ([]byte, error) {
+// sealStored returns m and the stamp sealed for a slot, in a session of its own. It is not
+// signed: nobody else is to open it.
+func (s *Sealer) sealStored(m *Message, in slot, st stamp) ([]byte, error) {
 	l, err := s.leavesOf(m.Topic)
 	if err != nil {
 		return nil, err
 	}
-	if s.contentLen(len(m.Properties), len(m.Payload)) > s.suite.MaxPlaintext {
+	const stampLen = headerLen + len(st.tag)
+	if stampLen+s.contentLen(len(m.Properties), len(m.Payload)) > s.suite.MaxPlaintext || s.adLen(l) > s.suite.MaxAD {
 		return nil, ErrTooLarge
 	}
 	flags := m.flags()
@@ -136,47 +146,64 @@ func (s *Sealer) sealStored(m *Message) ([]byte, error) {
 		flags |= flagProperties
 	}
 	k, ses := &l.keys[0], newSession()
-	b, err := s.storedBox(k, &ses.id)
+	b, err := s.storedBox(k, &ses.id, in)
 	if err != nil {
 		return nil, err
 	}
 	sc := newScratch()
 	putHeader(sc.header(), s.suite.ID, flags, &k.id, &ses.id, 0, 1)
-	return s.encrypt(nil, sc, b, l.topic, m.Properties, m.Payload)
+	plain := append(append([]byte(nil), st.header[:]...), st.tag[:]...)
+	if len(m.Properties) > 0 {
+		plain = append(wire.AppendVarint(plain, len(m.Properties)), m.Properties...)
+	}
+	plain = append(plain, m.Payload...)
+	nonce := sc.finish(&s.suite, l.topic)
+	return b.aead.Seal(append([]byte(nil), sc.header()[:]...), nonce, plain, sc.ad), nil
 }
 
 // openStored opens what sealStored made.
-func (s *Sealer) openStored(m *Message) (o opened, err error) {
+func (s *Sealer) openStored(m *Message, in slot) (o opened, st stamp, err error) {
 	if err := s.inspect(m.Payload); err != nil {
-		return opened{}, err
+		return opened{}, stamp{}, err
 	}
 	l, err := s.leavesOf(m.Topic)
 	if err != nil {
-		return opened{}, err
+		return opened{}, stamp{}, err
+	}
+	if s.adLen(l) > s.suite.MaxAD {
+		return opened{}, stamp{}, ErrTooLarge
 	}
 	header := [headerLen]byte(m.Payload)
 	if header[flagsAt]&(flagRetain|flagWill|flagOnce) != m.flags() {
-		return opened{}, errNotOwn
+		return opened{}, stamp{}, errNotOwn
 	}
 	k := l.find([4]byte(header[idAt:]))
 	if k == nil {
-		return opened{}, ErrUnknownKey
+		return opened{}, stamp{}, ErrUnknownKey
 	}
 	session := [12]byte(header[sessionAt:])
-	b, err := s.storedBox(k, &session)
+	b, err := s.storedBox(k, &session, in)
 	if err != nil {
-		return opened{}, err
+		return opened{}, stamp{}, err
 	}
 	sc := newScratch()
 	*sc.header() = header
 	nonce := sc.finish(&s.suite, l.topic)
 	plain, err := b.aead.Open(nil, nonce, m.Payload[headerLen:], sc.ad)
 	if err != nil {
-		return opened{}, ErrAuthentication
+		return opened{}, stamp{}, ErrAuthentication
 	}
-	o.Properties, o.Payload, err = split(plain, header[flagsAt])
-	return o, err
+	if len(plain) < headerLen+len(st.tag) {
+		return opened{}, stamp{}, errContents
+	}
+	copy(st.header[:], plain)
+	copy(st.tag[:], plain[headerLen:])
+	o.Properties, o.Payload, err = split(plain[headerLen+len(st.tag):], header[flagsAt])
+	return o, st, err
 }
+
+// adLen is the length of the associated data of a topic's messages.
+func (s *Sealer) adLen(l *leaves) int { return len(adLabel) + headerLen + len(l.topic) }
 
 // leavesOf returns the keys of a topic of the application's own.
 func (s *Sealer) leavesOf(topic []byte) (*leaves, error) {

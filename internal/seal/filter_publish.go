@@ -34,7 +34,8 @@ func (f *filter) sealPublish(v wire.Version, m *layer.Message) (wire.Packet, err
 	ps := f.sealer.part(&f.outgoing, m.Properties)
 	m.Properties = ps.outside
 	empty := m.Retain && len(m.Payload) == 0 // of a retained message, which only an empty payload does
-	msg := Message{Topic: m.Name, Retain: m.Retain, Once: m.QoS == 0, Properties: ps.inside, Payload: m.Payload}
+	st, payload, stamped := f.sealer.unwrap(m.Payload)
+	msg := Message{Topic: m.Name, Retain: m.Retain, Once: m.QoS == 0, Properties: ps.inside, Payload: payload}
 	size := 0
 	if !empty {
 		size = f.sealer.sealedSize(&msg)
@@ -49,6 +50,9 @@ func (f *filter) sealPublish(v wire.Version, m *layer.Message) (wire.Packet, err
 	b, err := m.AppendHeader(m.Buffer(whole), v, size)
 	if err != nil || empty {
 		return b, err
+	}
+	if stamped {
+		return f.link.Load().sealAgain(f.sealer, b, &msg, &m.PublishPacket, st)
 	}
 	return f.link.Load().seal(f.sealer, b, &msg, &m.PublishPacket)
 }

@@ -74,6 +74,22 @@ func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishP
 	return b, nil
 }
 
+// sealAgain appends the frame that a stamp was taken from, of a message out of the client's
+// store. Nothing of a store is ever sealed anew.
+func (m *mqttSession) sealAgain(s *Sealer, dst []byte, msg *Message, p *wire.PublishPacket, st stamp) ([]byte, error) {
+	b, same, err := s.reseal(dst, msg, st)
+	if err != nil {
+		return nil, err
+	}
+	if !same {
+		return nil, errNotOwn
+	}
+	if p.QoS > 0 {
+		m.put(p.ID, flight{stamp: st, onWire: true})
+	}
+	return b, nil
+}
+
 // flight returns the message that is on its way under an identifier, or was last.
 func (m *mqttSession) flight(id uint16) (f flight, ok bool) {
 	m.mu.Lock()
@@ -122,6 +138,7 @@ type mqttSessions struct {
 	byID   map[string]*mqttSession
 	idle   list.List // of *mqttSession
 	places map[*mqttSession]*list.Element
+	actual map[string]string // of a configured Client Identifier that is not the one in CONNECT
 }
 
 func newMQTTSessions(s *Sealer) *mqttSessions {
@@ -174,6 +191,9 @@ func (ms *mqttSessions) stored(clientID string, packetID uint16, st stamp) {
 		return // no connection will find it
 	}
 	ms.mu.Lock()
+	if actual, ok := ms.actual[clientID]; ok {
+		clientID = actual
+	}
 	m := ms.byID[clientID]
 	if m == nil {
 		m = ms.create(clientID)
@@ -182,6 +202,26 @@ func (ms *mqttSessions) stored(clientID string, packetID uint16, st stamp) {
 	}
 	ms.mu.Unlock()
 	m.put(packetID, flight{stamp: st})
+}
+
+// Renamed tells that a client whose configured identifier is one connects under another: the
+// messages that it has stored are the other's.
+func (s *Sealer) Renamed(configured, actual string) {
+	ms := s.mqtt
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if len(ms.actual) >= maxIdle || actual == "" {
+		return
+	}
+	if ms.actual == nil {
+		ms.actual = make(map[string]string)
+	}
+	ms.actual[configured] = actual
+	if m := ms.byID[configured]; m != nil && m.links == 0 && ms.byID[actual] == nil {
+		delete(ms.byID, configured)
+		m.rename(actual)
+		ms.byID[actual] = m
+	}
 }
 
 // name gives m the identifier that the server assigned. If it is one that is known, a

@@ -45,6 +45,8 @@ type Message struct {
 	Will bool
 	// Once tells that it is published at QoS 0, and so is not to be delivered again.
 	Once bool
+	// Queued tells that it may be long before it is sent: its number is of another session.
+	Queued bool
 	// Properties are the MQTT v5 properties to move inside, as encoded and
 	// without their length; empty if there are none.
 	Properties []byte

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/subtle"
 	"slices"
+	"sync/atomic"
 
 	"github.com/mqttsec/mqttsec/internal/replay"
 	"github.com/mqttsec/mqttsec/internal/wire"
@@ -30,17 +31,22 @@ func (s *Sealer) seal(dst []byte, m *Message) ([]byte, error) {
 			return dst, err
 		}
 	}
-	out, err := s.sealNew(dst, l, m.flags(), m.Properties, m.Payload)
+	out, err := s.sealIn(s.series(m), dst, l, m.flags(), m.Properties, m.Payload)
 	if err != nil {
 		return dst, err
 	}
 	return out, nil
 }
 
-// sealNew seals under a new header and the first key.
+// sealNew is sealIn for what is sent at once.
 func (s *Sealer) sealNew(dst []byte, l *leaves, flags byte, properties, payload []byte) ([]byte, error) {
+	return s.sealIn(&s.session, dst, l, flags, properties, payload)
+}
+
+// sealIn seals under a new header, of the session that stands in series, and the first key.
+func (s *Sealer) sealIn(series *atomic.Pointer[session], dst []byte, l *leaves, flags byte, properties, payload []byte) ([]byte, error) {
 	plaintext := s.contentLen(len(properties), len(payload))
-	if plaintext > s.suite.MaxPlaintext || len(adLabel)+headerLen+len(l.topic) > s.suite.MaxAD {
+	if plaintext > s.suite.MaxPlaintext || s.adLen(l) > s.suite.MaxAD {
 		return nil, ErrTooLarge
 	}
 	if len(properties) > 0 {
@@ -50,7 +56,7 @@ func (s *Sealer) sealNew(dst []byte, l *leaves, flags byte, properties, payload 
 		flags |= flagSigned
 	}
 	k := &l.keys[0]
-	ses, seq, alone := s.next(l, plaintext, flags&flagWill != 0)
+	ses, seq, alone := s.next(series, l, plaintext, flags&flagWill != 0)
 	b, err := s.sealingBox(k, ses, alone)
 	if err != nil {
 		return nil, err
@@ -114,7 +120,7 @@ func (s *Sealer) reseal(dst []byte, m *Message, st stamp) ([]byte, bool, error) 
 		return dst, false, nil // another topic
 	}
 	plaintext := s.contentLen(len(m.Properties), len(m.Payload))
-	if plaintext > s.suite.MaxPlaintext {
+	if plaintext > s.suite.MaxPlaintext || s.adLen(l) > s.suite.MaxAD {
 		return dst, false, ErrTooLarge
 	}
 	b := k.sealing.Load()
@@ -184,7 +190,7 @@ func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, how *replay.Arri
 	if key == nil {
 		return nil, ErrUnknownKey
 	}
-	if len(adLabel)+headerLen+len(l.topic) > s.suite.MaxAD {
+	if s.adLen(l) > s.suite.MaxAD {
 		return nil, ErrTooLarge
 	}
 	sc := s.scratches.Get().(*scratch)

@@ -3,6 +3,7 @@ package seal
 import (
 	"crypto"
 	"crypto/ed25519"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"math"
@@ -50,6 +51,8 @@ type Sealer struct {
 	clock     clock
 
 	session  atomic.Pointer[session]
+	queued   atomic.Pointer[session] // of messages in queues
+	token    [16]byte                // before the payload of what comes from a store
 	rollover sync.Mutex
 
 	own  *replay.Memory // judges what Open is given
@@ -101,6 +104,8 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	}
 	s.scratches.New = func() any { return newScratch() }
 	s.session.Store(newSession())
+	s.queued.Store(newSession())
+	rand.Read(s.token[:]) // never fails
 	s.own = s.newMemory()
 	s.mqtt = newMQTTSessions(s)
 	// A platform that does not have the cipher says so now, not at the first message.

@@ -31,9 +31,18 @@ func (s *session) take(calls, budget int) (seq uint32, ok bool) {
 	return uint32(n), n <= math.MaxUint32
 }
 
+// series is where the session stands that numbers m. Messages in a queue have one of their own: they would otherwise
+// fall behind what is sent meanwhile.
+func (s *Sealer) series(m *Message) *atomic.Pointer[session] {
+	if m.Queued {
+		return &s.queued
+	}
+	return &s.session
+}
+
 // next draws session and number for a message; alone says that the session is
 // this message's only.
-func (s *Sealer) next(l *leaves, plaintext int, will bool) (ses *session, seq uint32, alone bool) {
+func (s *Sealer) next(series *atomic.Pointer[session], l *leaves, plaintext int, will bool) (ses *session, seq uint32, alone bool) {
 	calls := 0
 	if s.suite.Budget > 0 {
 		calls = s.suite.Calls(plaintext, len(adLabel)+headerLen+len(l.topic))
@@ -42,19 +51,19 @@ func (s *Sealer) next(l *leaves, plaintext int, will bool) (ses *session, seq ui
 		return newSession(), 1, true
 	}
 	for {
-		ses = s.session.Load()
+		ses = series.Load()
 		if seq, ok := ses.take(calls, s.suite.Budget); ok {
 			return ses, seq, false
 		}
-		s.roll(ses)
+		s.roll(series, ses)
 	}
 }
 
 // roll replaces a session that is used up.
-func (s *Sealer) roll(old *session) {
+func (s *Sealer) roll(series *atomic.Pointer[session], old *session) {
 	s.rollover.Lock()
 	defer s.rollover.Unlock()
-	if s.session.Load() == old {
-		s.session.Store(newSession())
+	if series.Load() == old {
+		series.Store(newSession())
 	}
 }
