@@ -5,7 +5,9 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log"
+	"log/slog"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/eclipse/paho.golang/autopaho"
@@ -142,6 +144,48 @@ func ExampleConfig_rejected() {
 	stranger.Disconnect(250)
 	client.Disconnect(250)
 	// Output: valve site/valve false mqttsec: not a sealed message
+}
+
+// A log of refusals, with the labels by which a metrics library would count them: why, and in which direction. The
+// topic is for the log only, as a stranger chooses it and could make up any number.
+func ExampleConfig_rejectedLogged() {
+	logged := make(chan struct{}, 1)
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	sealer, err := aesmsg.New(aesmsg.Config{
+		Keys: []aesmsg.Key{exampleKey("site/#", 1)},
+		Rejected: func(r aesmsg.Rejection) {
+			logger.Warn("refused", "why", r.Err, "outgoing", r.Outgoing, "client", r.ClientID, "topic", r.Topic)
+			logged <- struct{}{}
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	server, stop := startBroker()
+	defer stop()
+	client := mqtt.NewClient(sealer.WrapV3(mqtt.NewClientOptions().AddBroker(server.String()).SetClientID("valve")))
+	await(client.Connect())
+	await(client.Subscribe("site/#", 1, nil))
+	publishPlain(server, "site/valve")
+	<-logged
+	client.Disconnect(250)
+	// Output: level=WARN msg=refused why="mqttsec: not a sealed message" outgoing=false client=valve topic=site/valve
+}
+
+// publishPlain publishes as somebody who has no key.
+func publishPlain(server *url.URL, topic string) {
+	stranger := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(server.String()).SetClientID("stranger"))
+	await(stranger.Connect())
+	await(stranger.Publish(topic, 1, false, "open"))
+	stranger.Disconnect(250)
+}
+
+// withoutTime makes the output of an example the same each time.
+func withoutTime(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
 }
 
 // With signatures a receiver accepts named publishers only. Who it was, Delivered tells:

@@ -27,17 +27,43 @@ import (
 )
 
 func main() {
-	if err := command(os.Args[1:]); err != nil {
+	err := command(os.Args[1:])
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "pake:", err)
+		os.Exit(2)
+	default:
 		fmt.Fprintln(os.Stderr, "pake:", err)
 		os.Exit(1)
 	}
+}
+
+// errUsage ends the program with 2.
+var errUsage = errors.New(usage)
+
+// parse reads the flags of a command, which takes nothing else.
+func parse(flags *flag.FlagSet, args []string) error {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w (%w)", errUsage, err)
+	case flags.NArg() > 0:
+		return fmt.Errorf("%w (unexpected argument %q)", errUsage, flags.Arg(0))
+	}
+	return nil
 }
 
 const usage = "usage: pake enrol|serve|login [flags]; -h after one of them lists its flags"
 
 func command(args []string) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		return errUsage
+	}
+	if args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+		fmt.Println("pake shows a login with a password that nobody can guess offline\n" + usage)
+		return flag.ErrHelp
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	server := flags.String("server", "broker", "name of the server")
@@ -46,7 +72,7 @@ func command(args []string) error {
 		user := flags.String("user", "", "name of the user")
 		password := flags.String("password", "", "file with the password")
 		verifiers := flags.String("verifiers", "", "file that gets a line for the user; made if missing")
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(flags, args[1:]); err != nil {
 			return err
 		}
 		return enrol(*user, *server, *password, *verifiers)
@@ -54,7 +80,7 @@ func command(args []string) error {
 		user := flags.String("user", "", "name of the user")
 		password := flags.String("password", "", "file with the password")
 		connect := flags.String("connect", "", "TCP address; standard input and output if empty")
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(flags, args[1:]); err != nil {
 			return err
 		}
 		return logIn(*user, *server, *password, *connect)
@@ -62,12 +88,12 @@ func command(args []string) error {
 		verifiers := flags.String("verifiers", "", "file with a line for each user")
 		decoys := flags.String("decoys", "", "file with the secret that hides who exists; made if missing")
 		listen := flags.String("listen", "", "TCP address; standard input and output, once, if empty")
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(flags, args[1:]); err != nil {
 			return err
 		}
 		return serve(*server, *verifiers, *decoys, *listen)
 	}
-	return errors.New(usage)
+	return errUsage
 }
 
 // enrol adds a line to the file of verifiers, which only its owner may read: a

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"flag"
 	"net"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -78,22 +76,6 @@ func TestRefusesWrongOptions(t *testing.T) {
 			require.ErrorIs(t, err, errUsage)
 			require.Contains(t, out, test.says)
 		})
-	}
-}
-
-// TestExitCodes runs the program itself: what it exits with is for scripts.
-func TestExitCodes(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "quickstart")
-	built, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
-	require.NoError(t, err, string(built))
-	for want, args := range map[int][]string{
-		0: {"-h"},
-		1: {"-broker", "tcp://127.0.0.1:1"},
-		2: {"-scheme", "rot13"},
-	} {
-		cmd := exec.Command(program, args...)
-		said, _ := cmd.CombinedOutput() // the code is what is asked for
-		require.Equal(t, want, cmd.ProcessState.ExitCode(), string(said))
 	}
 }
 
