@@ -61,6 +61,7 @@ func (s *Server) client(x *exchange, body credentials) (Client, error) {
 	if err != nil {
 		return Client{}, err
 	}
+	x.claimed = given.id
 	client, exists, err := s.find(given.id)
 	if err != nil {
 		return Client{}, err

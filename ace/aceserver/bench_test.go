@@ -20,7 +20,7 @@ func BenchmarkToken(b *testing.B) {
 		for _, audience := range formats {
 			open := func(b *testing.B) *fixture {
 				return start(b, func(_ *fixture, cfg *Config) {
-					cfg.BehindProxy = true
+					cfg.BehindProxy, cfg.Address = true, address
 					for i := range cfg.Audiences {
 						cfg.Audiences[i].Lifetime = 10 * time.Second // no more are kept than a store would have
 					}

@@ -42,7 +42,7 @@ type Config struct {
 	// Limits bound what one peer can ask for. The zero value has defaults.
 	Limits Limits
 	// Address names the network that a request comes from, for Limits. nil takes RemoteAddr, IPv6 by its /64. Behind a
-	// proxy, say here what it says about the client; it must be something that the client cannot forge.
+	// proxy it is required, and says what the proxy does about the client: something that the client cannot forge.
 	Address func(*http.Request) string
 	// BehindProxy serves requests that arrive without TLS, because a proxy on a trusted network ends it. Without it
 	// they are refused: tokens and keys must not cross a network in the clear (RFC 9431, section 2). Certificates of
@@ -173,6 +173,8 @@ func (c *Config) validate() error {
 	switch {
 	case !validIssuer(c.Issuer):
 		return fmt.Errorf("aceserver: the issuer %q is not an https URL without query, fragment and slash at the end", c.Issuer)
+	case c.BehindProxy && c.Address == nil:
+		return errors.New("aceserver: BehindProxy needs Address: all requests would seem to come from the proxy, and one stranger could use up everybody's share")
 	case c.Store == nil:
 		return errors.New("aceserver: no store")
 	case len(c.Audiences) == 0:

@@ -36,6 +36,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		"https URL":                     func(c *Config) { c.Issuer = "https://as.example/" },
 		"without query":                 func(c *Config) { c.Issuer = "https://as.example?x" },
 		"fragment":                      func(c *Config) { c.Issuer = "https://as.example/{x}" },
+		"BehindProxy needs Address":     func(c *Config) { c.BehindProxy = true },
 		"no store":                      func(c *Config) { c.Store = nil },
 		"no key to sign":                func(c *Config) { c.Keys = nil },
 		"signing key 1":                 func(c *Config) { c.Keys = []SigningKey{{}} },

@@ -92,3 +92,20 @@ func TestIntrospectionIsForResourceServers(t *testing.T) {
 	require.Empty(t, r.body)
 	f.json("/introspect", object{}, f.basic("rs")).refused(t, http.StatusBadRequest, "invalid_request")
 }
+
+// TestResourceServerByCertificate: a broker may do without a secret (RFC 8705).
+func TestResourceServerByCertificate(t *testing.T) {
+	authority := certify(t, newP256(), "ca.example", nil)
+	broker := certify(t, newP256(), "broker.example", &authority)
+	f := start(t, func(_ *fixture, cfg *Config) {
+		cfg.ClientCAs = pool(authority)
+		cfg.ResourceServers = append(cfg.ResourceServers, ResourceServer{
+			ID: "by certificate", Credential: Credential{DNSName: "broker.example"}, Audiences: []string{"ref"},
+		})
+	})
+	token, _ := f.ask(object{"audience": "ref"})
+	ask := object{"client_id": "by certificate", "token": string(token)}
+	require.NotEqual(t, inactive, string(f.with(broker).json("/introspect", ask).body))
+	f.json("/introspect", ask).refused(t, http.StatusUnauthorized, "invalid_client")
+	f.with(certify(t, newP256(), "broker.example", nil)).json("/introspect", ask).refused(t, http.StatusUnauthorized, "invalid_client")
+}

@@ -87,6 +87,7 @@ func mortalConfig(s store.Store) Config {
 		ResourceServers: []ResourceServer{{ID: "rs", Credential: Credential{Secret: hashSecret("rs")}, Audiences: []string{"ref"}}},
 		Policies:        []Policy{{Client: AnyClient, Audience: "ref", Scope: Scope{{Filter: "a", Publish: true}}}},
 		BehindProxy:     true,
+		Address:         address,
 		Limits:          Limits{Address: Rate{Interval: -1}, Client: Rate{Interval: -1}},
 	}
 }

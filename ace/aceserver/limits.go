@@ -19,8 +19,9 @@ type Rate struct {
 // Limits bound what one peer can ask of the server. A request beyond them is answered with 429 Too Many Requests and
 // Retry-After.
 type Limits struct {
-	// Address is for the requests of one IPv4 address or IPv6 /64 network, whatever they ask for. The default is 50 at
-	// once and 20 a second. A request that fails to authenticate counts as ten.
+	// Address is for the requests of one IPv4 address or IPv6 /64 network whose senders do not prove who they are; one
+	// with a wrong secret or initial access token counts as ten. The default is 50 at once and 20 a second. What is
+	// beyond is refused whoever sends it, since that is not known yet.
 	Address Rate
 	// Client is for the requests of one client or resource server that has proven who it is, so that nobody else can
 	// use up its share. The default is 20 at once and 5 a second for clients; resource servers may do a hundred times

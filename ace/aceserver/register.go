@@ -91,12 +91,16 @@ func (s *Server) serveRegister(x *exchange) (int, []byte, error) {
 	if x.request != plainJSON && x.request != aceJSON {
 		return 0, nil, &refusal{http.StatusUnsupportedMediaType, invalidMetadata, "a registration is JSON"}
 	}
+	// Whoever has no valid token learns nothing about what is wrong with the rest, and keeps nobody from writing.
+	err := s.store.View(func(tx store.Tx) error {
+		_, err := valid(tx, invite, x.now)
+		return err
+	})
+	if err != nil {
+		return 0, nil, err
+	}
 	m, record, err := parseRegistration(x.body, peerCertificates(x.r))
 	if err != nil {
-		// Whoever has no valid token learns nothing about what is wrong with the rest.
-		if invited := s.store.View(func(tx store.Tx) error { _, err := valid(tx, invite, x.now); return err }); invited != nil {
-			return 0, nil, invited
-		}
 		return 0, nil, err
 	}
 	answer := registered{ID: randomText(clientIDSize), Issued: x.now.Unix(), clientMetadata: m}

@@ -18,24 +18,31 @@ func (s *Server) serveRevoke(x *exchange) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	known := false
-	err = s.store.Update(func(tx store.Tx) error {
-		known = false
-		hash, record, err := lookUp(tx, q.token)
-		if err != nil || record == nil {
-			return err
-		}
-		if record.Client != client.ID {
-			return refuse(unauthorizedClient, "the token was issued to another client")
-		}
-		known = true
-		return forget(tx, hash, record)
+	var record *tokenRecord
+	err = s.store.View(func(tx store.Tx) error {
+		_, record, err = lookUp(tx, q.token)
+		return err
 	})
+	if err == nil && record != nil { // else there is nothing to write
+		err = s.store.Update(func(tx store.Tx) error { return revoke(tx, client, q.token) })
+	}
 	if err != nil {
 		return 0, nil, err
 	}
-	s.log.InfoContext(x.r.Context(), "token revoked", "client", client.ID, "from", x.from, "known", known)
+	s.log.InfoContext(x.r.Context(), "token revoked", "client", client.ID, "from", x.from, "known", record != nil)
 	return http.StatusOK, nil, nil
+}
+
+// revoke removes a token that is this client's.
+func revoke(tx store.Tx, client Client, token []byte) error {
+	hash, record, err := lookUp(tx, token)
+	switch {
+	case err != nil || record == nil:
+		return err
+	case record.Client != client.ID:
+		return refuse(unauthorizedClient, "the token was issued to another client")
+	}
+	return forget(tx, hash, record)
 }
 
 // forget removes a token, and the key that it is bound to from those that may be named again: who revokes a token may

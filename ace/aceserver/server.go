@@ -135,8 +135,12 @@ type exchange struct {
 	answer  family
 	from    string // the network, for limits and the log
 	who     string // the client or resource server, once it is known
+	claimed string // who it says it is
 	now     time.Time
 }
+
+// longestClaim is how much of a stranger's name gets into the log, in bytes.
+const longestClaim = 64
 
 // An endpoint handles an exchange; it returns the status and body of the response, or an error, mostly a *refusal.
 type endpoint func(*exchange) (status int, body []byte, err error)
@@ -150,6 +154,11 @@ func (s *Server) endpoint(serve endpoint) http.HandlerFunc {
 			sendBusy(w, wait)
 			return
 		}
+		defer func() {
+			if x.who != "" {
+				s.byAddress.Refund(x.from, 1) // one who is known has a share of its own
+			}
+		}()
 		body, request, err := readBody(w, r)
 		x.body, x.request = body, request
 		x.answer = answerIn(r, request)
@@ -180,6 +189,9 @@ func (s *Server) refused(w http.ResponseWriter, x *exchange, err error) {
 	refusal := refusalOf(err)
 	ctx := x.r.Context()
 	attributes := []any{"endpoint", x.r.URL.Path, "from", x.from, "client", x.who}
+	if x.who == "" && x.claimed != "" {
+		attributes = append(attributes, "claimed", x.claimed[:min(len(x.claimed), longestClaim)])
+	}
 	if refusal.status == http.StatusInternalServerError {
 		s.log.ErrorContext(ctx, "failed", append(attributes, "error", err)...)
 	} else {

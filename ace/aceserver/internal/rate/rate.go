@@ -64,6 +64,18 @@ func (l *Limiter) Charge(peer string, n int, now time.Time) {
 	l.remember(peer, due, now)
 }
 
+// Refund takes n requests of a peer back.
+func (l *Limiter) Refund(peer string, n int) {
+	if l.interval <= 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if due, known := l.due[peer]; known {
+		l.due[peer] = due.Add(-l.interval * time.Duration(n))
+	}
+}
+
 // remember makes room first if there is none: of those that have a whole burst left nothing is worth keeping.
 func (l *Limiter) remember(peer string, due, now time.Time) {
 	if _, known := l.due[peer]; !known && len(l.due) >= l.entries {

@@ -31,6 +31,19 @@ func TestChargeIsBounded(t *testing.T) {
 	require.Zero(t, l.Take("a", 1, now.Add(time.Second)))
 }
 
+func TestRefund(t *testing.T) {
+	l := New(time.Second, 2, 10)
+	now := time.Unix(1_800_000_000, 0)
+	for range 100 {
+		require.Zero(t, l.Take("a", 1, now))
+		l.Refund("a", 1)
+	}
+	require.Zero(t, l.Take("a", 2, now))
+	require.NotZero(t, l.Take("a", 1, now), "a refund is no more than what was taken")
+	l.Refund("b", 1)
+	require.Len(t, l.due, 1)
+}
+
 // TestStateIsBounded floods a Limiter from more peers than it remembers.
 func TestStateIsBounded(t *testing.T) {
 	const entries = 64
