@@ -50,6 +50,11 @@ type Config struct {
 	// for it, so it must not block and must not call the client.
 	Refused func(topic string)
 
+	// QuietRenewal keeps the client's packets back, and the broker's from the client, while a token is renewed on v5:
+	// for brokers such as Mosquitto 2.0 that end a connection on which anything else is sent meanwhile, which MQTT
+	// allows.
+	QuietRenewal bool
+
 	// Renewed, if set, is told of each renewal during a connection: the new token, or why there is none. After an error
 	// it is tried again until the token expires. It must not block.
 	Renewed func(Token, error)
@@ -78,6 +83,7 @@ func New(cfg Config) (*Authenticator, error) {
 		challenge: cfg.Challenge || cfg.Stored,
 		skipChain: cfg.SkipChainCheck,
 		enforce:   cfg.RefuseUncovered,
+		quiet:     cfg.QuietRenewal,
 		discover:  cfg.Discover,
 		refused:   cfg.Refused,
 		renewed:   cfg.Renewed,

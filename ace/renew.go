@@ -90,8 +90,11 @@ func (f *session) show(token Token) error {
 	if err != nil {
 		return err
 	}
+	if f.scheme.quiet {
+		f.conn.Hold()
+	}
 	if err := f.send(f.conn, wire.ReAuthenticate, data); err != nil {
-		return err
+		return err // the connection is ending, or has a peer that does not read
 	}
 	f.next, f.asked = &token, f.scheme.form.proves()
 	return nil
@@ -103,11 +106,20 @@ func goodbye(v wire.Version) wire.Packet {
 	return p
 }
 
-// renewedBy takes the token that the broker has accepted for the one in force. The session is locked.
-func (f *session) renewedBy() {
+// accepted takes the token that the broker has accepted for the one in force. The session is locked.
+func (f *session) accepted() error {
 	f.token, f.next = *f.next, nil
 	f.schedule()
 	f.tell(f.token, nil)
+	return f.release()
+}
+
+// release lets go what show has held.
+func (f *session) release() error {
+	if !f.scheme.quiet {
+		return nil
+	}
+	return f.conn.Release()
 }
 
 // tell reports a renewal, not while the session is locked: what is told may look at the client.

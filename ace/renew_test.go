@@ -312,3 +312,42 @@ func TestNothingIsLeft(t *testing.T) {
 	conn.Close()
 	<-ended
 }
+
+// TestQuietRenewal: between AUTH 0x19 and AUTH 0x00 the client sends and receives nothing, and then all of it.
+func TestQuietRenewal(t *testing.T) {
+	for _, refuses := range []bool{false, true} {
+		written, seen := make(chan bool), make(chan string, 8)
+		b := newHandBroker(t, func(p *peer) {
+			p.packet()
+			p.send(unhexBytes(connackAce)...)
+			seen <- hex.EncodeToString(p.packet())
+			<-written
+			p.send(unhexBytes("d000" + challenge)...)
+			seen <- hex.EncodeToString(p.packet())[:2]
+			if refuses {
+				p.send(unhexBytes("e00187")...)
+				return
+			}
+			p.send(unhexBytes("f008" + "00" + "06" + method)...)
+			seen <- hex.EncodeToString(p.packet())
+			p.send(0xd0, 0)
+			p.drain()
+		})
+		a, clock, _ := clocked(t, nil, func(c *Config) { c.QuietRenewal = true })
+		conn := connected(t, a, b)
+		send(t, conn, connectV5)
+		receive(t, conn)
+		clock.advance(50 * time.Minute)
+		require.Equal(t, reauth("2"), <-seen)
+		send(t, conn, "c000")
+		written <- true
+		require.Equal(t, "d000", receive(t, conn), "what the broker had sent before")
+		require.Equal(t, "f0", <-seen)
+		if refuses {
+			require.Equal(t, "e00187", receive(t, conn))
+			continue
+		}
+		require.Equal(t, "c000", <-seen)
+		require.Equal(t, "d000", receive(t, conn))
+	}
+}

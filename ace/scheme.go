@@ -22,6 +22,7 @@ type scheme struct {
 	challenge bool // never use the exporter
 	skipChain bool
 	enforce   bool
+	quiet     bool // nothing else is sent during re-authentication
 	discover  func(context.Context, Hint) (TokenSource, error)
 	refused   func(topic string)
 	renewed   func(Token, error)

@@ -275,8 +275,7 @@ func (f *session) step(c *layer.Conn, m *wire.ReasonPacket) error {
 		if f.next == nil || f.asked {
 			return fmt.Errorf("%w: it reports success and has not challenged", ErrChallenge)
 		}
-		f.renewedBy()
-		return nil
+		return f.accepted()
 	}
 	return fmt.Errorf("%w: AUTH with reason 0x%02X", ErrChallenge, m.Reason)
 }
@@ -330,6 +329,9 @@ func (f *session) disconnect(c *layer.Conn, p wire.Packet) error {
 			e.Reason = printable(string(reason))
 		}
 		f.tell(Token{}, e)
+		if err := f.release(); err != nil {
+			return err
+		}
 	}
 	f.scheme.rejected(token)
 	return nil
