@@ -22,7 +22,10 @@
 // who implement it elsewhere.
 //
 // Topics that no key's filter matches are not touched: the filters are the
-// boundary of the protection. On the others an unsealed message is always refused.
+// boundary of the protection. On the others an unsealed message is always refused. A
+// topic counts without what brokers take from its front: $delayed/5/site/7 is site/7.
+// With a key for "#" or "+/...", a topic that begins with $ passes unsealed if the client
+// has subscribed to it by that first level, and is refused if it has not.
 // Never act on what arrives on a topic below $SYS: it is the broker's, whose plaintext
 // the clients' routers also give to a handler of "#" or "+/...".
 //
@@ -36,6 +39,9 @@ package aesmsg
 import (
 	"crypto"
 	"crypto/ed25519"
+	"fmt"
+	"io"
+	"log/slog"
 	"time"
 
 	"github.com/mqttsec/mqttsec/internal/seal"
@@ -109,6 +115,19 @@ type Config struct {
 	// sealed together with the payload otherwise.
 	PlainProperties bool
 
+	// MaxLevels bounds the levels of a topic on which messages are sealed and opened, 32 if
+	// it is 0, since a peer without a key can have them derived by a forged message.
+	MaxLevels int
+
+	// OnlySealed refuses every message on a topic that no key's filter matches, too, in
+	// both directions, but for PlainTopics. It is for applications that act on all messages
+	// in one handler, whatever their topic.
+	OnlySealed bool
+
+	// PlainTopics are the topic filters whose topics OnlySealed leaves alone, "$SYS/#" for
+	// example.
+	PlainTopics []string
+
 	// Rejected, if set, is called for each message that was withheld on a
 	// connection, in either direction, and not for what Seal and Open return as
 	// errors. Several goroutines may call it at once. The connection waits for it,
@@ -121,7 +140,42 @@ type Config struct {
 	// goroutines may call it at once, one for each connection. As with Rejected, it
 	// must neither block nor call the client.
 	Delivered func(Delivery)
+
+	// The Insecure fields are for the time in which a fleet moves over, and protect nothing
+	// meanwhile: first its receivers are wrapped, and accept unsealed messages too; then its
+	// publishers; and when Delivered hears of no unsealed message any more, the door is
+	// closed. Each has an end, after which what is not sealed is refused by itself.
+
+	// InsecureAcceptUnsealed names topics with a key on which messages that are not sealed
+	// are accepted too, from anybody. Delivered tells of each, with its topic.
+	InsecureAcceptUnsealed []Unsealed
+
+	// InsecureSendUnsealed names topics with a key on which messages are published as they
+	// are, while their subscribers are not wrapped yet. In a queue, session or store they
+	// lie as they are.
+	InsecureSendUnsealed []Unsealed
+
+	// InsecureSealStored is until when messages that lie unsealed in the client's own queue,
+	// session or store, from the time before it was wrapped, are sealed and sent. Whoever can
+	// write there can publish in the client's name; without it they are given up.
+	InsecureSealStored time.Time
 }
+
+// Unsealed names topics, by Filter, on which messages may pass that are not sealed, Until
+// when.
+type Unsealed = seal.Unsealed
+
+// String tells what is set, and nothing that is secret.
+func (c Config) String() string { return seal.Config(c).String() }
+
+// GoString is String.
+func (c Config) GoString() string { return c.String() }
+
+// Format writes String whatever the verb, for fmt would print the Signer, which may be a private key.
+func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// LogValue is String, for slog.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Sealer seals and opens messages. [New] makes one; the zero Sealer is of no use. It
 // is safe for concurrent use and may serve any number of clients.

@@ -83,7 +83,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		"no branch":          {made(key.Sub("site/+")), []string{"no level more"}},
 		"not a key's text":   {read("hunter2"), []string{"mqttsec:"}},
 		"topic without key":  {made(sealer.Seal("plant/7", nil)), []string{"no key", "plant/7"}},
-		"too deep a topic":   {made(sealer.Seal("site"+strings.Repeat("/7", 256), nil)), []string{"topic name", "256 levels"}},
+		"too deep a topic":   {made(sealer.Seal("site"+strings.Repeat("/7", 256), nil)), []string{"topic name", "257 levels", "MaxLevels"}},
 		"filter for a topic": {made(sealer.Seal("site/#", nil)), []string{"topic name", "site/#"}},
 	} {
 		for _, want := range c.want {

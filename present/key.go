@@ -45,7 +45,7 @@ var (
 	ErrTooLarge = seal.ErrTooLarge
 	// ErrNoKey: no key's filter matches the topic.
 	ErrNoKey = seal.ErrNoKey
-	// ErrTopicName: not a valid topic to publish on, or one of more than 256 levels.
+	// ErrTopicName: not a valid topic to publish on, or one of more than Config.MaxLevels levels.
 	ErrTopicName = seal.ErrTopicName
 	// ErrInvalidKey: the filter, the secret or the text form of a key is unfit.
 	ErrInvalidKey = seal.ErrInvalidKey

@@ -7,6 +7,9 @@ import (
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"time"
 
@@ -46,12 +49,40 @@ type Config struct {
 	AllowClear bool
 	// PlainProperties leaves MQTT v5 properties outside, readable and changeable.
 	PlainProperties bool
+	// MaxLevels bounds the levels of a topic; 32 if it is 0.
+	MaxLevels int
+	// OnlySealed refuses unsealed messages on topics without a key, too, but for PlainTopics.
+	OnlySealed bool
+	// PlainTopics are filters of topics that OnlySealed leaves alone.
+	PlainTopics []string
 	// Rejected, if set, hears of each message that a connection withheld. It must not block.
 	Rejected func(Rejection)
 	// Delivered, if set, hears of each message that a connection opened, and who signed it.
 	// It must not block.
 	Delivered func(Delivery)
+
+	// InsecureAcceptUnsealed names topics with a key on which unsealed messages are accepted too.
+	InsecureAcceptUnsealed []Unsealed
+	// InsecureSendUnsealed names topics with a key on which messages are published unsealed.
+	InsecureSendUnsealed []Unsealed
+	// InsecureSealStored is until when what lies unsealed in the client's own stores is sent, sealed.
+	InsecureSealStored time.Time
 }
+
+// Unsealed names topics on which messages may pass that are not sealed, until when.
+type Unsealed = seal.Unsealed
+
+// String tells what is set, and nothing that is secret.
+func (c Config) String() string { return seal.Config(c).String() }
+
+// GoString is String.
+func (c Config) GoString() string { return c.String() }
+
+// Format writes String whatever the verb, for fmt would print the Signer, which may be a private key.
+func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// LogValue is String, for slog.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Sealer seals and opens messages with presentcipher.NewAEAD, end to end from the publisher to every
 // holder of the topic's key. It has the face of aesmsg.Sealer, the same keys and the same

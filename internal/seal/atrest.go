@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
@@ -38,7 +39,11 @@ func (s *Sealer) Freeze(session string, v wire.Version, p wire.Packet, out bool)
 	if err != nil {
 		return nil, err
 	}
-	if !s.covers(m.Topic) {
+	name, err := s.leaving(m.Topic)
+	if err != nil {
+		return nil, err
+	}
+	if name == nil {
 		return p, nil
 	}
 	st, payload, stamped := s.unwrap(m.Payload)
@@ -47,7 +52,7 @@ func (s *Sealer) Freeze(session string, v wire.Version, p wire.Packet, out bool)
 	if len(m.Payload) == 0 && m.Retain {
 		return m.Append(nil, v) // it clears a retained message, and is sent like this too
 	}
-	msg := Message{Topic: m.Topic, Retain: m.Retain, Once: m.QoS == 0, Queued: m.ID == 0, Properties: props.inside, Payload: payload}
+	msg := Message{Topic: name, Retain: m.Retain, Once: m.QoS == 0, Queued: m.ID == 0, Properties: props.inside, Payload: payload}
 	if out && !stamped {
 		frame, err := s.seal(nil, &msg)
 		if err != nil {
@@ -73,10 +78,16 @@ func (s *Sealer) Thaw(session string, v wire.Version, p wire.Packet, out bool) (
 	if err != nil {
 		return nil, err
 	}
-	if !s.covers(m.Topic) || len(m.Payload) == 0 && m.Retain {
+	name := actual(m.Topic)
+	if !s.covers(name) || len(m.Payload) == 0 && m.Retain {
 		return p, nil
 	}
-	msg := Message{Topic: m.Topic, Retain: m.Retain, Once: m.QoS == 0, Payload: m.Payload}
+	if len(m.Payload) == 0 || m.Payload[0] != version {
+		if time.Now().Before(s.config.InsecureSealStored) || allows(s.config.InsecureSendUnsealed, name) {
+			return p, nil // stored before there was a Sealer, or while it need not seal
+		}
+	}
+	msg := Message{Topic: name, Retain: m.Retain, Once: m.QoS == 0, Payload: m.Payload}
 	o, st, err := s.openStored(&msg, slot{session, m.ID, out})
 	if err != nil {
 		return nil, err

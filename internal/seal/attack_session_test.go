@@ -119,7 +119,7 @@ func TestWillOfConnectIsNotReplayed(t *testing.T) {
 	keys := []Key{testKey(t, "site/#", 1)}
 	f := filter{sealer: testSealer(t, Config{Keys: keys})}
 	w := wire.Will{Topic: []byte("site/7"), Payload: []byte("gone")}
-	require.NoError(t, f.sealWill(&w))
+	require.NoError(t, f.sealWill(&w, w.Topic))
 	s := testSealer(t, Config{Keys: keys})
 	server(t, s, nil, "client", &w, wire.Success).app.Close()
 

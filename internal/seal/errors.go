@@ -46,7 +46,7 @@ var (
 	errSequence = fmt.Errorf("%w: impossible sequence number", ErrMalformed)
 	errContents = fmt.Errorf("%w: impossible contents", ErrMalformed)
 
-	errLevels = fmt.Errorf("%w: more than %d levels", ErrTopicName, maxLevels)
+	errWildcard = fmt.Errorf("%w: it has a wildcard", ErrTopicName)
 )
 
 // Delivery tells of one message that a connection opened for its client.
@@ -60,6 +60,9 @@ type Delivery struct {
 	// Payload is what the client gets. It is valid during the call and must not be
 	// changed.
 	Payload []byte
+	// Unsealed tells that the message was not sealed, and was accepted because of
+	// Config.InsecureAcceptUnsealed. Anybody may have published it.
+	Unsealed bool
 }
 
 // Rejection tells of one message that was withheld on a connection.

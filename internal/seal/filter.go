@@ -108,23 +108,30 @@ func (f *filter) connect(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 		return nil, err
 	}
 	f.sealer.mqtt.attach(f, string(m.ClientID), m.CleanStart)
-	if m.Will == nil || !f.sealer.covers(m.Will.Topic) {
+	if m.Will == nil {
 		return p, nil
 	}
-	if err := f.sealWill(m.Will); err != nil {
+	name, err := f.sealer.leaving(m.Will.Topic)
+	if err == nil && name == nil {
+		return p, nil
+	}
+	if err == nil {
+		err = f.sealWill(m.Will, name)
+	}
+	if err != nil {
 		f.reject(string(m.Will.Topic), true, err)
 		return nil, refuseConnect(c, err)
 	}
 	return m.Append(nil)
 }
 
-func (f *filter) sealWill(w *wire.Will) error {
+func (f *filter) sealWill(w *wire.Will, name []byte) error {
 	ps := f.sealer.part(new(parted), w.Properties)
 	w.Properties = ps.outside
 	if w.Retain && len(w.Payload) == 0 {
 		return nil // will clear a retained message
 	}
-	sealed, err := f.sealer.seal(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Once: w.QoS == 0, Properties: ps.inside, Payload: w.Payload})
+	sealed, err := f.sealer.seal(nil, &Message{Topic: name, Retain: w.Retain, Will: true, Once: w.QoS == 0, Properties: ps.inside, Payload: w.Payload})
 	if err != nil {
 		return err
 	}
@@ -159,17 +166,27 @@ func (f *filter) connected(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 		return nil, err
 	}
 	f.announced(&m)
-	if m.Will == nil || !f.sealer.covers(m.Will.Topic) {
+	if m.Will == nil {
 		return p, nil
 	}
-	if err := f.openWill(m.Will); err != nil {
+	name, err := f.link.Load().arriving(f.sealer, m.Will.Topic)
+	if err == nil && name == nil {
+		return p, nil
+	}
+	if err == nil {
+		err = f.openWill(m.Will, name)
+	}
+	if err != nil {
 		f.reject(string(m.Will.Topic), false, err)
 		return nil, err
 	}
 	return m.Append(nil)
 }
 
-func (f *filter) openWill(w *wire.Will) error {
+func (f *filter) openWill(w *wire.Will, name []byte) error {
+	if (len(w.Payload) == 0 || w.Payload[0] != version) && allows(f.sealer.config.InsecureAcceptUnsealed, name) {
+		return nil
+	}
 	if len(w.Payload) == 0 {
 		if !f.sealer.config.AllowClear {
 			return ErrNotSealed
@@ -181,7 +198,7 @@ func (f *filter) openWill(w *wire.Will) error {
 	if known := f.sealer.mqtt.known(mqtt.id()); known != nil {
 		mqtt = known
 	}
-	o, err := f.sealer.open(nil, &Message{Topic: w.Topic, Retain: w.Retain, Will: true, Payload: w.Payload}, &direct, mqtt.memory)
+	o, err := f.sealer.open(nil, &Message{Topic: name, Retain: w.Retain, Will: true, Payload: w.Payload}, &direct, mqtt.memory)
 	if err != nil {
 		return err
 	}

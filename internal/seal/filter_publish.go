@@ -18,10 +18,14 @@ var (
 
 // publish seals one PUBLISH of the local side.
 func (f *filter) publish(c *layer.Conn, m *layer.Message) (wire.Packet, error) {
-	if !f.sealer.covers(m.Name) {
-		return m.Packet()
+	name, err := f.sealer.leaving(m.Name)
+	if err == nil && name == nil {
+		return f.sendUnsealed(c.Version(), m)
 	}
-	p, err := f.sealPublish(c.Version(), m)
+	var p wire.Packet
+	if err == nil {
+		p, err = f.sealPublish(c.Version(), m, name)
+	}
 	if err != nil {
 		f.reject(string(m.Name), true, err)
 		return nil, &layer.Withhold{Reason: reason(err), Err: err}
@@ -29,13 +33,23 @@ func (f *filter) publish(c *layer.Conn, m *layer.Message) (wire.Packet, error) {
 	return p, nil
 }
 
-// sealPublish returns m sealed.
-func (f *filter) sealPublish(v wire.Version, m *layer.Message) (wire.Packet, error) {
+// sendUnsealed returns m as it is, less the stamp of one that was sealed when it was stored and need not be any more.
+func (f *filter) sendUnsealed(v wire.Version, m *layer.Message) (wire.Packet, error) {
+	_, payload, stamped := f.sealer.unwrap(m.Payload)
+	if !stamped {
+		return m.Packet()
+	}
+	m.Payload = payload
+	return m.Append(m.Buffer(m.Size(v)), v)
+}
+
+// sealPublish returns m sealed for the topic that it is for.
+func (f *filter) sealPublish(v wire.Version, m *layer.Message, name []byte) (wire.Packet, error) {
 	ps := f.sealer.part(&f.outgoing, m.Properties)
 	m.Properties = ps.outside
 	empty := m.Retain && len(m.Payload) == 0 // of a retained message, which only an empty payload does
 	st, payload, stamped := f.sealer.unwrap(m.Payload)
-	msg := Message{Topic: m.Name, Retain: m.Retain, Once: m.QoS == 0, Properties: ps.inside, Payload: payload}
+	msg := Message{Topic: name, Retain: m.Retain, Once: m.QoS == 0, Properties: ps.inside, Payload: payload}
 	size := 0
 	if !empty {
 		size = f.sealer.sealedSize(&msg)
@@ -59,11 +73,15 @@ func (f *filter) sealPublish(v wire.Version, m *layer.Message) (wire.Packet, err
 
 // published opens one PUBLISH of the peer.
 func (f *filter) published(c *layer.Conn, m *layer.Message) (wire.Packet, error) {
-	if !f.sealer.coversArriving(m.Name) {
+	name, err := f.link.Load().arriving(f.sealer, m.Name)
+	if err == nil && name == nil {
 		return m.Packet()
 	}
 	id := m.ID
-	p, err := f.openPublish(c.Version(), m)
+	var p wire.Packet
+	if err == nil {
+		p, err = f.openPublish(c.Version(), m, name)
+	}
 	if err != nil {
 		f.reject(string(m.Name), false, err)
 		return nil, f.withhold(c, id, m.QoS, err)
@@ -71,12 +89,16 @@ func (f *filter) published(c *layer.Conn, m *layer.Message) (wire.Packet, error)
 	return p, nil
 }
 
-// openPublish returns m opened, in the memory of the packet that it came in.
-func (f *filter) openPublish(v wire.Version, m *layer.Message) (wire.Packet, error) {
+// openPublish returns m opened for the topic that it is for, in the memory of the packet that it came in.
+func (f *filter) openPublish(v wire.Version, m *layer.Message, name []byte) (wire.Packet, error) {
+	if (len(m.Payload) == 0 || m.Payload[0] != version) && allows(f.sealer.config.InsecureAcceptUnsealed, name) {
+		f.tell(Delivery{Topic: string(m.Name), Payload: m.Payload, Unsealed: true})
+		return m.Packet()
+	}
 	if len(m.Payload) == 0 {
 		return f.clear(v, m)
 	}
-	msg := Message{Topic: m.Name, Retain: m.Retain, Payload: m.Payload}
+	msg := Message{Topic: name, Retain: m.Retain, Payload: m.Payload}
 	l := f.link.Load()
 	how := l.arrival(&f.how, v, m)
 	o, err := f.sealer.open(m.Payload[:min(headerLen, len(m.Payload))], &msg, how, l.memory)
@@ -91,13 +113,19 @@ func (f *filter) openPublish(v wire.Version, m *layer.Message) (wire.Packet, err
 	if m.QoS > 0 {
 		l.delivered(m.ID, o.Entry)
 	}
-	if tell := f.sealer.config.Delivered; tell != nil {
-		tell(Delivery{ClientID: l.id(), Topic: string(m.Name), Publisher: o.Publisher, Payload: o.Payload})
-	}
+	f.tell(Delivery{Topic: string(m.Name), Publisher: o.Publisher, Payload: o.Payload})
 	p := m.Raw()
 	end := len(p) - f.sealer.suite.TagSize // where the plaintext ends, opened in place
 	m.Payload = o.Payload
 	return f.rebuild(v, m, p, end)
+}
+
+// tell tells the application of a message that it is about to get.
+func (f *filter) tell(d Delivery) {
+	if f.sealer.config.Delivered != nil {
+		d.ClientID = f.link.Load().id()
+		f.sealer.config.Delivered(d)
+	}
 }
 
 // rebuild puts a header for m before its payload, which ends at p[:end]. There is room

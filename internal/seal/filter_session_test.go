@@ -175,7 +175,7 @@ func TestWill(t *testing.T) {
 			cfg := Config{Keys: []Key{testKey(t, "site/#", 1)}}
 			f := newFilter(testSealer(t, cfg))
 			w := wire.Will{Topic: []byte("site/7"), Payload: []byte("gone"), Properties: wire.Properties(nil).AppendUint(wire.WillDelayInterval, 3).AppendPair("k", "v")}
-			require.NoError(t, f.sealWill(&w))
+			require.NoError(t, f.sealWill(&w, w.Topic))
 			require.Equal(t, wire.Properties(nil).AppendUint(wire.WillDelayInterval, 3), w.Properties)
 			m := message(0, "site/7", "")
 			m.Payload = w.Payload

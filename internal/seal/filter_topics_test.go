@@ -27,7 +27,7 @@ func TestDollarTopicsOnArrival(t *testing.T) {
 // TestTopicOfManyLevels is refused before it costs much.
 func TestTopicOfManyLevels(t *testing.T) {
 	s := testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}})
-	deepest := strings.Repeat("a/", maxLevels-1) + "a"
+	deepest := strings.Repeat("a/", DefaultMaxLevels-1) + "a"
 	sealed, err := s.Seal(deepest, nil)
 	require.NoError(t, err)
 	_, err = s.Open(deepest, sealed)

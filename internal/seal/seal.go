@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,9 +27,19 @@ type Config struct {
 	ClockTolerance  time.Duration
 	AllowClear      bool
 	PlainProperties bool
+	MaxLevels       int
+	OnlySealed      bool
+	PlainTopics     []string
 	Rejected        func(Rejection)
 	Delivered       func(Delivery)
+
+	InsecureAcceptUnsealed []Unsealed
+	InsecureSendUnsealed   []Unsealed
+	InsecureSealStored     time.Time
 }
+
+// DefaultMaxLevels is the MaxLevels of a Config that leaves it zero.
+const DefaultMaxLevels = 32
 
 // DefaultMaxSessions is the MaxSessions of a Config that leaves it zero.
 const DefaultMaxSessions = 4096
@@ -91,6 +102,18 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	if cfg.MaxSessions == 0 {
 		cfg.MaxSessions = DefaultMaxSessions
 	}
+	if cfg.MaxLevels < 0 {
+		return nil, fmt.Errorf("mqttsec: MaxLevels is negative: %d", cfg.MaxLevels)
+	}
+	if cfg.MaxLevels == 0 {
+		cfg.MaxLevels = DefaultMaxLevels
+	}
+	if err := cfg.checkTopics(); err != nil {
+		return nil, err
+	}
+	cfg.PlainTopics = slices.Clone(cfg.PlainTopics)
+	cfg.InsecureAcceptUnsealed = slices.Clone(cfg.InsecureAcceptUnsealed)
+	cfg.InsecureSendUnsealed = slices.Clone(cfg.InsecureSendUnsealed)
 	cfg.Keys, cfg.Signer, cfg.Publishers = nil, nil, nil // they are in the fields below
 
 	s := &Sealer{

@@ -1,7 +1,7 @@
 package seal
 
 import (
-	"bytes"
+	"fmt"
 	"hash/maphash"
 	"strings"
 	"sync/atomic"
@@ -142,37 +142,13 @@ func (s *Sealer) covers(name []byte) bool {
 	return false
 }
 
-// coversArriving is covers for what a peer sends. The routers of both Eclipse clients let
-// a leading wildcard match a topic that begins with $, which MQTT forbids (5.0 section
-// 4.7.2): to them a broker could send plaintext on "$x/cmd" for the handler of "+/cmd".
-// $SYS is the broker's own, and passes.
-func (s *Sealer) coversArriving(name []byte) bool {
-	if s.covers(name) {
-		return true
-	}
-	if name[0] != '$' || string(name) == "$SYS" || bytes.HasPrefix(name, []byte("$SYS/")) {
-		return false
-	}
-	ordinary := append([]byte{'-'}, name[1:]...)
-	for i := range s.trees {
-		if f := s.trees[i].Filter(); (f[0] == '+' || f[0] == '#') && topic.Match(f, ordinary) {
-			return true
-		}
-	}
-	return false
-}
-
-// maxLevels bounds the work for a topic of a peer's choosing, which costs a derivation for
-// each level and key before anything can be known of the message.
-const maxLevels = 256
-
 // derive makes the keys of a topic, whose name may be part of something large.
 func (s *Sealer) derive(name string) (*leaves, error) {
 	if !topic.ValidName(name) {
 		return nil, ErrTopicName
 	}
-	if strings.Count(name, "/") >= maxLevels {
-		return nil, errLevels
+	if n := strings.Count(name, "/") + 1; n > s.config.MaxLevels {
+		return nil, fmt.Errorf("%w: %d levels, more than Config.MaxLevels", ErrTopicName, n)
 	}
 	l := &leaves{topic: strings.Clone(name), hash: maphash.String(s.topics.seed, name)}
 	for i := range s.trees {
