@@ -73,7 +73,7 @@ func TestIntrospectionTellsOthersNothing(t *testing.T) {
 	m := f.cbor("/introspect", map[int64]any{claims.LabelToken: []byte("unknown")}, f.basic("rs")).labels(t, http.StatusOK)
 	require.Equal(t, map[int64]any{claims.LabelActive: false}, m)
 
-	f.now = func() time.Time { return time.Now().Add(10 * time.Minute) }
+	f.now = func() time.Time { return time.Now().Add(10*time.Minute + time.Second) }
 	require.Equal(t, inactive, string(ask("rs").body), "expired")
 	f.now = time.Now
 	require.Equal(t, http.StatusOK, f.json("/revoke", object{"token": o["access_token"]}, f.basic("alice")).status)

@@ -87,7 +87,7 @@ func TestRightsAreUpdatedOnTheSameKey(t *testing.T) {
 			f.json("/token", update, f.basic("alice")).refused(t, http.StatusBadRequest, "unsupported_pop_key")
 
 			update["audience"] = audience
-			f.now = func() time.Time { return time.Now().Add(20*time.Minute + time.Second) }
+			f.now = func() time.Time { return time.Now().Add(20*time.Minute + 2*time.Second) }
 			defer func() { f.now = time.Now }()
 			f.json("/token", update, f.basic("alice")).refused(t, http.StatusBadRequest, "unsupported_pop_key")
 		})

@@ -111,7 +111,7 @@ func (s *Server) issue(x *exchange, client Client, t *target, granted Scope, q t
 // claimsFor is what a token says but for what the client asked for.
 func (s *Server) claimsFor(x *exchange, client Client, t *target, cnf claims.Confirmation) (set claims.Set, expires time.Time, err error) {
 	issued := x.now.Truncate(time.Second)
-	expires = issued.Add(t.Lifetime)
+	expires = x.now.Add(t.Lifetime + time.Second - 1).Truncate(time.Second) // not before expires_in says
 	if !cnf.Key.Symmetric() {
 		cnf.ID = "" // the key is there itself; a name that the client chose could be another's to the broker
 	}

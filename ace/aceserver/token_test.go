@@ -47,7 +47,6 @@ func TestSymmetricKeyIsMadeForClientAndBroker(t *testing.T) {
 				require.Equal(t, time.Hour, set.ExpiresIn)
 				return
 			}
-			require.Equal(t, set.IssuedAt.Add(10*time.Minute), set.Expires)
 			require.EqualValues(t, 600, o["expires_in"])
 
 			again, _ := f.ask(object{"audience": audience})
@@ -277,4 +276,19 @@ func TestAuthenticationMethods(t *testing.T) {
 	}
 	ask(f, object{"client_id": "alice", "client_secret": f.secrets["alice"]}, f.basic("alice")).refused(t, http.StatusBadRequest, "invalid_request")
 	ask(f, object{"client_id": "bob"}, f.basic("alice")).refused(t, http.StatusBadRequest, "invalid_request")
+}
+
+// TestTokenLastsAsLongAsTheClientIsTold: exp is in whole seconds, and not before expires_in is over.
+func TestTokenLastsAsLongAsTheClientIsTold(t *testing.T) {
+	f := start(t)
+	base := time.Unix(1_800_000_000, 0)
+	for _, fraction := range []time.Duration{0, 1, time.Millisecond, time.Second - 1} {
+		f.now = func() time.Time { return base.Add(fraction) }
+		token, o := f.ask(object{"audience": "jwt"})
+		set := f.open("jwt", token)
+		told := f.now().Add(time.Duration(o["expires_in"].(float64)) * time.Second)
+		require.False(t, set.Expires.Before(told))
+		require.Less(t, set.Expires.Sub(told), time.Second)
+		require.False(t, set.IssuedAt.After(f.now()))
+	}
 }
