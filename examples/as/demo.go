@@ -129,6 +129,8 @@ func demoConfig(issuer string, lifetime time.Duration) (aceserver.Config, []demo
 			Encryption: aceserver.TokenKey{ID: "demo-broker", Secret: shared},
 		}},
 	}
+	cfg.Limits.Client = aceserver.Rate{Interval: 10 * time.Millisecond, Burst: 200} // for those who try it by a script
+	cfg.Limits.Address = cfg.Limits.Client
 	clients := demoClients()
 	for i := range clients {
 		c := &clients[i]
