@@ -21,6 +21,7 @@ type demo struct {
 // demos are all of them, by the names that -scheme takes.
 var demos = map[string]demo{
 	"aes":     {about: "payloads sealed with AES (aesmsg)", run: aesDemo},
+	"psk":     {about: "TLS with a key for each device and no certificates (mqttauth/tlspsk)", alone: true, run: pskDemo},
 	"present": {about: "payloads sealed with PRESENT, for interoperation (present)", run: presentDemo},
 }
 

@@ -3,6 +3,7 @@ package tlspsk
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk/internal/message"
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk/internal/record"
@@ -86,7 +87,11 @@ type fault struct {
 	err   error
 }
 
-func (f *fault) Error() string { return "tlspsk: " + f.err.Error() }
+// Error has the package's prefix once, however many of its errors are inside.
+func (f *fault) Error() string {
+	const prefix = "tlspsk: "
+	return prefix + strings.ReplaceAll(f.err.Error(), prefix, "")
+}
 
 func (f *fault) Unwrap() error { return f.err }
 
