@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
@@ -21,10 +22,10 @@ import (
 type config struct {
 	file string
 
-	Admin     adminConfig               `yaml:"admin"`
-	Upstream  upstreamConfig            `yaml:"upstream"`
-	Limits    limitsConfig              `yaml:"limits"`
-	Drain     setting[time.Duration]    `yaml:"drain"`
+	Admin     adminConfig            `yaml:"admin"`
+	Upstream  upstreamConfig         `yaml:"upstream"`
+	Limits    limitsConfig           `yaml:"limits"`
+	Drain     setting[time.Duration] `yaml:"drain"`
 	Listeners []listenerConfig       `yaml:"listeners"`
 }
 
@@ -112,10 +113,30 @@ func loadConfig(file string) (*config, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("%s: empty", file)
 		}
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, yamlError(file, err)
 	}
 	cfg.defaults()
 	return cfg, cfg.check()
+}
+
+// noField is how the decoder says that a setting does not exist.
+var noField = regexp.MustCompile(`line (\d+): field (\S+) not found in type \S+`)
+
+// yamlError makes one line of each error in a file that cannot be decoded.
+func yamlError(file string, err error) error {
+	typed := (*yaml.TypeError)(nil)
+	if !errors.As(err, &typed) {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	var all []error
+	for _, text := range typed.Errors {
+		if m := noField.FindStringSubmatch(text); m != nil {
+			all = append(all, fmt.Errorf("%s:%s: there is no setting %q here", file, m[1], m[2]))
+		} else {
+			all = append(all, fmt.Errorf("%s: %s", file, text))
+		}
+	}
+	return errors.Join(all...)
 }
 
 func (c *config) defaults() {

@@ -13,4 +13,6 @@ type demoOptions struct {
 	lifetime      time.Duration
 }
 
-func runDemo(ctx context.Context, o demoOptions, out io.Writer, log *slog.Logger) error { return errors.New("x") }
+func runDemo(ctx context.Context, o demoOptions, out io.Writer, log *slog.Logger) error {
+	return errors.New("x")
+}

@@ -246,7 +246,9 @@ type slowed struct {
 	cancel context.CancelFunc
 }
 
-func (s *slowed) begin() { s.once.Do(func() { s.ctx, s.cancel = context.WithCancel(context.Background()) }) }
+func (s *slowed) begin() {
+	s.once.Do(func() { s.ctx, s.cancel = context.WithCancel(context.Background()) })
+}
 
 // Accept waits for the limit first.
 func (s *slowed) Accept() (net.Conn, error) {
