@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/ace/acebroker"
 	"github.com/mqttsec/mqttsec/ace/aceserver"
+	"github.com/mqttsec/mqttsec/examples/internal/acedemo"
 )
 
 // ownBroker is what the broker in this process is called when it asks about tokens.
@@ -43,7 +43,7 @@ func newBroker(at site, cfg aceserver.Config, audience aceserver.Audience, secre
 		issuer.Introspection = introspection
 		guarding.Algorithms = []acebroker.Algorithm{acebroker.EdDSA}
 	} else {
-		issuer.Keys, guarding.Algorithms = keysFor(cfg, audience)
+		issuer.Keys, guarding.Algorithms = acedemo.Keys(cfg, audience)
 	}
 	guarding.Issuers = []acebroker.Issuer{issuer}
 	listener, err := acebroker.NewListener(at.broker, guarding)
@@ -55,29 +55,6 @@ func newBroker(at site, cfg aceserver.Config, audience aceserver.Audience, secre
 		return nil, err
 	}
 	return &broker{server, listener}, server.AddListener(listeners.NewNet("ace", listener))
-}
-
-// keysFor are the keys that tokens for an audience are signed and encrypted with.
-func keysFor(cfg aceserver.Config, audience aceserver.Audience) (keys acebroker.StaticKeys, algorithms []acebroker.Algorithm) {
-	seen := map[acebroker.Algorithm]bool{}
-	add := func(key acebroker.Key) {
-		keys = append(keys, key)
-		if !seen[key.Algorithm] {
-			seen[key.Algorithm] = true
-			algorithms = append(algorithms, key.Algorithm)
-		}
-	}
-	for _, key := range cfg.Keys {
-		algorithm := acebroker.ES256
-		if _, ok := key.Key.Public().(ed25519.PublicKey); ok {
-			algorithm = acebroker.EdDSA
-		}
-		add(acebroker.Key{ID: key.ID, Algorithm: algorithm, Key: key.Key.Public()})
-	}
-	if audience.Encryption.Secret != nil {
-		add(acebroker.Key{ID: audience.Encryption.ID, Algorithm: acebroker.A256GCM, Key: audience.Encryption.Secret})
-	}
-	return keys, algorithms
 }
 
 // introspect is how the broker asks the server in this process, whose certificate it knows.

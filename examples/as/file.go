@@ -11,6 +11,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/ace/aceserver"
 	"github.com/mqttsec/mqttsec/ace/aceserver/store"
+	"github.com/mqttsec/mqttsec/examples/internal/acedemo"
 )
 
 // fromFile runs, or checks, what a configuration file says.
@@ -71,7 +72,7 @@ func (s *settings) run(ctx context.Context, o options, cfg aceserver.Config, at 
 	}
 	authority := ""
 	if s.CA != "" {
-		authority = "--cacert " + quote(s.file(s.CA)) + " "
+		authority = "--cacert " + acedemo.Quote(s.file(s.CA)) + " "
 	}
 	issuer, err := url.Parse(s.Issuer)
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/mqttsec/mqttsec/ace/aceserver"
@@ -126,9 +125,4 @@ func (s *service) serve(ctx context.Context, ready func() error) error {
 		err = errors.Join(err, serveErr)
 	}
 	return err
-}
-
-// quote makes text one word of a shell.
-func quote(text string) string {
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -212,13 +211,4 @@ func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) err
 	count("unreachable", "Tokens refused because nobody could be asked.", func(c acebroker.Counters) int64 { return c.Unreachable })
 	count("reauthentications", "Tokens renewed in a connection.", func(c acebroker.Counters) int64 { return c.Reauthenticated })
 	return nil
-}
-
-// tokenEndpoint is where an Authorization Server gives out tokens.
-func tokenEndpoint(issuer string) string {
-	u, err := url.JoinPath(issuer, "token")
-	if err != nil {
-		return issuer
-	}
-	return u
 }

@@ -320,7 +320,7 @@ func (l *listenerConfig) checkScheme(k *checker, at string) {
 		} else {
 			l.ACE.check(k, at+".ace")
 		}
-		if l.TLS == nil && l.PSK == nil {
+		if l.ACE != nil && l.TLS == nil && l.PSK == nil {
 			k.wrong(line, "%s: scheme ace needs tls or psk, for tokens and proofs must not be seen", at)
 		}
 	default:

@@ -264,7 +264,12 @@ func TestDrain(t *testing.T) {
 	told := make(chan byte, 1)
 	v5(t, r.url("tcp", 0), "told", nil, func(cfg *autopaho.ClientConfig) {
 		cfg.OnServerDisconnect = func(d *paho.Disconnect) { told <- d.ReasonCode }
-		cfg.ReconnectBackoff = func(int) time.Duration { return patience }
+		cfg.ReconnectBackoff = func(attempt int) time.Duration {
+			if attempt == 0 {
+				return 0
+			}
+			return patience
+		}
 	})
 	require.NoError(t, r.stop())
 	require.Equal(t, wire.ServerShuttingDown, receive(t, told))
