@@ -178,7 +178,7 @@ func TestUpstreamOfOldVersion(t *testing.T) {
 			})
 			r := newSite(t).start(upstream, everyTransport)
 			require.Equal(t, wire.UnsupportedProtocolVersion, connack(t, r.listeners[0].served.Addr().String(), wire.V5))
-			require.Contains(t, r.log.String(), errOldUpstream.Error())
+			require.Eventually(t, func() bool { return strings.Contains(r.log.String(), errOldUpstream.Error()) }, patience, time.Millisecond)
 		})
 	}
 }

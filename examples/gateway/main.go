@@ -1,9 +1,9 @@
-// Command gateway stands in front of an MQTT broker and adds what the broker lacks: it takes connections over TCP, TLS with
-// certificates or pre-shared keys, and WebSocket, authenticates and authorises clients by a scheme of its own for each
-// listener, and passes what is permitted on to the broker, which stays as it is.
+// Command gateway stands in front of an MQTT broker and adds what the broker lacks: it takes connections over TCP, TLS
+// with certificates or pre-shared keys, and WebSocket, authenticates and authorises clients by a scheme of its own for
+// each listener, and passes what is permitted on to the broker, which stays as it is.
 //
-// The gateway adds no MQTT behaviour: sessions, retained messages and subscriptions are the broker's. It keeps no state on
-// disk, so that any number of gateways can stand side by side before one broker or one cluster.
+// The gateway adds no MQTT behaviour: sessions, retained messages and subscriptions are the broker's. It keeps no state
+// on disk, so that any number of gateways can stand side by side before one broker or one cluster.
 package main
 
 import (

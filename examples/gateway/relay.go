@@ -20,8 +20,8 @@ var errOldUpstream = errors.New("the upstream broker does not speak MQTT 5")
 // maxConnect bounds the CONNECT that the gateway reads; the listener has bounded it already.
 const maxConnect = 1 << 20
 
-// relay connects one client, whose CONNECT the scheme has let through, with the upstream broker until either is gone. The
-// error says why it could not.
+// relay connects one client, whose CONNECT the scheme has let through, with the upstream broker until either is gone.
+// The error says why it could not.
 func (g *gateway) relay(ctx context.Context, client net.Conn, l *listener) error {
 	defer client.Close()
 	connect, err := wire.Read(client, maxConnect)
@@ -70,8 +70,8 @@ func refuse(client net.Conn, v wire.Version, code byte) error {
 	return err
 }
 
-// first passes on the broker's first packet. A broker of MQTT 3.1.1 answers CONNECT of v5 in its own form, or not at all;
-// clients make nothing of either.
+// first passes on the broker's first packet. A broker of MQTT 3.1.1 answers CONNECT of v5 in its own form, or not at
+// all; clients make nothing of either.
 func (g *gateway) first(client, broker net.Conn, v wire.Version) error {
 	if err := broker.SetReadDeadline(time.Now().Add(g.upstream.timeout)); err != nil {
 		return err

@@ -94,7 +94,8 @@ func (cfg *upstreamConfig) clientTLS(host string, k *checker) (*tls.Config, erro
 	return t, nil
 }
 
-// dial opens a connection to the broker. client and local are the ends of the client's connection, for the PROXY header.
+// dial opens a connection to the broker. client and local are the ends of the client's connection, for the PROXY
+// header.
 func (u *upstream) dial(ctx context.Context, client, local net.Addr) (net.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, fmt.Errorf("no answer within %v", u.timeout))
 	defer cancel()

@@ -1,5 +1,5 @@
-// Package acedemo sets up an Authorization Server with clients, keys and certificates of its own, for programs that show
-// tokens at work on one machine, and describes it in a file from which strangers can start.
+// Package acedemo sets up an Authorization Server with clients, keys and certificates of its own, for programs that
+// show tokens at work on one machine, and describes it in a file from which strangers can start.
 package acedemo
 
 import (
@@ -176,8 +176,8 @@ func Keys(cfg aceserver.Config, audience aceserver.Audience) (keys acebroker.Sta
 	return keys, algorithms
 }
 
-// Write says in demo.json how to reach everything, whole or not at all; admin is a URL or empty. What it returns tells a
-// person what to do with it.
+// Write says in demo.json how to reach everything, whole or not at all; admin is a URL or empty. What it returns tells
+// a person what to do with it.
 func (d *Demo) Write(broker net.Listener, admin string) (advice string, err error) {
 	d.description.Broker, d.description.Admin = "mqtts://"+local(broker), admin
 	text, err := json.MarshalIndent(d.description, "", "  ")
