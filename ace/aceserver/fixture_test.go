@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -295,7 +296,7 @@ func newP256() crypto.Signer {
 	return key
 }
 
-// certify makes a certificate for a key: by itself, or by an authority.
+// certify makes a certificate for a key: by itself, or by an authority. One for a name in "ca." is an authority, too.
 func certify(t testing.TB, key crypto.Signer, name string, by *tls.Certificate) tls.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
@@ -306,7 +307,7 @@ func certify(t testing.TB, key crypto.Signer, name string, by *tls.Certificate) 
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
-		IsCA:                  by == nil,
+		IsCA:                  by == nil || strings.HasPrefix(name, "ca."),
 	}
 	parent, signer := template, crypto.PrivateKey(key)
 	if by != nil {

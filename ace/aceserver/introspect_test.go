@@ -97,6 +97,12 @@ func TestIntrospectionIsForResourceServers(t *testing.T) {
 func TestResourceServerByCertificate(t *testing.T) {
 	authority := certify(t, newP256(), "ca.example", nil)
 	broker := certify(t, newP256(), "broker.example", &authority)
+	between := certify(t, newP256(), "between.example", &authority)
+	wider := certify(t, newP256(), "ca.between.example", &authority)
+	chained := certify(t, newP256(), "broker.example", &wider)
+	chained.Certificate = append(chained.Certificate, wider.Leaf.Raw)
+	below := certify(t, newP256(), "broker.example", &between)
+	below.Certificate = append(below.Certificate, between.Leaf.Raw)
 	f := start(t, func(_ *fixture, cfg *Config) {
 		cfg.ClientCAs = pool(authority)
 		cfg.ResourceServers = append(cfg.ResourceServers, ResourceServer{
@@ -105,7 +111,9 @@ func TestResourceServerByCertificate(t *testing.T) {
 	})
 	token, _ := f.ask(object{"audience": "ref"})
 	ask := object{"client_id": "by certificate", "token": string(token)}
-	require.NotEqual(t, inactive, string(f.with(broker).json("/introspect", ask).body))
+	require.Equal(t, http.StatusOK, f.with(broker).json("/introspect", ask).status)
+	require.Equal(t, http.StatusOK, f.with(chained).json("/introspect", ask).status)
+	f.with(below).json("/introspect", ask).refused(t, http.StatusUnauthorized, "invalid_client") // between may not issue
 	f.json("/introspect", ask).refused(t, http.StatusUnauthorized, "invalid_client")
 	f.with(certify(t, newP256(), "broker.example", nil)).json("/introspect", ask).refused(t, http.StatusUnauthorized, "invalid_client")
 }

@@ -73,6 +73,14 @@ func TestRegistrationByCertificate(t *testing.T) {
 	jwk["x5c"] = []string{base64.StdEncoding.EncodeToString(own.Leaf.Raw)}
 	selfSigned := object{"token_endpoint_auth_method": "self_signed_tls_client_auth", "jwks": object{"keys": []any{jwk}}}
 
+	for _, wrong := range [][]any{
+		{object{"kty": "OKP", "crv": "Ed25519", "x": jwk["x"], "x5c": []string{base64.StdEncoding.EncodeToString(issued.Leaf.Raw)}}},
+		{object{"kty": "OKP", "crv": "Ed25519", "x": jwk["x"], "x5c": []string{"?"}}},
+		{jwk, jwk}, // more than one certificate
+	} {
+		f.with(own).json("/register", object{"jwks": object{"keys": wrong}}, invite()).
+			refused(t, http.StatusBadRequest, "invalid_client_metadata")
+	}
 	f.json("/register", selfSigned, invite()).refused(t, http.StatusBadRequest, "invalid_client_metadata") // a key that nobody has shown
 	f.with(issued).json("/register", selfSigned, invite()).refused(t, http.StatusBadRequest, "invalid_client_metadata")
 	o := f.with(own).json("/register", selfSigned, invite()).members(t, http.StatusCreated)

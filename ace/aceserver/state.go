@@ -128,11 +128,9 @@ func prune(tx store.Tx, now time.Time) error {
 			continue
 		}
 		var record expiring
-		if found, err := load(tx, bucket, key, &record); err != nil {
-			return err
-		} else if !found || record.Expires >= now.Unix() {
+		if found, err := load(tx, bucket, key, &record); err == nil && (!found || record.Expires >= now.Unix()) {
 			continue
-		}
+		} // and one that cannot be read is of no use to anybody
 		if err := tx.Delete(bucket, key); err != nil {
 			return err
 		}
