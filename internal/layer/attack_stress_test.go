@@ -168,7 +168,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for name, connect := range pairs(t, answering()) {
 		t.Run(name, func(t *testing.T) {
-			for round := range 20 {
+			for round := range 10 {
 				c, peer := connect()
 				go func() { _, _ = c.Write(connectV5) }()
 				read(t, peer, len(connectV5))

@@ -42,6 +42,7 @@ func (c *Conn) endLocked(err error, last wire.Packet) *ending {
 	}
 	q.end = &ending{err: err, sent: make(chan struct{})}
 	q.answers = append(q.answers, last...)
+	q.answering.Store(true)
 	q.held, q.heldIn, q.heldOut = false, nil, nil
 	q.woken = false
 	c.wakeLocked()
@@ -129,7 +130,8 @@ func (c *Conn) Close() error {
 	q := &c.queues
 	q.Lock()
 	e := q.end
-	if e == nil && (q.flushing || len(q.answers) > 0) && !q.flooded {
+	unheard := q.flushing || len(q.answers) > 0 || q.spoke && c.erred.Load()
+	if e == nil && unheard && !q.flooded {
 		e = c.endLocked(net.ErrClosed, nil)
 	}
 	q.Unlock()

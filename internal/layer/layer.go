@@ -70,6 +70,7 @@ type Conn struct {
 	packet sync.Mutex // what Lock takes
 	state  state
 	closed atomic.Bool
+	erred  atomic.Bool // a packet was refused, in either direction
 	done   sync.Once
 	over   func()        // of a Listener, may be nil
 	gone   chan struct{} // closed by over

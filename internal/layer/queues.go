@@ -28,13 +28,14 @@ type queues struct {
 	largest int    // bytes that either may have
 
 	flushing bool
-	flooded  bool      // the peer does not read its answers
+	spoke    bool      // there were answers
+	flooded  bool      // the peer does not read them
 	woken    bool      // the inner read deadline is ours, not the local side's
 	deadline time.Time // the local side's
 	end      *ending   // nil until the connection is being ended
 
-	// busy tells without the lock whether there may be anything but answers.
-	busy atomic.Bool
+	// busy tells without the lock whether there may be anything but answers, answering whether there are answers.
+	busy, answering atomic.Bool
 }
 
 // add appends p to a queue of at most limit bytes.
@@ -47,9 +48,10 @@ func add(queue *[]byte, limit int, p []byte) error {
 }
 
 // Send queues packet p for the peer, past the filter and past what is held, and returns at once. A filter may call it
-// in either direction, and so may any goroutine. Packets arrive in the order in which they were sent, and never inside
-// another; one that is sent while Outgoing judges a packet arrives behind that. Send fails with ErrFlood when the peer
-// does not read its answers, and with the reason for which the connection was ended.
+// in either direction, and so may any goroutine. Packets arrive in the order in which they were sent, before what the
+// local side writes after that, and never inside another; one that is sent while Outgoing judges a packet arrives
+// behind that. Send fails with ErrFlood when the peer does not read its answers, and with the reason for which the
+// connection was ended.
 func (c *Conn) Send(p wire.Packet) error {
 	q := &c.queues
 	q.Lock()
@@ -61,6 +63,8 @@ func (c *Conn) Send(p wire.Packet) error {
 		q.flooded = true
 		return err
 	}
+	q.spoke = true
+	q.answering.Store(true)
 	c.flushSoon()
 	return nil
 }
@@ -246,9 +250,13 @@ func (c *Conn) flushed() bool {
 // writeAnswers writes the answers that are queued. Its caller has locked out.
 func (c *Conn) writeAnswers() {
 	q := &c.queues
+	if !q.answering.Load() {
+		return
+	}
 	q.Lock()
 	batch := q.answers
 	q.answers = nil
+	q.answering.Store(false)
 	q.Unlock()
 	if len(batch) == 0 || c.broken {
 		return

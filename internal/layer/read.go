@@ -77,6 +77,7 @@ func (c *Conn) next() error {
 	}
 	if err != nil {
 		c.refused = fmt.Errorf("layer: received: %w", err)
+		c.erred.Store(true)
 		return c.refused
 	}
 	if size < 0 {

@@ -17,6 +17,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	if err != nil {
 		c.stuck = err
+		c.erred.Store(true)
 		return 0, err
 	}
 	return len(p), nil
@@ -37,6 +38,7 @@ func (c *Conn) outgoing(p wire.Packet) error {
 	if err := c.ended(); err != nil {
 		return err
 	}
+	c.writeAnswers()
 	if err := c.writeHeld(); err != nil {
 		return err
 	}
