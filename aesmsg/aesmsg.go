@@ -207,6 +207,17 @@ func (s *Sealer) AppendSeal(dst []byte, topic string, payload []byte) ([]byte, e
 	return s.core.AppendSeal(dst, topic, payload)
 }
 
+// NewSession begins a new series of numbers, as a restart does. Call it after the memory of
+// the program has been restored from a snapshot, or copied into a second machine: two that
+// went on in one series would seal different messages under one nonce, which shows their
+// contents, and what one sends after a roll-back is refused as a repetition.
+//
+// A Sealer does so itself when the wall clock and the monotonic clock have moved apart by
+// more than two seconds, as they do once the clock of a restored machine is set. It looks at
+// them ten times a second while it seals; what is left to the call is the tenth of a second
+// before it looks, and machines whose wall clock is not set after they are restored.
+func (s *Sealer) NewSession() { s.core.NewSession() }
+
 // Open returns the payload of a sealed message that arrived on topic. It accepts
 // each message once: all that the Sealer has opened directly is remembered as by
 // one client, apart from what its connections have. A message published as

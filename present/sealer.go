@@ -146,6 +146,10 @@ func (s *Sealer) AppendSeal(dst []byte, topic string, payload []byte) ([]byte, e
 	return s.core.AppendSeal(dst, topic, payload)
 }
 
+// NewSession begins a new series of numbers, as a restart does: call it after a program's memory was restored from a
+// snapshot, or copied. See aesmsg.Sealer.NewSession.
+func (s *Sealer) NewSession() { s.core.NewSession() }
+
 // Open returns the payload of a sealed message that arrived on topic, once. The errors are
 // ErrNotSealed, ErrMalformed, ErrTooLarge, ErrNoKey, ErrTopicName, ErrUnknownKey,
 // ErrAuthentication, ErrReplay, ErrStale and ErrTooOld.

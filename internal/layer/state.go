@@ -37,6 +37,14 @@ func (s *state) grant(ps wire.Properties) {
 	}
 }
 
+// Allow lets the peer's packets be larger by n bytes than the local side granted. It is for a filter that has asked the
+// peer for as much more, since it makes packets smaller, and holds to the local side's limit itself.
+func (c *Conn) Allow(n int) {
+	if granted := c.state.granted.Load(); granted > 0 {
+		c.state.granted.Store(min(granted+int64(n), wire.MaxPacket))
+	}
+}
+
 // assigned takes the Client Identifier that a server assigned (MQTT 5, 3.2.2.3.7).
 func (s *state) assigned(ps wire.Properties) {
 	if b, ok := ps.Bytes(wire.AssignedClientIdentifier); ok {

@@ -32,6 +32,7 @@ type filter struct {
 	closed    bool        // the connection has ended
 	clean     atomic.Bool // what the peer's CONNECT asks for
 
+	limit    atomic.Int64   // the local side's Maximum Packet Size, 0 for none
 	outgoing parted         // properties of the message going out
 	header   []byte         // of the message coming in
 	how      replay.Arrival // of the message coming in
@@ -108,6 +109,11 @@ func (f *filter) connect(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 		return nil, err
 	}
 	f.sealer.mqtt.attach(f, string(m.ClientID), m.CleanStart)
+	if f.askForMore(c, &m) {
+		if p, err = m.Append(nil); err != nil {
+			return nil, err
+		}
+	}
 	if m.Will == nil {
 		return p, nil
 	}
@@ -140,6 +146,21 @@ func (f *filter) sealWill(w *wire.Will, name []byte) error {
 	}
 	w.Payload = sealed
 	return nil
+}
+
+// askForMore asks the server for packets as much larger as sealing makes them than the client takes: what it says is of
+// the packets that it will read.
+func (f *filter) askForMore(c *layer.Conn, m *wire.ConnectPacket) bool {
+	n, ok := m.Properties.Uint(wire.MaximumPacketSize)
+	if !ok {
+		return false
+	}
+	f.limit.Store(int64(n))
+	more := headerLen + f.sealer.suite.TagSize + signatureLen + wire.VarintSize(wire.MaxPacket)
+	m.Properties = m.Properties.Without(wire.MaximumPacketSize).
+		AppendUint(wire.MaximumPacketSize, uint32(min(uint64(n)+uint64(more), 1<<32-1)))
+	c.Allow(more)
+	return true
 }
 
 // refuseConnect answers CONNECT in the server's place: to connect without the Will

@@ -26,15 +26,21 @@ func reuse(b []byte) []byte {
 // the next message again.
 type parted struct{ inside, outside wire.Properties }
 
+// moves tells whether a property of a message moves inside with this Config. One does in any case: what says that the
+// payload is text would not be true of a sealed one, and a broker that checks refuses it (MQTT 5, 3.3.2.3.2).
+func (s *Sealer) moves(id wire.PropertyID) bool {
+	return id == wire.PayloadFormat || movable(id) && !s.config.PlainProperties
+}
+
 // part fills to with ps and returns it. Order is kept on either side.
 func (s *Sealer) part(to *parted, ps wire.Properties) parted {
-	if len(ps) == 0 || s.config.PlainProperties {
+	if len(ps) == 0 {
 		return parted{nil, ps}
 	}
 	to.inside, to.outside = reuse(to.inside), reuse(to.outside)
 	for id, value := range ps.All() {
 		side := &to.outside
-		if movable(id) {
+		if s.moves(id) {
 			side = &to.inside
 		}
 		*side = append(append(*side, byte(id)), value...)
@@ -42,8 +48,17 @@ func (s *Sealer) part(to *parted, ps wire.Properties) parted {
 	return *to
 }
 
+func has(ps wire.Properties, id wire.PropertyID) bool {
+	for other := range ps.All() {
+		if other == id {
+			return true
+		}
+	}
+	return false
+}
+
 // join returns the properties of an opened message: of those outside, which anyone can
-// have put there, only the ones that are not moved inside, and then those from inside.
+// have put there, only the ones that do not move inside, and then those from inside.
 func (s *Sealer) join(outside wire.Properties, inside []byte) (wire.Properties, error) {
 	ps := wire.Properties(inside)
 	if err := ps.ValidateIn(wire.Publish); err != nil {
@@ -57,12 +72,9 @@ func (s *Sealer) join(outside wire.Properties, inside []byte) (wire.Properties, 
 	if len(outside) == 0 {
 		return ps, nil
 	}
-	if s.config.PlainProperties && len(ps) == 0 {
-		return outside, nil
-	}
 	joined := make(wire.Properties, 0, len(outside)+len(ps))
 	for id, value := range outside.All() {
-		if !movable(id) {
+		if !s.moves(id) && !(movable(id) && has(ps, id)) {
 			joined = append(append(joined, byte(id)), value...)
 		}
 	}

@@ -16,6 +16,16 @@ var (
 	errPacketTooLarge = fmt.Errorf("%w: more than the server's Maximum Packet Size", ErrTooLarge)
 )
 
+// tolerated is by how many bytes a packet may exceed the local side's Maximum Packet Size: mosquitto does not count the
+// first byte, and both Eclipse clients take it.
+const tolerated = 1
+
+// isTooLarge says that a packet is more than the local side takes, whatever was asked of the server.
+func (f *filter) isTooLarge(size int) bool {
+	limit := f.limit.Load()
+	return limit > 0 && int64(size) > limit+tolerated
+}
+
 // publish seals one PUBLISH of the local side.
 func (f *filter) publish(c *layer.Conn, m *layer.Message) (wire.Packet, error) {
 	name, err := f.sealer.leaving(m.Name)
@@ -74,13 +84,16 @@ func (f *filter) sealPublish(v wire.Version, m *layer.Message, name []byte) (wir
 // published opens one PUBLISH of the peer.
 func (f *filter) published(c *layer.Conn, m *layer.Message) (wire.Packet, error) {
 	name, err := f.link.Load().arriving(f.sealer, m.Name)
-	if err == nil && name == nil {
-		return m.Packet()
-	}
 	id := m.ID
 	var p wire.Packet
-	if err == nil {
+	switch {
+	case err != nil:
+	case name != nil:
 		p, err = f.openPublish(c.Version(), m, name)
+	case !f.isTooLarge(len(m.Raw())):
+		return m.Packet()
+	default:
+		err = errReceivedTooLarge
 	}
 	if err != nil {
 		f.reject(string(m.Name), false, err)
@@ -109,6 +122,10 @@ func (f *filter) openPublish(v wire.Version, m *layer.Message, name []byte) (wir
 	if err != nil {
 		l.memory.Done(o.Entry)
 		return nil, err
+	}
+	if whole := m.HeaderSize(v, len(o.Payload)) + len(o.Payload); f.isTooLarge(whole) {
+		l.memory.Done(o.Entry)
+		return nil, errReceivedTooLarge
 	}
 	if m.QoS > 0 {
 		l.delivered(m.ID, o.Entry)
@@ -157,6 +174,9 @@ func (f *filter) clear(v wire.Version, m *layer.Message) (wire.Packet, error) {
 
 // withhold answers for a PUBLISH of the peer that the local side does not get.
 func (f *filter) withhold(c *layer.Conn, id uint16, qos byte, err error) error {
+	if errors.Is(err, errReceivedTooLarge) {
+		return &layer.Withhold{Reason: wire.PacketTooLarge, Err: err}
+	}
 	if !errors.Is(err, replay.ErrDelivered) && !errors.Is(err, replay.ErrPending) && !errors.Is(err, replay.ErrUnasked) {
 		return &layer.Withhold{Reason: wire.PayloadFormatInvalid, Err: err}
 	}

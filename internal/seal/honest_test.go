@@ -5,7 +5,10 @@ package seal
 // many publishers there is room for at once is tested in package replay.
 
 import (
+	"bytes"
 	"fmt"
+	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,4 +125,108 @@ func TestLateBesideABusyPublisher(t *testing.T) {
 			require.NoError(t, err)
 		}
 	})
+}
+
+// What says that the payload is text does not stand before a sealed one, whatever the Config, and the receiver gets it.
+func TestFormatIndicatorOfSealedBytes(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		alice, bob := connectedPair(t, wire.V5, Config{PlainProperties: plain})
+		m := message(1, "site/7", "text")
+		m.Properties = wire.Properties(nil).AppendUint(wire.PayloadFormat, 1).AppendBytes(wire.ContentType, []byte("a/b")).AppendPair("k", "v")
+		sent := alice.publish(m)
+		_, ok := sent.Properties.Uint(wire.PayloadFormat)
+		require.False(t, ok)
+		_, ok = sent.Properties.Bytes(wire.ContentType)
+		require.Equal(t, plain, ok)
+		got := bob.deliver(sent)
+		require.ElementsMatch(t, properties(m.Properties), properties(got.Properties))
+		forged := sent
+		forged.ID, forged.Payload = 8, alice.publish(m).Payload
+		forged.Properties = forged.Properties.AppendUint(wire.PayloadFormat, 0)
+		got = bob.deliver(forged)
+		format, _ := got.Properties.Uint(wire.PayloadFormat)
+		require.EqualValues(t, 1, format, "the one inside counts")
+	}
+}
+
+func properties(ps wire.Properties) (list []string) {
+	for id, value := range ps.All() {
+		list = append(list, fmt.Sprintf("%d %x", id, value))
+	}
+	return list
+}
+
+// A client that takes packets of 64 bytes gets a payload of 32, though that is larger while it is sealed, and nothing
+// larger than 64 bytes, sealed or not.
+func TestMaximumPacketSizeIsTheApplications(t *testing.T) {
+	for qos := range byte(3) {
+		alice, _ := connectedPair(t, wire.V5, Config{})
+		reject, rejected := rejections()
+		s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject})
+		bob := client(t, s, rejected, wire.V5, func(c *wire.ConnectPacket) {
+			c.Properties = wire.Properties(nil).AppendUint(wire.MaximumPacketSize, 64)
+		}, nil)
+		connect := connectOf(t, s, wire.Properties(nil).AppendUint(wire.MaximumPacketSize, 64))
+		asked, _ := connect.Properties.Uint(wire.MaximumPacketSize)
+		require.GreaterOrEqual(t, asked, uint32(64+headerLen+16+signatureLen))
+		small := sealedAt(t, alice, qos, false, "site/7", strings.Repeat("x", 32))[0]
+		large := sealedAt(t, alice, qos, false, "site/7", strings.Repeat("x", 64))[0]
+		bob.discard()
+		bob.offer(qos, 1, false, "site/7", small, nil)
+		require.Len(t, bob.heard(), 1)
+		bob.offer(qos, 2, false, "site/7", large, nil)
+		bob.offer(qos, 3, false, "other", bytes.Repeat([]byte{'x'}, 64), nil)
+		require.Empty(t, bob.heard())
+		for range 2 {
+			require.ErrorIs(t, (<-rejected).Err, ErrTooLarge)
+		}
+	}
+}
+
+// connectOf returns the CONNECT that leaves.
+func connectOf(t *testing.T, s *Sealer, ps wire.Properties) wire.ConnectPacket {
+	t.Helper()
+	near, far := net.Pipe()
+	conn, err := s.Conn(t.Context(), near)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close(); far.Close() })
+	p, err := (&wire.ConnectPacket{Version: wire.V5, ClientID: []byte("c"), Properties: ps}).Append(nil)
+	require.NoError(t, err)
+	go conn.Write(p)
+	p, err = readPacket(far)
+	require.NoError(t, err)
+	m, err := wire.ParseConnect(p)
+	require.NoError(t, err)
+	return m
+}
+
+// A Client Identifier that is set when the client connects: what it stored under the configured one is its own, before
+// it connects and after.
+func TestRenamedClient(t *testing.T) {
+	cfg := Config{Keys: []Key{testKey(t, "site/#", 1)}}
+	m := message(1, "site/7", "once")
+	for _, early := range []bool{false, true} {
+		alice := testSealer(t, cfg)
+		e := &end{t: t, v: wire.V5}
+		freeze := func() wire.Packet {
+			p, err := alice.Freeze("configured", wire.V5, e.packet(m), true)
+			require.NoError(t, err)
+			return p
+		}
+		var stored wire.Packet
+		if early {
+			stored = freeze()
+		}
+		alice.Renamed("configured", "client")
+		if !early {
+			stored = freeze()
+		}
+		first := client(t, alice, nil, wire.V5, nil, nil).publish(m).Payload
+		alice = testSealer(t, cfg)
+		thawed, err := alice.Thaw("configured", wire.V5, stored, true)
+		require.NoError(t, err)
+		again := e.parse(thawed)
+		again.Dup = true
+		require.Equal(t, first, client(t, alice, nil, wire.V5, nil, nil).publish(again).Payload)
+	}
 }

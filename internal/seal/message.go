@@ -56,13 +56,14 @@ func (s *Sealer) sealIn(series *atomic.Pointer[session], dst []byte, l *leaves, 
 		flags |= flagSigned
 	}
 	k := &l.keys[0]
+	now := s.now() // before the session is drawn: if the time has jumped, there is a new one
 	ses, seq, alone := s.next(series, l, plaintext, flags&flagWill != 0)
 	b, err := s.sealingBox(k, ses, alone)
 	if err != nil {
 		return nil, err
 	}
 	sc := s.scratches.Get().(*scratch)
-	putHeader(sc.header(), s.suite.ID, flags, &k.id, &ses.id, unixTime(s.clock.unix()), seq)
+	putHeader(sc.header(), s.suite.ID, flags, &k.id, &ses.id, now, seq)
 	dst = slices.Grow(dst, headerLen+plaintext+s.suite.TagSize)
 	out, err := s.encrypt(dst, sc, b, l.topic, properties, payload)
 	s.release(sc)

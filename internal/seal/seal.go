@@ -129,6 +129,7 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	s.session.Store(newSession())
 	s.queued.Store(newSession())
 	rand.Read(s.token[:]) // never fails
+	s.clock.jumped = s.NewSession
 	s.own = s.newMemory()
 	s.mqtt = newMQTTSessions(s)
 	// A platform that does not have the cipher says so now, not at the first message.

@@ -31,6 +31,14 @@ func (s *session) take(calls, budget int) (seq uint32, ok bool) {
 	return uint32(n), n <= math.MaxUint32
 }
 
+// NewSession begins a new session, whatever is left of the one in use.
+func (s *Sealer) NewSession() {
+	s.rollover.Lock()
+	defer s.rollover.Unlock()
+	s.session.Store(newSession())
+	s.queued.Store(newSession())
+}
+
 // series is where the session stands that numbers m. Messages in a queue have one of their own: they would otherwise
 // fall behind what is sent meanwhile.
 func (s *Sealer) series(m *Message) *atomic.Pointer[session] {
