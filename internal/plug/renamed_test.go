@@ -17,8 +17,8 @@ type renamedVault struct {
 
 func (r renamedVault) Renamed(configured, actual string) { r.names[configured] = actual }
 
-// A ConnectPacketBuilder that sets a Client Identifier tells it to the scheme, before it connects; one that does not, and
-// none, do not.
+// A ConnectPacketBuilder that sets a Client Identifier tells it to the scheme, before it connects; one that does not,
+// and none, do not.
 func TestClientIdentifierFromBuilder(t *testing.T) {
 	for id, want := range map[string]map[string]string{"from the builder": {"configured": "from the builder"}, "configured": {}} {
 		s := renamedVault{newVault(), map[string]string{}}
