@@ -58,6 +58,20 @@ type Config struct {
 	// Renewed, if set, is told of each renewal during a connection: the new token, or why there is none. After an error
 	// it is tried again until the token expires. It must not block.
 	Renewed func(Token, error)
+
+	// Clock is the time; nil is the real one.
+	Clock Clock
+}
+
+// Clock is the time by which tokens are renewed and expire, for programs that test that without waiting for it.
+type Clock = layer.Clock
+
+// orReal returns the clock, or that of the machine if there is none.
+func orReal(c Clock) Clock {
+	if c == nil {
+		return layer.SystemClock{}
+	}
+	return c
 }
 
 // Authenticator puts tokens into the connections of MQTT clients. [New] makes one; it is safe for concurrent use and
@@ -87,10 +101,10 @@ func New(cfg Config) (*Authenticator, error) {
 		discover:  cfg.Discover,
 		refused:   cfg.Refused,
 		renewed:   cfg.Renewed,
-		clock:     layer.SystemClock{},
+		clock:     orReal(cfg.Clock),
 	}
 	if cfg.Source != nil {
-		s.source = cached(cfg.Source)
+		s.source = cached(cfg.Source, s.clock)
 	}
 	return &Authenticator{s}, nil
 }

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mqttsec/mqttsec/internal/layer"
 	"github.com/mqttsec/mqttsec/internal/pop"
 )
 
@@ -68,6 +67,8 @@ type ASConfig struct {
 	// Lifetime is assumed of a token when the server does not say how long it lasts. If it is 0, such an answer is an
 	// error.
 	Lifetime time.Duration
+	// Clock is the time; nil is the real one.
+	Clock Clock
 
 	// Bearer asks for a token without a key, for a [Bearer]: there is no "req_cnf", and what the server says of the
 	// scope is not read. Signer, Scope, CNonce and KeepKey must not be set.
@@ -82,7 +83,7 @@ type AS struct {
 	cfg    ASConfig
 	client *http.Client
 	signer ProofKey // zero without a Signer
-	clock  layer.Clock
+	clock  Clock
 
 	mu      sync.Mutex
 	kept    ProofKey // KeepKey: the key of the last token
@@ -94,7 +95,7 @@ func NewAS(cfg ASConfig) (*AS, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	a := &AS{cfg: cfg, clock: layer.SystemClock{}}
+	a := &AS{cfg: cfg, clock: orReal(cfg.Clock)}
 	if cfg.Signer != nil {
 		var err error
 		if a.signer, err = pop.Signer(cfg.Signer); err != nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/eclipse/paho.golang/autopaho"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"github.com/mqttsec/mqttsec/internal/layer"
 	"github.com/mqttsec/mqttsec/internal/plug"
 	"github.com/mqttsec/mqttsec/internal/pop"
 	"github.com/mqttsec/mqttsec/internal/wire"
@@ -34,6 +33,8 @@ type BearerConfig struct {
 	SkipChainCheck bool
 	// Renewed is as in Config.
 	Renewed func(Token, error)
+	// Clock is the time; nil is the real one.
+	Clock Clock
 }
 
 // Bearer puts bearer tokens into the connections of MQTT clients, for brokers that do not do RFC 9431. [NewBearer]
@@ -65,8 +66,8 @@ func NewBearer(cfg BearerConfig) (*Bearer, error) {
 		form:      bearerForm{username: cfg.Username},
 		skipChain: cfg.SkipChainCheck,
 		renewed:   cfg.Renewed,
-		clock:     layer.SystemClock{},
-		source:    cached(cfg.Source),
+		clock:     orReal(cfg.Clock),
+		source:    cached(cfg.Source, orReal(cfg.Clock)),
 	}}, nil
 }
 

@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/mqttsec/mqttsec/internal/layer"
 )
 
 // CacheConfig says what a Cache gets its tokens from.
@@ -18,6 +16,8 @@ type CacheConfig struct {
 	// Failed, if set, is told of each request to Source that failed, also of those that were made early enough not to
 	// matter yet. It must not block.
 	Failed func(error)
+	// Clock is the time; nil is the real one.
+	Clock Clock
 }
 
 // Cache is a TokenSource that keeps a token until four fifths of its lifetime are over (between 78 and 82 %, at
@@ -26,7 +26,7 @@ type CacheConfig struct {
 type Cache struct {
 	source TokenSource
 	failed func(error)
-	clock  layer.Clock
+	clock  Clock
 
 	mu      sync.Mutex
 	token   Token     // zero: none
@@ -51,7 +51,7 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 	if cfg.Source == nil {
 		return nil, fmt.Errorf("%w: CacheConfig.Source is nil", ErrConfig)
 	}
-	return &Cache{source: cfg.Source, failed: cfg.Failed, clock: layer.SystemClock{}}, nil
+	return &Cache{source: cfg.Source, failed: cfg.Failed, clock: orReal(cfg.Clock)}, nil
 }
 
 // Token returns the token that is kept, or a new one. Its errors are those of the Source.

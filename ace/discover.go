@@ -39,7 +39,7 @@ func (s *scheme) discoverOn(ctx context.Context, dial func(context.Context) (net
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.source == nil {
-		s.source = cached(source)
+		s.source = cached(source, s.clock)
 	}
 	return nil
 }

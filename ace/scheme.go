@@ -33,12 +33,12 @@ type scheme struct {
 }
 
 // cached puts a Cache around a source, unless it has no need of one.
-func cached(s TokenSource) TokenSource {
+func cached(s TokenSource, clock Clock) TokenSource {
 	switch s.(type) {
 	case *Cache, Static:
 		return s
 	}
-	return &Cache{source: s, clock: layer.SystemClock{}}
+	return &Cache{source: s, clock: clock}
 }
 
 // Open fetches a token, so that the broker need not wait for it, and then connects.

@@ -20,6 +20,7 @@ type demo struct {
 
 // demos are all of them, by the names that -scheme takes.
 var demos = map[string]demo{
+	"ace":     {about: "access tokens bound to a key, OAuth for MQTT (ace)", alone: true, run: aceDemo},
 	"aes":     {about: "payloads sealed with AES (aesmsg)", run: aesDemo},
 	"psk":     {about: "TLS with a key for each device and no certificates (mqttauth/tlspsk)", alone: true, run: pskDemo},
 	"present": {about: "payloads sealed with PRESENT, for interoperation (present)", run: presentDemo},

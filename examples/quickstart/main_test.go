@@ -44,6 +44,19 @@ func TestEmbedded(t *testing.T) {
 	require.Contains(t, out, "scheme  aes\n", "what it does without options")
 }
 
+// TestTokens runs the demo of ace with its own server and broker.
+func TestTokens(t *testing.T) {
+	out, err := quickstart(t, "-scheme", "ace")
+	require.NoError(t, err, out)
+	require.Equal(t, 3, strings.Count(out, "  console       "+opening))
+	require.Contains(t, out, "no token      refused")
+	require.Contains(t, out, "stolen token  refused")
+	require.Contains(t, out, "not authorized")
+	require.Regexp(t, `console +has a new token`, out)
+	require.Regexp(t, `sensor +is cut off`, out)
+	require.Contains(t, out, "All of it as promised.")
+}
+
 // TestSeesWhatIsMissing takes the sealing away: the program must notice.
 func TestSeesWhatIsMissing(t *testing.T) {
 	to, stop, err := embedded()
