@@ -13,7 +13,7 @@ import (
 func TestAssembler(t *testing.T) {
 	var stream []byte
 	var want []wire.Packet
-	for _, n := range []int{2, 10, 127, 128, 4096, 4097, 70_000, 300_000, 2} {
+	for _, n := range []int{2, 10, 126, 128, 4096, 4097, 70_000, 300_000, 2} {
 		p := pingreq
 		if n > 2 {
 			p = publishOf(t, n+3, wire.PublishPacket{Topic: []byte("t")})
