@@ -71,11 +71,13 @@ func (v *verifier) verify(ctx context.Context, token []byte) (*access, error) {
 	}
 	hash := sha256.Sum256(token)
 	now := v.clock.Now()
+	v.mu.Lock()
+	// One that was under way is in the cache before it leaves running.
 	if a := v.cache.get(hash, now); a != nil {
+		v.mu.Unlock()
 		v.counters.cached.Add(1)
 		return a, v.revoked.check(a, now)
 	}
-	v.mu.Lock()
 	run := v.running[hash]
 	if run == nil {
 		run = &verification{done: make(chan struct{})}
