@@ -71,8 +71,9 @@ func upgrade(ctx context.Context, dialer *websocket.Dialer, u *url.URL, header h
 		}
 		d := *dialer
 		d.NetDial, d.NetDialTLSContext, d.TLSClientConfig, d.Proxy = nil, nil, nil, nil
+		theirs := dialer
 		d.NetDialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
-			conn, err := dialThrough(ctx, dialer, u, address)
+			conn, err := dialThrough(ctx, theirs, u, address)
 			return transport(ctx, t, conn, err, u)
 		}
 		dialer = &d
