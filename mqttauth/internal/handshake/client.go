@@ -43,11 +43,11 @@ func (c *ClientConfig) groups() []pake.Group {
 
 // Client is the client's side of one run. It is not safe for concurrent use, but for Abort.
 type Client struct {
-	server  string
-	hello   frame.HelloFrame
-	runs    []*pake.Client // one for each group of hello
-	chosen  *pake.Client   // once the challenge was answered
-	aborted sync.Once
+	server string
+	hello  frame.HelloFrame
+	runs   []*pake.Client // one for each group of hello
+	chosen *pake.Client   // once the challenge was answered
+	over   bool
 }
 
 // Start begins a run and returns the hello.
@@ -92,13 +92,13 @@ func (c *Client) Challenge(b []byte) (proof []byte, err error) {
 	if f.Session != c.hello.Session {
 		return nil, ErrSession
 	}
-	if c.chosen != nil || len(c.runs) == 0 {
+	if c.chosen != nil || c.over {
 		return nil, ErrState
 	}
 	proof, err = c.reply(&f)
 	if err != nil {
+		c.over = true
 		c.Abort()
-		c.runs = nil
 		return nil, err
 	}
 	return proof, nil
@@ -138,12 +138,11 @@ func (c *Client) Welcome(b []byte) (*ClientSession, Welcome, error) {
 	if f.Session != c.hello.Session {
 		return nil, Welcome{}, ErrSession
 	}
-	if c.chosen == nil {
+	if c.chosen == nil || c.over {
 		return nil, Welcome{}, ErrState
 	}
-	run := c.chosen
-	c.chosen, c.runs = nil, nil
-	sk, err := run.Finish(append([]byte{pakeVersion, pakeWelcome}, f.Proof[:]...))
+	c.over = true
+	sk, err := c.chosen.Finish(append([]byte{pakeVersion, pakeWelcome}, f.Proof[:]...))
 	if err != nil {
 		return nil, Welcome{}, err
 	}
@@ -165,11 +164,9 @@ func (c *Client) Welcome(b []byte) (*ClientSession, Welcome, error) {
 
 // Abort ends the run and overwrites its secrets.
 func (c *Client) Abort() {
-	c.aborted.Do(func() {
-		for _, run := range c.runs {
-			run.Abort()
-		}
-	})
+	for _, run := range c.runs {
+		run.Abort()
+	}
 }
 
 // Format writes the type alone.

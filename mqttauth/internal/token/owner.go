@@ -210,3 +210,13 @@ func (o Owner) Format(f fmt.State, _ rune) { io.WriteString(f, o.String()) }
 
 // LogValue is String, for slog.
 func (o Owner) LogValue() slog.Value { return slog.StringValue(o.String()) }
+
+// Auth1 makes a token to publish below filter until a time.
+func (o Owner) Auth1(filter string, expires time.Time) (Token, error) {
+	return o.Issue(Terms{Kind: Auth1, Filter: filter, Expires: expires})
+}
+
+// Auth2 makes a token to subscribe below filter until a time.
+func (o Owner) Auth2(filter string, expires time.Time) (Token, error) {
+	return o.Issue(Terms{Kind: Auth2, Filter: filter, Expires: expires})
+}
