@@ -29,10 +29,28 @@
 // Never act on what arrives on a topic below $SYS: it is the broker's, whose plaintext
 // the clients' routers also give to a handler of "#" or "+/...".
 //
+// A receiver remembers what each MQTT client was delivered, by its Client Identifier:
+//
+//   - A message is delivered once. At QoS 1 and 2 it comes again, once for each connection
+//     that the client opens, until the client has acknowledged it; not if it was published
+//     at QoS 0. A copy comes for each Subscription Identifier that the client asked for;
+//     copies that nothing tells apart are one.
+//   - One with RETAIN that was not delivered yet is a message like any other. After that it
+//     comes once for each SUBSCRIBE that matches, if it is the one shown last; or not older,
+//     by more than Config.ClockTolerance, than the latest, and not one that its publisher's
+//     session has replaced. Without a clock it is neither older nor newer.
+//   - A Will is delivered once, however old its connection.
+//   - What is remembered belongs to a topic, a key, a publisher (with Config.Publishers) and
+//     its session, in memory that is shared fairly between branches of topics: no holder of
+//     one key reaches beyond its topics, and no publisher suppresses another.
+//   - What lies in the client's queue, session or store is sent as the frame that it was when
+//     it was stored, or not at all. For MaxAge it is as old as it has been stored.
+//
 // Not protected: that a message was sent, when, on which topic, how long it is and
 // with which QoS; messages that are dropped on the way; from other holders of the
 // same key, unless messages are signed; what was sealed before under a key that
-// leaks; and, after a receiver has restarted, against the repetition of what it
+// leaks; a program whose memory is restored from a snapshot, until its clock jumps or
+// [Sealer.NewSession] is called; and, after a receiver has restarted, against the repetition of what it
 // received before, unless Config.MaxAge limits that.
 package aesmsg
 

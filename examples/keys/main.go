@@ -31,6 +31,12 @@ beside it, and the holders of the wider key need not be told of it.
   keys sub -in site.key 'site/7/#' >device7.key
   keys show -qr -in device7.key
 
+To move a fleet over that is in use: hand out the keys; wrap the receivers, with
+InsecureAcceptUnsealed and InsecureSendUnsealed until a date; wrap the publishers,
+without the latter; when Delivered tells of nothing unsealed any more, take away
+the former. To change a key: put the new one behind the old one everywhere, then
+before it, then take the old one away.
+
 options:
 `
 
