@@ -1,10 +1,12 @@
 package plug
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"sync"
 
+	"github.com/mqttsec/mqttsec/internal/layer"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -19,7 +21,7 @@ type thawer struct {
 	session *frozenSession
 
 	// These are the lock holder's.
-	partial []byte
+	packets layer.Assembler
 	bad     bool // what is being written is no MQTT packet
 
 	mu      sync.Mutex
@@ -45,7 +47,8 @@ func (t *thawer) Lock() { t.lock.Lock() }
 
 // Unlock ends a packet.
 func (t *thawer) Unlock() {
-	t.partial, t.bad = nil, false
+	t.packets.Reset()
+	t.bad = false
 	t.lock.Unlock()
 }
 
@@ -54,20 +57,17 @@ func (t *thawer) Write(b []byte) (int, error) {
 	if t.bad {
 		return len(b), nil
 	}
-	t.partial = append(t.partial, b...)
-	n, err := wire.Scan(t.partial, wire.MaxPacket)
-	switch {
-	case err != nil:
+	var failed error
+	err := t.packets.Push(b, func(p wire.Packet) error {
+		failed = t.send(p)
+		return failed
+	})
+	if failed != nil {
+		return 0, failed
+	}
+	if err != nil {
 		t.bad = true
 		t.session.errs.Printf("plug: stored packet is not MQTT and is not sent: %s", err)
-		return len(b), nil
-	case n == 0 || n > len(t.partial):
-		return len(b), nil
-	}
-	p := wire.Packet(t.partial[:n:n])
-	t.partial = t.partial[n:]
-	if err := t.send(p); err != nil {
-		return 0, err
 	}
 	return len(b), nil
 }
@@ -90,6 +90,7 @@ func (t *thawer) send(p wire.Packet) error {
 	return err
 }
 
+// thaw leaves p alone, which is the session's memory.
 func (t *thawer) thaw(p wire.Packet) (wire.Packet, error) {
 	m, err := wire.ParsePublish(p, wire.V5)
 	if err != nil {
@@ -98,7 +99,7 @@ func (t *thawer) thaw(p wire.Packet) (wire.Packet, error) {
 	if len(m.Topic) == 0 {
 		return nil, errUnnamed
 	}
-	return t.session.frost.thaw(p, true)
+	return t.session.frost.thaw(bytes.Clone(p), true)
 }
 
 // takeSkipped returns what was skipped so far.

@@ -12,6 +12,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/eclipse/paho.golang/paho/log"
 
+	"github.com/mqttsec/mqttsec/internal/layer"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -147,6 +148,17 @@ type lockedConn struct {
 
 // NetConn returns the connection below, for those who look for one that they know.
 func (c *lockedConn) NetConn() net.Conn { return c.Conn }
+
+// ReadAfterTimeout tells a layer above what holds for the connection below.
+func (c *lockedConn) ReadAfterTimeout() bool { return layer.SurvivesTimeout(c.Conn) }
+
+// CloseWrite ends the stream to the server if the connection below can.
+func (c *lockedConn) CloseWrite() error {
+	if c, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return nil
+}
 
 // askForProblems returns a ConnectPacketBuilder that runs below, if there is one, and
 // then makes sure that CONNECT does not decline problem information. Without

@@ -69,11 +69,10 @@ func upgrade(ctx context.Context, dialer *websocket.Dialer, u *url.URL, header h
 		if strings.EqualFold(u.Scheme, "ws") {
 			return nil, errPlainWS
 		}
-		d := *dialer
+		given, d := dialer, *dialer
 		d.NetDial, d.NetDialTLSContext, d.TLSClientConfig, d.Proxy = nil, nil, nil, nil
-		theirs := dialer
 		d.NetDialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
-			conn, err := dialThrough(ctx, theirs, u, address)
+			conn, err := dialThrough(ctx, given, u, address)
 			return transport(ctx, t, conn, err, u)
 		}
 		dialer = &d
