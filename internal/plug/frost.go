@@ -16,6 +16,7 @@ type frost struct {
 	scheme  AtRest
 	session string
 	version wire.Version
+	owner   any    // the wrap that it belongs to
 	next    *frost // for what scheme leaves alone; nil if there is no other scheme
 }
 

@@ -33,6 +33,10 @@ import (
 // answer a refusal with a second attempt in MQTT 3.1, and show the same credentials
 // again.
 //
+// Store and CustomOpenConnectionFn are to be set before wrapping: set on the result, they
+// undo the protection. A Store is noticed, and the connection not opened; a
+// CustomOpenConnectionFn cannot be noticed.
+//
 // If s is also AtRest, PUBLISH packets in opts.Store are stored frozen; without a
 // Store the client keeps them in memory, and nothing is done. A Store has no errors:
 // a packet that cannot be frozen is not stored, and one that does not thaw is left
@@ -59,7 +63,7 @@ func V3(opts *mqtt.ClientOptions, s Scheme) *mqtt.ClientOptions {
 	}
 
 	if rest, ok := s.(AtRest); ok && o.Store != nil {
-		f := frost{scheme: rest, session: o.ClientID, version: wire.Version(o.ProtocolVersion & 0x7F)}
+		f := frost{scheme: rest, session: o.ClientID, version: wire.Version(o.ProtocolVersion & 0x7F), owner: a}
 		if below, ok := o.Store.(frozenStore); ok {
 			o.Store = frozenStore{Store: below.Store, frost: f.above(below.frost)}
 		} else {
@@ -80,6 +84,9 @@ type attemptV3 struct {
 // connect is an OpenConnectionFunc. It takes everything from the options it is called
 // with, which are the ones that the client works with.
 func (a *attemptV3) connect(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
+	if err := a.intact(&o); err != nil {
+		return nil, err
+	}
 	a.prepareTLS(u, &o)
 	o.TLSConfig = unresumed(a.scheme, wire.Version(o.ProtocolVersion&0x7F), o.TLSConfig)
 	try := attempt{scheme: a.scheme, url: u, timeout: o.ConnectTimeout}

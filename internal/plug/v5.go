@@ -35,6 +35,11 @@ const defaultConnectTimeout = 10 * time.Second
 // and a server then strips User Properties, which schemes need, from what it sends
 // (MQTT5 3.1.2.11.7).
 //
+// What stores messages, and AttemptConnection and ConnectPacketBuilder, are to be set
+// before wrapping: set on the result, they undo the protection. A Queue or Session that
+// replaces a protected one is noticed, and the connection not opened; an AttemptConnection
+// cannot be noticed.
+//
 // If s is also AtRest, messages in cfg.Queue and cfg.Session are stored frozen. Where
 // these are nil autopaho keeps messages in memory, and nothing is done. A stored
 // message that does not thaw is given up: it goes to the queue's quarantine, or ends
@@ -55,7 +60,8 @@ func V5(cfg autopaho.ClientConfig, s Scheme) autopaho.ClientConfig {
 	if !ok {
 		return cfg
 	}
-	f := frost{scheme: rest, session: cfg.ClientID, version: wire.V5}
+	a.session = cfg.Session != nil
+	f := frost{scheme: rest, session: cfg.ClientID, version: wire.V5, owner: a}
 	switch q := cfg.Queue.(type) {
 	case nil:
 	case frozenQueue:
@@ -105,13 +111,17 @@ type connectFunc = func(context.Context, autopaho.ClientConfig, *url.URL) (net.C
 // attemptV5 opens the connections of one wrapped configuration, which any number of
 // connection managers may use.
 type attemptV5 struct {
-	scheme Scheme
-	below  connectFunc // nil to dial
+	scheme  Scheme
+	below   connectFunc // nil to dial
+	session bool        // there was one to protect
 }
 
 // connect is an AttemptConnection. It takes everything from the cfg it is called
 // with, which is the one that the connection manager works with.
 func (a *attemptV5) connect(ctx context.Context, cfg autopaho.ClientConfig, u *url.URL) (net.Conn, error) {
+	if err := a.intact(&cfg); err != nil {
+		return nil, err
+	}
 	cfg.TlsCfg = unresumed(a.scheme, wire.V5, cfg.TlsCfg)
 	try := attempt{scheme: a.scheme, url: u, timeout: cfg.ConnectTimeout}
 	if try.timeout == 0 {
