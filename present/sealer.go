@@ -3,10 +3,7 @@ package present
 import (
 	"context"
 	"crypto"
-	"crypto/cipher"
 	"crypto/ed25519"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,8 +14,8 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/mqttsec/mqttsec/internal/plug"
+	"github.com/mqttsec/mqttsec/internal/presentseal"
 	"github.com/mqttsec/mqttsec/internal/seal"
-	"github.com/mqttsec/mqttsec/present/presentcipher"
 )
 
 // Overhead is by how many bytes a sealed message is longer than its payload. A
@@ -100,37 +97,11 @@ type Sealer struct {
 // New returns a Sealer, or an error that says what is wrong with the Config. Nothing the
 // Config points to but Signer, Rejected and Delivered is kept.
 func New(cfg Config) (*Sealer, error) {
-	core, err := seal.New(suite(), seal.Config(cfg))
+	core, err := seal.New(presentseal.Suite(), seal.Config(cfg))
 	if err != nil {
 		return nil, err
 	}
 	return &Sealer{core}, nil
-}
-
-// suite is suite 2 of the sealed-message format.
-func suite() seal.Suite {
-	return seal.Suite{
-		ID:           2,
-		Label:        "mqttsec v1 present",
-		New:          sessionAEAD,
-		NonceSize:    presentcipher.NonceSize,
-		NonceTail:    4,
-		TagSize:      presentcipher.Overhead,
-		MaxPlaintext: presentcipher.MaxPlaintext,
-		MaxAD:        presentcipher.MaxAD,
-		Calls:        presentcipher.Calls,
-		Budget:       1 << 16,
-	}
-}
-
-// sessionAEAD returns the AEAD of one session: its key is HKDF-SHA-256 (RFC 5869) of the
-// topic's key with the session as salt.
-func sessionAEAD(leaf *[32]byte, session *[12]byte) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, leaf[:], session[:], "", presentcipher.KeySize)
-	if err != nil {
-		return nil, err
-	}
-	return presentcipher.NewAEAD([presentcipher.KeySize]byte(key))
 }
 
 // Seal returns payload sealed for publication on topic. It fails with ErrNoKey if no key's

@@ -33,7 +33,9 @@ var (
 var (
 	packets = []string{"internal/wire", "internal/topic", "internal/layer"}
 	client  = append([]string{"internal/plug"}, packets...)
-	sealing = append([]string{"internal/seal", "internal/key", "internal/replay"}, client...)
+	sealed  = []string{"internal/seal", "internal/key", "internal/replay"}
+	sealing = append(sealed, client...)
+	ciphers = []string{"internal/presentseal", "present/presentcipher"}
 	broker  = append([]string{"internal/guard"}, packets...)
 	proving = []string{"internal/aif", "internal/pop", "internal/cose", "ace/internal"} // what ACE's three sides share
 	hopping = []string{"mqttauth/internal", "pake", "internal/key"}                     // what MQTT-Auth's two sides share
@@ -70,10 +72,11 @@ var rules = []rule{
 	// A primitive knows nothing of MQTT.
 	{"pake", [][]string{curves}, nil},
 	{"present/presentcipher", [][]string{cpu}, nil},
+	{"internal/presentseal", [][]string{cpu}, slices.Concat(ciphers, sealed, packets)},
 
 	// What an application links: the client libraries; no broker, no JOSE.
 	{"aesmsg", [][]string{pahos}, sealing},
-	{"present", [][]string{pahos, cpu}, append([]string{"present/presentcipher"}, sealing...)},
+	{"present", [][]string{pahos, cpu}, slices.Concat(ciphers, sealing)},
 	{"mqttauth", [][]string{pahos, curves}, slices.Concat(hopping, sealing)},
 	{"mqttauth/internal", [][]string{curves}, append([]string{"pake", "internal/key"}, packets...)},
 	{"mqttauth/tlspsk", [][]string{pahos, crypto}, client},
@@ -81,7 +84,7 @@ var rules = []rule{
 
 	// What goes beside a broker: no client, except for the authority that
 	// serves a broker as it is; and no broker either.
-	{"mqttauth/authbroker", [][]string{paho5, curves, bolt}, slices.Concat(hopping, broker)},
+	{"mqttauth/authbroker", [][]string{paho5, curves, bolt}, slices.Concat(hopping, ciphers, sealed, broker)},
 	{"ace/acebroker", [][]string{tokens}, slices.Concat(proving, broker)},
 	{"ace/aceserver", [][]string{tokens, bolt}, slices.Concat(proving, packets)},
 

@@ -57,7 +57,7 @@ func (f *filter) sendUnsealed(v wire.Version, m *layer.Message) (wire.Packet, er
 func (f *filter) sealPublish(v wire.Version, m *layer.Message, name []byte) (wire.Packet, error) {
 	ps := f.sealer.part(&f.outgoing, m.Properties)
 	m.Properties = ps.outside
-	empty := m.Retain && len(m.Payload) == 0 // of a retained message, which only an empty payload does
+	empty := m.Retain && len(m.Payload) == 0 && !f.sealer.hop // of a retained message, which only an empty payload does
 	st, payload, stamped := f.sealer.unwrap(m.Payload)
 	msg := Message{Topic: name, Retain: m.Retain, Once: m.QoS == 0, Properties: ps.inside, Payload: payload}
 	size := 0

