@@ -23,7 +23,6 @@ var properties = wire.Properties(nil).
 // An end of a connection, which reads and writes whole packets.
 type end struct {
 	net.Conn
-	buffer []byte
 }
 
 func (e *end) write(t *testing.T, p wire.Packet, err error) {
@@ -35,19 +34,9 @@ func (e *end) write(t *testing.T, p wire.Packet, err error) {
 
 func (e *end) read(t *testing.T) wire.Packet {
 	t.Helper()
-	for {
-		n, err := wire.Scan(e.buffer, wire.MaxPacket)
-		require.NoError(t, err)
-		if n > 0 && n <= len(e.buffer) {
-			p := wire.Packet(e.buffer[:n:n])
-			e.buffer = e.buffer[n:]
-			return p
-		}
-		chunk := make([]byte, 4096)
-		m, err := e.Read(chunk)
-		require.NoError(t, err)
-		e.buffer = append(e.buffer, chunk[:m]...)
-	}
+	p, err := wire.Read(e, wire.MaxPacket)
+	require.NoError(t, err)
+	return p
 }
 
 // connect gives the application's end of a sealed connection and the broker's.

@@ -20,29 +20,10 @@ type peer struct {
 	conn    net.Conn
 	version wire.Version
 	n       int // how many connections came before this one
-	pending []byte
 }
 
 // read returns the next packet.
-func (p *peer) read() (wire.Packet, error) {
-	var chunk [4096]byte
-	for {
-		n, err := wire.Scan(p.pending, wire.MaxPacket)
-		if err != nil {
-			return nil, err
-		}
-		if n > 0 && n <= len(p.pending) {
-			packet := wire.Packet(p.pending[:n:n])
-			p.pending = p.pending[n:]
-			return packet, nil
-		}
-		got, err := p.conn.Read(chunk[:])
-		if err != nil {
-			return nil, err
-		}
-		p.pending = append(p.pending[:len(p.pending):len(p.pending)], chunk[:got]...)
-	}
-}
+func (p *peer) read() (wire.Packet, error) { return wire.Read(p.conn, wire.MaxPacket) }
 
 // appender is a packet of package wire that depends on the version.
 type appender interface {

@@ -1,7 +1,6 @@
 package plug
 
 import (
-	"bytes"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -117,23 +116,11 @@ func (s *server) web(t *testing.T, config *tls.Config) string {
 func (s *server) serve(conn net.Conn) {
 	defer conn.Close()
 	var version wire.Version
-	var buf []byte
-	chunk := make([]byte, 4096)
 	for {
-		n, err := wire.Scan(buf, wire.MaxPacket)
+		p, err := wire.Read(conn, wire.MaxPacket)
 		if err != nil {
 			return
 		}
-		if n == 0 || n > len(buf) {
-			m, err := conn.Read(chunk)
-			if err != nil {
-				return
-			}
-			buf = append(buf, chunk[:m]...)
-			continue
-		}
-		p := wire.Packet(bytes.Clone(buf[:n]))
-		buf = buf[n:]
 		if p.Type() == wire.Connect {
 			c, err := wire.ParseConnect(p)
 			if err != nil {
