@@ -20,7 +20,7 @@ func heap() int64 {
 // A hundred thousand publishers at one receiver within one second, whatever their topics, in the room that schemes give
 // by default: all are heard, each once, and in the next second again.
 func TestManyPublishersAtOnce(t *testing.T) {
-	const publishers, limit, most = 100_000, 48 * 4096, 26 << 20
+	const publishers, limit, most = 100_000 / quicker, 48 * 4096, 26 << 20
 	for name, topic := range map[string]string{"one topic": "site/all", "a topic each": "site/%d", "a branch each": "site/%d/temp"} {
 		t.Run(name, func(t *testing.T) {
 			r := newReceiver(limit)

@@ -142,11 +142,7 @@ func orders(t *testing.T, limit, n int, all []step, check func(w *world, done []
 
 // What a broker cannot do, in any order of five events.
 func TestModelOfABroker(t *testing.T) {
-	n := 5
-	if testing.Short() {
-		n = 4
-	}
-	orders(t, 1000, n, steps(false), func(w *world, done []string) {
+	orders(t, 1000, 5-fewer, steps(false), func(w *world, done []string) {
 		for i, c := range w.sent {
 			switch {
 			case c.live == 0:
@@ -174,7 +170,7 @@ func asks(done []string) (n uint32) {
 // After an acknowledgement nothing but a SUBSCRIBE brings a message again.
 func TestModelOfAcknowledgement(t *testing.T) {
 	all := steps(false)
-	orders(t, 1000, 4, all, func(w *world, done []string) {
+	orders(t, 1000, 4-fewer, all, func(w *world, done []string) {
 		all[len(all)-3].do(w) // the client acknowledges
 		acknowledged := map[int]bool{}
 		for i, c := range w.sent {
@@ -196,7 +192,7 @@ func TestModelOfAcknowledgement(t *testing.T) {
 // An honest broker delivers each message once in any order, and each arrives.
 func TestModelOfAnHonestBroker(t *testing.T) {
 	all := steps(false)
-	orders(t, 1000, 4, all[:12], func(w *world, done []string) {
+	orders(t, 1000, 4-fewer, all[:12], func(w *world, done []string) {
 		first := map[int]bool{}
 		for _, d := range done {
 			first[int(d[0]-'0')] = true
@@ -218,7 +214,7 @@ func TestModelOfAnInsider(t *testing.T) {
 	for i, s := range all {
 		index[s.name] = i
 	}
-	orders(t, limit, 4, all, func(w *world, done []string) {
+	orders(t, limit, 4-fewer, all, func(w *world, done []string) {
 		alone := newWorld(limit)
 		for _, d := range done {
 			quiet[index[d]].do(alone)

@@ -44,6 +44,7 @@ type session struct {
 type window struct {
 	blocks []*block // in ascending order, 65 at most
 	held   []held   // in ascending order
+	gone   int      // how many of those are over
 
 	from, to uint32 // the times of the future that were forgotten when a shadowed session became known
 }

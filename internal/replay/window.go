@@ -65,9 +65,17 @@ const heldPerWeight = 8
 // moves on, for such a message must not be lost.
 type held struct {
 	seq  uint32
-	conn uint32 // of the last delivery
+	conn uint32 // of the last delivery, or over
 }
 
+// over stands for the connection of a number that is done, and whose place has not been cleared yet: clients
+// acknowledge in any order, and to move all that is behind each would take a time for all that grows with its square.
+const over = 1<<32 - 1
+
+// live is how many numbers are held.
+func (w *window) live() int { return len(w.held) - w.gone }
+
+// find returns the place of a number, and whether it is there, held or over.
 func (w *window) find(seq uint32) (int, bool) {
 	if n := len(w.held); n == 0 || w.held[n-1].seq < seq {
 		return n, false
@@ -81,7 +89,7 @@ func (s *session) pending(seq uint32) (conn uint32, ok bool) {
 		return 0, false
 	}
 	i, ok := s.window.find(seq)
-	if !ok {
+	if !ok || s.window.held[i].conn == over {
 		return 0, false
 	}
 	return s.window.held[i].conn, true
@@ -94,20 +102,25 @@ func (s *session) hold(seq, conn uint32) {
 	}
 	w := s.window
 	i, ok := w.find(seq)
-	if ok {
+	if ok && w.held[i].conn != over {
 		w.held[i].conn = conn
 		return
 	}
-	if len(w.held) >= maxHeld {
-		if i == 0 {
-			return
-		}
-		w.held = w.held[1:]
-		i--
-	} else if len(w.held)%heldPerWeight == heldPerWeight-1 {
-		s.gain(1)
+	before := w.live()
+	switch {
+	case ok:
+		w.held[i].conn = conn
+		w.gone--
+	case before >= maxHeld && i == 0:
+		return
+	default:
+		w.held = slices.Insert(w.held, i, held{seq, conn})
 	}
-	w.held = slices.Insert(w.held, i, held{seq, conn})
+	if w.live() > maxHeld {
+		s.end(slices.IndexFunc(w.held, func(h held) bool { return h.conn != over }))
+		return
+	}
+	s.weigh(before)
 }
 
 // done makes a number done, if it is held.
@@ -115,26 +128,42 @@ func (s *session) done(seq uint32) {
 	if s.window == nil {
 		return
 	}
+	if i, ok := s.window.find(seq); ok && s.window.held[i].conn != over {
+		s.end(i)
+	}
+}
+
+// end makes the number in place i done, and clears the places of those that are over once they are the first, or half.
+func (s *session) end(i int) {
 	w := s.window
-	i, ok := w.find(seq)
-	if !ok {
-		return
+	before := w.live()
+	w.held[i].conn = over
+	w.gone++
+	switch {
+	case w.live() == 0:
+		if w.held, w.gone = w.held[:0], 0; cap(w.held) > 64 {
+			w.held = nil
+		}
+	case 2*w.gone > len(w.held):
+		w.held, w.gone = slices.DeleteFunc(w.held, func(h held) bool { return h.conn == over }), 0
+		if cap(w.held) > 64 && cap(w.held) > 4*len(w.held) {
+			w.held = slices.Clone(w.held)
+		}
+	default:
+		for w.held[0].conn == over {
+			w.held = w.held[1:]
+			w.gone--
+		}
 	}
-	if i == 0 && len(w.held) > 64 {
-		w.held = w.held[1:]
-	} else {
-		w.held = slices.Delete(w.held, i, i+1) // leaves the room for the next
-	}
-	if len(w.held)%heldPerWeight == heldPerWeight-1 && s.attached() {
-		s.gain(-1)
-	}
-	if len(w.held) > 0 {
-		return
-	}
-	if cap(w.held) > 64 {
-		w.held = nil
-	}
-	if len(w.blocks) == 0 && !s.shadowed {
+	s.weigh(before)
+	if w.live() == 0 && len(w.blocks) == 0 && !s.shadowed {
 		s.window = nil
+	}
+}
+
+// weigh counts what is held now, after it was so many.
+func (s *session) weigh(before int) {
+	if by := s.window.live()/heldPerWeight - before/heldPerWeight; by != 0 && s.attached() {
+		s.gain(int32(by))
 	}
 }

@@ -85,7 +85,9 @@ func (e *end) read(c net.Conn) wire.Packet {
 	e.t.Helper()
 	if c == e.app {
 		p, ok := <-e.got
-		require.True(e.t, ok, "%v", e.ended)
+		if !ok {
+			require.NoError(e.t, e.ended)
+		}
 		return p
 	}
 	p, err := readPacket(c)

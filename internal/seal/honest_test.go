@@ -109,16 +109,16 @@ func (e *end) subscribe2(filter string) {
 func TestLateBesideABusyPublisher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, honest, root := insider(t)
-		bob := testSealer(t, Config{Keys: []Key{root}, MaxSessions: 512})
+		bob := testSealer(t, Config{Keys: []Key{root}, MaxSessions: 128})
 		first := honest.frame(t, "site/7", 0, 1, unix(), 1, "first")
 		late := honest.frame(t, "site/7", 0, 1, unix(), 2, "late")
 		other := honest.frame(t, "site/8", 0, 2, unix(), 1, "never heard before")
 		_, err := bob.Open("site/7", first)
 		require.NoError(t, err)
-		for n := range uint32(60 * 300) {
+		for n := range uint32(60 * 75) {
 			_, err := bob.Open("site/7", honest.frame(t, "site/7", 0, 100+n, unix(), 1, ""))
 			require.NoError(t, err)
-			time.Sleep(time.Second / 300)
+			time.Sleep(time.Second / 75)
 		}
 		for topic, frame := range map[string][]byte{"site/7": late, "site/8": other} {
 			_, err = bob.Open(topic, frame)

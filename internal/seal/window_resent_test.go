@@ -18,7 +18,9 @@ func (e *end) outcome(m wire.PublishPacket) (wire.PublishPacket, error) {
 	e.write(e.broker, e.packet(m))
 	select {
 	case p, ok := <-e.got:
-		require.True(e.t, ok, "%v", e.ended)
+		if !ok {
+			require.NoError(e.t, e.ended)
+		}
 		return e.parse(p), nil
 	case r := <-e.rejected:
 		return wire.PublishPacket{}, r.Err
