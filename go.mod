@@ -21,6 +21,7 @@ require (
 	golang.org/x/sys v0.49.0
 	golang.org/x/text v0.43.0
 	golang.org/x/time v0.16.0
+	rsc.io/qr v0.2.0
 )
 
 // Tests and examples only: no package that an application imports needs these.
@@ -28,7 +29,6 @@ require (
 	github.com/mochi-mqtt/server/v2 v2.7.9
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/image v0.30.0
-	rsc.io/qr v0.2.0
 )
 
 require (

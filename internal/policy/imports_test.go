@@ -79,6 +79,7 @@ var rules = []rule{
 	{"present", [][]string{pahos, cpu}, slices.Concat(ciphers, sealing)},
 	{"mqttauth", [][]string{pahos, curves}, slices.Concat(hopping, sealing)},
 	{"mqttauth/internal", [][]string{curves}, append([]string{"pake", "internal/key"}, packets...)},
+	{"mqttauth/sidechannel", [][]string{{"rsc.io/qr"}, curves}, append([]string{"internal/topic"}, hopping...)},
 	{"mqttauth/tlspsk", [][]string{pahos, crypto}, client},
 	{"ace", [][]string{pahos, cbor}, slices.Concat(proving, client)},
 

@@ -209,3 +209,25 @@ func textSum(b []byte) []byte {
 	h.Write(b)
 	return h.Sum(nil)[:textSumSize]
 }
+
+// Checked returns the token's binary form and the checksum of its text form: what a reader of radio tags or cameras
+// hands on without a change, or not at all.
+func (t Token) Checked() ([]byte, error) {
+	b, err := t.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	return append(b, textSum(b)...), nil
+}
+
+// FromChecked reads what Checked wrote. Every deviation is an ErrText.
+func FromChecked(b []byte) (t Token, err error) {
+	if len(b) < textSumSize {
+		return Token{}, ErrText
+	}
+	body, sum := b[:len(b)-textSumSize], b[len(b)-textSumSize:]
+	if subtle.ConstantTimeCompare(textSum(body), sum) != 1 || t.UnmarshalBinary(body) != nil {
+		return Token{}, ErrText
+	}
+	return t, nil
+}
