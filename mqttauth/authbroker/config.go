@@ -61,9 +61,10 @@ type Config struct {
 	// opens what clients have sealed for this hop and seals what goes to each of them, under keys of the handshake.
 	Hop func(ctx context.Context, conn net.Conn) (net.Conn, error)
 
-	// Group and Stretch are those of the users' verifiers, so that nobody learns which users exist. The defaults are
-	// those of pake.NewVerifier.
-	Group   pake.Group
+	// Group is that of the users' verifiers, so that nobody learns which users exist. The default is that of package
+	// pake.
+	Group pake.Group
+	// Stretch is that of the users' verifiers, for the same reason and with the same default.
 	Stretch pake.Stretch
 	// Budget bounds the guesses at passwords; nil is the default one of package pake, in memory. Many devices behind
 	// one address that log in for the first time at once need one with a larger FreePerSource.

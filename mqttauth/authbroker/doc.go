@@ -1,9 +1,9 @@
 // Package authbroker is the broker's half of MQTT-Auth: it logs clients in that have package mqttauth, by a password
 // that it does not know, and lets them do what the owners of topics have given them tokens for.
 //
-//	store, err := authbroker.OpenStore("authority.db")                                       // users, claims, revocations
+//	store, err := authbroker.OpenStore("authority.db")
 //	l, err := authbroker.NewListener(inner, authbroker.Config{Server: "broker.example", Store: store})
-//	server.AddListener(listeners.NewNet("mqtt", l))                                          // any broker that takes a net.Listener
+//	server.AddListener(listeners.NewNet("mqtt", l)) // any broker that takes a net.Listener
 //
 // In front of a broker in Go, or of any broker behind a gateway: [NewListener]. Users are enrolled with
 // [Store.SetUser] and a verifier of package pake; neither the store nor this process ever has a password.

@@ -180,9 +180,10 @@ func forgetGrants(t tx, user string) error { return removeAll(t, bucketGrants, u
 
 // Claim is who owns a Topic Filter, for administrators.
 type Claim struct {
-	Filter, Owner string
-	Epoch         uint32
-	Expires       time.Time
+	Filter  string    // what is claimed
+	Owner   string    // the user who did
+	Epoch   uint32    // of the tokens that count
+	Expires time.Time // when anybody may claim it
 }
 
 // Claims returns all claims, in the order of their filters, those that have expired among them.
