@@ -46,7 +46,7 @@ var places = []struct{ filter, topic string }{
 	{"site/#", "site//temp/"},
 	{"$SYS/#", "$SYS/broker"},
 	{"haus/#", "haus/küche/溫度"},
-	{"deep/#", "deep" + strings.Repeat("/level", 40)},
+	{"deep/#", "deep" + strings.Repeat("/level", 31)},
 	{"long/#", "long/" + strings.Repeat("x", 300)},
 }
 
