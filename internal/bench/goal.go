@@ -38,6 +38,9 @@ type Goal struct {
 	Rounds int
 	// Skip may be nil. It returns why this machine cannot show the goal, or "".
 	Skip func() string
+	// Count is set, and Setup is not, if what is compared is no time: the figure is what
+	// it returns for A over what it returns for B, in bytes for example.
+	Count func(ctx context.Context) (a, b float64, err error)
 	// Setup makes what is measured, right before it is. An error that wraps
 	// [ErrSkip] means that the goal cannot be shown here.
 	Setup func(ctx context.Context) (Pair, error)

@@ -21,6 +21,12 @@ func Measure(ctx context.Context, g Goal, progress func(fraction float64)) Resul
 			return r
 		}
 	}
+	if g.Count != nil {
+		a, b, err := g.Count(ctx)
+		r.Err, r.Figure = err, a/b
+		r.Low, r.High = r.Figure, r.Figure
+		return r
+	}
 	pair, err := g.Setup(ctx)
 	if err == nil {
 		err = r.compare(ctx, pair, progress)

@@ -75,7 +75,7 @@ func (r Result) digits() int {
 func (r Result) detail(digits int) string {
 	g := r.Goal
 	parts := []string{g.What}
-	if g.Unit == 0 {
+	if g.Unit == 0 && g.Count == nil {
 		parts = append(parts, fmt.Sprintf("%v / %v", r.A, r.B))
 	}
 	parts = append(parts, fmt.Sprintf("half of all rounds %.*f to %.*f", digits, r.Low, digits, r.High))
