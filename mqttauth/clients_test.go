@@ -30,13 +30,16 @@ var counter atomic.Int64
 func uniqueID() string { return fmt.Sprintf("device-%d", counter.Add(1)) }
 
 // version runs a test on both libraries.
-var versions = map[string]func(t testing.TB, c *Client, u *url.URL, clientID string) (peer, error){
+var versions = map[string]func(t testing.TB, c wrapper, u *url.URL, clientID string) (peer, error){
 	"v5": connectV5, "v3.1.1": connectV3,
 }
 
-func onBoth(t *testing.T, f func(t *testing.T, connect func(testing.TB, *Client, *url.URL, string) (peer, error))) {
+func onBoth(t *testing.T, f func(t *testing.T, connect connector)) {
 	for name, connect := range versions {
-		t.Run(name, func(t *testing.T) { f(t, connect) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, connect)
+		})
 	}
 }
 
@@ -48,7 +51,7 @@ type peerV5 struct {
 	messages chan string
 }
 
-func connectV5(t testing.TB, c *Client, u *url.URL, clientID string) (peer, error) {
+func connectV5(t testing.TB, c wrapper, u *url.URL, clientID string) (peer, error) {
 	t.Helper()
 	p := &peerV5{messages: make(chan string, 64)}
 	failed := make(chan error, 16)
@@ -115,7 +118,7 @@ type peerV3 struct {
 	messages chan string
 }
 
-func connectV3(t testing.TB, c *Client, u *url.URL, clientID string) (peer, error) {
+func connectV3(t testing.TB, c wrapper, u *url.URL, clientID string) (peer, error) {
 	t.Helper()
 	p := &peerV3{messages: make(chan string, 64)}
 	opts := mqtt.NewClientOptions().AddBroker(u.String()).SetClientID(clientID).SetConnectTimeout(patience).

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/seal"
 	"github.com/mqttsec/mqttsec/internal/wire"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/frame"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/handshake"
@@ -46,6 +47,7 @@ type misdeeds struct {
 	spoil        func(frame.Type, []byte) []byte
 	dropRequests int // that many requests get no answer
 	connack      byte
+	hop          *seal.Hop // no misdeed: what payloads are sealed with
 }
 
 // half is a broker half that is just enough for tests, in front of an embedded broker.
@@ -65,6 +67,10 @@ type half struct {
 	requests int
 	sessions []*handshake.Session
 	max      uint16
+	ticket   operation.Result
+	links    sync.Map  // *layer.Conn to *halfLink
+	hop      *seal.Hop // nil: payloads pass as they are
+	runs     int       // proofs that were right, of an authority beside a broker
 }
 
 type claim struct {
@@ -76,7 +82,7 @@ type claim struct {
 
 func newHalf(t testing.TB, m misdeeds) *half {
 	t.Helper()
-	h := &half{t: t, misdeeds: m, claims: map[string]*claim{}, revoked: map[token.ID]bool{}, used: map[token.ID]string{}, max: 64}
+	h := bareHalf(t, m)
 	var err error
 	h.Embedded, err = brokers.StartEmbedded(brokers.Config{})
 	require.NoError(t, err)
@@ -89,8 +95,31 @@ func newHalf(t testing.TB, m misdeeds) *half {
 		Filter: func(_ context.Context, conn net.Conn) (layer.Filter, error) { return &halfLink{half: h}, nil },
 	})
 	require.NoError(t, err)
-	require.NoError(t, h.Serve(l))
+	h.hop = m.hop
+	require.NoError(t, h.Serve(hopListener{l, h}))
 	return h
+}
+
+// hopListener puts hop sealing on what a listener accepts.
+type hopListener struct {
+	net.Listener
+	half *half
+}
+
+func (l hopListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil || l.half.hop == nil {
+		return conn, err
+	}
+	link, _ := l.half.links.Load(conn)
+	return l.half.hop.Accept(conn, link.(*halfLink).session)
+}
+
+func bareHalf(t testing.TB, m misdeeds) *half {
+	return &half{
+		t: t, misdeeds: m, max: 64,
+		claims: map[string]*claim{}, revoked: map[token.ID]bool{}, used: map[token.ID]string{},
+	}
 }
 
 func newAuthority(t testing.TB, wrongPassword bool) *handshake.Authority {
@@ -211,7 +240,10 @@ func (h *half) judge(s *handshake.Session, o *operation.Operation) operation.Res
 		}
 		return r
 	case operation.Ticket:
-		return operation.Result{Code: operation.Unavailable}
+		if h.ticket.Username == "" {
+			return operation.Result{Code: operation.Unavailable}
+		}
+		return h.ticket
 	}
 	return operation.Result{}
 }
@@ -286,6 +318,7 @@ func (l *halfLink) begin(c *layer.Conn, p wire.Packet) error {
 		return err
 	}
 	l.client = string(m.ClientID)
+	l.half.links.Store(c, l)
 	hello, _ := m.Properties.Bytes(wire.AuthenticationData)
 	hello = bytes.Clone(hello)
 	m.Properties = m.Properties.Without(wire.AuthenticationMethod).Without(wire.AuthenticationData)

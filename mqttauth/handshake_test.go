@@ -11,7 +11,7 @@ import (
 	"github.com/mqttsec/mqttsec/pake"
 )
 
-type connector = func(testing.TB, *Client, *url.URL, string) (peer, error)
+type connector = func(testing.TB, wrapper, *url.URL, string) (peer, error)
 
 func newClient(t testing.TB, change ...func(*Config)) *Client {
 	t.Helper()
@@ -41,6 +41,7 @@ func TestApplicationCodeIsUnchanged(t *testing.T) {
 }
 
 func TestWrongPassword(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, connect connector) {
 		h := newHalf(t, misdeeds{})
 		for name, change := range map[string]func(*Config){
@@ -59,6 +60,7 @@ func TestWrongPassword(t *testing.T) {
 // that leaves out the welcome, a code or Session Present that the authority did not say, and frames changed on the
 // way.
 func TestBrokerThatDoesNotProveItself(t *testing.T) {
+	t.Parallel()
 	flip := func(which frame.Type, at int) func(frame.Type, []byte) []byte {
 		return func(t frame.Type, b []byte) []byte {
 			if t == which {
@@ -107,6 +109,7 @@ func connectIsV5(t *testing.T) (string, bool) {
 // TestSilence: an authority that does not answer ends in ErrTimeout, and behind the proof in what that most likely
 // means.
 func TestSilence(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, connect connector) {
 		quickly := func(c *Config) { c.Timeout = time.Second }
 		_, err := connect(t, newClient(t, quickly), newHalf(t, misdeeds{silent: true}).url(), uniqueID())
@@ -120,6 +123,7 @@ func TestSilence(t *testing.T) {
 
 // TestStretchingFloor: an authority cannot make the client pay less than its floor.
 func TestStretchingFloor(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, connect connector) {
 		dear := func(c *Config) { c.Stretch = pake.Stretch{Time: 2, Memory: 2048, Threads: 1} }
 		_, err := connect(t, newClient(t, dear), newHalf(t, misdeeds{}).url(), uniqueID())

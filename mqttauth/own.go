@@ -45,6 +45,9 @@ func (c *Client) first(ctx context.Context, conn net.Conn) (*own, error) {
 	if err := layer.Handshake(ctx, conn); err != nil {
 		return nil, err
 	}
+	if err := c.checkSecure(conn); err != nil {
+		return nil, err // before an account is made that could not be used
+	}
 	o := &own{
 		client: c, conn: conn, temporary: []byte(c.temporary(c.cfg.ClientID)),
 		packets: make(chan wire.Packet), ended: make(chan struct{}),

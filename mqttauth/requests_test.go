@@ -19,6 +19,7 @@ func testContext(t testing.TB) context.Context {
 // TestOwnerAndHolder: an owner claims and makes tokens offline; a holder's wallet presents itself after every
 // handshake, before the application sees CONNACK; then epochs, revocation and release end what they should.
 func TestOwnerAndHolder(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, connect connector) {
 		h := newHalf(t, misdeeds{})
 		ctx := testContext(t)
@@ -145,6 +146,7 @@ func TestManyTokens(t *testing.T) {
 
 // TestRequestIsRepeatedUntilAnswered, and carried out once.
 func TestRequestIsRepeatedUntilAnswered(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, connect connector) {
 		h := newHalf(t, misdeeds{dropRequests: 2})
 		c := newClient(t)

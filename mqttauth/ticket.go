@@ -157,10 +157,18 @@ func (c *Client) issue(ctx context.Context, o *own, signature string) error {
 
 // second is the filter of the second phase: it puts the ticket into CONNECT.
 func (c *Client) second(conn net.Conn, t *ticket) (net.Conn, error) {
-	if secure, _ := layer.Exporter(conn); secure == nil && !c.cfg.AllowPlaintext {
-		return nil, ErrPlaintext
+	if err := c.checkSecure(conn); err != nil {
+		return nil, err
 	}
 	return layer.New(conn, &withTicket{client: c, ticket: t}), nil
+}
+
+// checkSecure refuses a connection without TLS, unless the application wants it.
+func (c *Client) checkSecure(conn net.Conn) error {
+	if secure, _ := layer.Exporter(conn); secure == nil && !c.cfg.AllowPlaintext {
+		return ErrPlaintext
+	}
+	return nil
 }
 
 type withTicket struct {
