@@ -2,7 +2,6 @@ package mqttauth
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"net"
 	"net/url"
 	"sync"
@@ -194,26 +193,25 @@ func TestTicketThatTheBrokerRefuses(t *testing.T) {
 }
 
 func TestTicketNeedsTLS(t *testing.T) {
-	b := newBeside(t)
 	onBoth(t, func(t *testing.T, connect connector) {
+		b := newBeside(t)
 		id := uniqueID()
 		c := newClient(t, func(c *Config) { c.TwoPhase, c.ClientID = true, id })
 		_, err := connect(t, c, b.url(), id)
 		require.ErrorIs(t, err, ErrPlaintext)
 		require.Zero(t, b.count(), "no account is asked for that cannot be used")
 	})
+	b := newBeside(t)
 	id := uniqueID()
 	c := newClient(t, func(c *Config) { c.TwoPhase, c.ClientID = true, id })
 	for _, transport := range []string{brokers.TLS, brokers.WSS} {
 		opts := mqtt.NewClientOptions().AddBroker(b.Embedded.URL(transport).String()).SetClientID(id).
-			SetTLSConfig(&tls.Config{RootCAs: rootCAs(b)})
+			SetTLSConfig(&tls.Config{RootCAs: b.RootCAs()})
 		client := mqtt.NewClient(c.WrapV3(opts))
 		require.NoError(t, await(client.Connect()), transport)
 		client.Disconnect(0)
 	}
 }
-
-func rootCAs(b *beside) *x509.CertPool { return b.RootCAs() }
 
 // TestTwoPhasesWithTheWrongPassword: the authority is silent, and the client says what that most likely means.
 func TestTwoPhasesWithTheWrongPassword(t *testing.T) {
