@@ -62,6 +62,7 @@ type listenerConfig struct {
 	PSK       *pskConfig      `yaml:"psk"`
 	Scheme    setting[string] `yaml:"scheme"`
 	ACE       *aceConfig      `yaml:"ace"`
+	MQTTAuth  *mqttauthConfig `yaml:"mqttauth"`
 }
 
 type tlsConfig struct {
@@ -159,8 +160,9 @@ const (
 	transportMQTT      = "mqtt"
 	transportWebSocket = "websocket"
 
-	schemeNone = "none"
-	schemeACE  = "ace"
+	schemeNone     = "none"
+	schemeACE      = "ace"
+	schemeMQTTAuth = "mqttauth"
 )
 
 // checker collects what is wrong with a configuration.
@@ -323,11 +325,20 @@ func (l *listenerConfig) checkScheme(k *checker, at string) {
 		if l.ACE != nil && l.TLS == nil && l.PSK == nil {
 			k.wrong(line, "%s: scheme ace needs tls or psk, for tokens and proofs must not be seen", at)
 		}
+	case schemeMQTTAuth:
+		if l.MQTTAuth == nil {
+			k.wrong(line, "%s.mqttauth is missing: what the scheme has to know", at)
+		} else {
+			l.MQTTAuth.check(k, at+".mqttauth")
+		}
 	default:
-		k.wrong(l.Scheme.line, "%s.scheme: %q is none of none, ace", at, l.Scheme.value)
+		k.wrong(l.Scheme.line, "%s.scheme: %q is none of none, ace, mqttauth", at, l.Scheme.value)
 	}
 	if l.ACE != nil && l.Scheme.value != schemeACE {
 		k.wrong(line, "%s.ace without scheme: ace", at)
+	}
+	if l.MQTTAuth != nil && l.Scheme.value != schemeMQTTAuth {
+		k.wrong(line, "%s.mqttauth without scheme: mqttauth", at)
 	}
 }
 

@@ -39,6 +39,10 @@ func TestCheck(t *testing.T) {
 		upstream + listeners + "    transport: pigeon\n":                                                         ":4: listeners[0].transport: \"pigeon\" is neither",
 		upstream + listeners + "    scheme: magic\n":                                                             ":4: listeners[0].scheme: \"magic\" is none of",
 		upstream + listeners + "    scheme: ace\n":                                                               ":4: listeners[0].ace is missing",
+		upstream + listeners + "    scheme: mqttauth\n":                                                          ":4: listeners[0].mqttauth is missing",
+		upstream + listeners + "    scheme: mqttauth\n    mqttauth: {server: s}\n":                               ":5: listeners[0].mqttauth: one of store and users",
+		upstream + listeners + "    scheme: mqttauth\n    mqttauth: {server: s, users: psk.txt}\n":               ":5: listeners[0].mqttauth.users: line 2: want a name",
+		upstream + listeners + "    scheme: mqttauth\n    mqttauth: {server: s, users: users.txt, hop: des}\n":   ":5: listeners[0].mqttauth.hop: \"des\"",
 		upstream + listeners + "    psk: {keys: none.txt}\n":                                                     ":4: listeners[0].psk.keys: open",
 		upstream + listeners + "    tls: {certificate: none.pem, key: server.key}\n":                             ":4: listeners[0].tls.certificate: open",
 		upstream + listeners + "    tls: {certificate: empty.txt, key: server.key}\n":                            ":4: listeners[0].tls: ",
@@ -59,7 +63,7 @@ func TestSample(t *testing.T) {
 	require.NoError(t, err)
 	s := newSite(t)
 	require.NoError(t, os.Mkdir(filepath.Join(s.dir, "sample"), 0o700))
-	for _, name := range []string{"server.pem", "server.key", "psk.txt"} {
+	for _, name := range []string{"server.pem", "server.key", "psk.txt", "users.txt"} {
 		require.NoError(t, os.Rename(filepath.Join(s.dir, name), filepath.Join(s.dir, "sample", name)))
 	}
 	s.write("sample/issuer.jwks.json", `{"keys":[

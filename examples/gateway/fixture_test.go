@@ -24,6 +24,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/pake"
 )
 
 // patience bounds what only a failure makes last.
@@ -42,6 +43,11 @@ func newSite(t *testing.T) *site {
 	require.NoError(t, err)
 	s := &site{t, t.TempDir(), authority}
 	s.issue("server")
+	verifier, err := pake.NewVerifier(pake.Config{Stretch: pake.Stretch{Skip: true}}, "alice", "broker.example", []byte("0123456789abcdef0123456789abcdef"))
+	require.NoError(t, err)
+	text, err := verifier.MarshalText()
+	require.NoError(t, err)
+	s.write("users.txt", "# name and verifier\nalice "+string(text)+"\n")
 	s.write("psk.txt", "# a comment\ndevice1:"+strings.Repeat("0123456789abcdef", 4)+"\n")
 	return s
 }

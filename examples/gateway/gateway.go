@@ -68,7 +68,7 @@ func newGateway(cfg *config, log *slog.Logger) (g *gateway, err error) {
 func (g *gateway) close() error {
 	var err error
 	for _, l := range g.listeners {
-		err = errors.Join(err, l.served.Close())
+		err = errors.Join(err, l.served.Close(), l.free())
 	}
 	if g.admin != nil {
 		err = errors.Join(err, g.admin.close())
@@ -104,6 +104,9 @@ func (g *gateway) run(ctx context.Context, reloads <-chan *config, ready func() 
 	g.drain()
 	stop()
 	g.relays.Wait()
+	for _, l := range g.listeners {
+		err = errors.Join(err, l.free())
+	}
 	if g.admin != nil {
 		err = errors.Join(err, g.admin.close())
 	}

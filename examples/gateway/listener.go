@@ -33,6 +33,7 @@ type listener struct {
 	certificate  atomic.Pointer[tls.Config]        // nil without TLS
 	keys         atomic.Pointer[map[string][]byte] // nil without PSK
 	reconfigure  func(cfg *listenerConfig, k *checker) error
+	release      func() error // gives back what the scheme holds; nil for nothing
 	metrics      *listenerMetrics
 }
 
@@ -58,6 +59,8 @@ func (g *gateway) listen(cfg *listenerConfig, k *checker) (*listener, error) {
 	switch cfg.Scheme.value {
 	case schemeACE:
 		err = g.serveACE(l, cfg, below, k)
+	case schemeMQTTAuth:
+		err = g.serveMQTTAuth(l, cfg, below, k)
 	default:
 		err = g.servePlain(l, cfg, below)
 	}
@@ -65,6 +68,14 @@ func (g *gateway) listen(cfg *listenerConfig, k *checker) (*listener, error) {
 		return nil, errors.Join(err, below.Close())
 	}
 	return l, nil
+}
+
+// free gives back what the scheme holds, after the last connection.
+func (l *listener) free() error {
+	if l.release == nil {
+		return nil
+	}
+	return l.release()
 }
 
 // below is what a scheme stands on: a listener, and how its connections are secured, if they are not yet.
@@ -209,6 +220,8 @@ func (l *listener) reload(cfg *config, k *checker) error {
 			return fmt.Errorf("address changes with a restart only")
 		case of.Scheme.value != l.scheme:
 			return fmt.Errorf("scheme changes with a restart only")
+		case (of.ACE != nil) != (l.scheme == schemeACE), (of.MQTTAuth != nil) != (l.scheme == schemeMQTTAuth):
+			return fmt.Errorf("the section %s is missing", l.scheme)
 		case (of.TLS != nil) != (l.certificate.Load() != nil), (of.PSK != nil) != (l.keys.Load() != nil):
 			return fmt.Errorf("tls and psk come and go with a restart only")
 		}
