@@ -2,6 +2,7 @@ package tlspsk
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/sha256"
@@ -15,6 +16,7 @@ import (
 // clientHandshake is the client's side of one handshake.
 type clientHandshake struct {
 	*Conn
+	config     *Config // with the identity and the key
 	hello      *message.ClientHello
 	group      Group
 	private    *ecdh.PrivateKey  // for group
@@ -22,16 +24,17 @@ type clientHandshake struct {
 	transcript hash.Hash
 }
 
-func (c *Conn) clientHandshake() (*ConnectionState, error) {
-	if err := c.config.checkClient(); err != nil {
+func (c *Conn) clientHandshake(ctx context.Context) (*ConnectionState, error) {
+	config, err := c.config.resolve(ctx)
+	if err != nil {
 		return nil, err
 	}
-	h := &clientHandshake{Conn: c, transcript: sha256.New()}
+	h := &clientHandshake{Conn: c, config: config, transcript: sha256.New()}
 	if err := h.makeHello(); err != nil {
 		return nil, internal(err)
 	}
-	if c.config.allows(TLS13) {
-		h.secrets = schedule.Early(c.config.Key)
+	if config.allows(TLS13) {
+		h.secrets = schedule.Early(config.Key)
 		defer h.secrets.Wipe()
 	}
 	if err := h.sendHello(); err != nil {

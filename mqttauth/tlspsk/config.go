@@ -1,6 +1,7 @@
 package tlspsk
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +20,10 @@ type Config struct {
 	// Key is the pre-shared key of a client, 16 octets at least and at most 65535, from a source of randomness. See
 	// [CheckKey].
 	Key []byte
+	// Credentials, if set, gives a client its identity and key instead, anew for each handshake, whose context it gets:
+	// for those that change, such as access tokens. Several goroutines may call it at once; the key is not modified.
+	// Identity and Key must be empty then.
+	Credentials func(ctx context.Context) (identity string, key []byte, err error)
 	// Keys returns the key that belongs to an identity, nil if there is none; a server needs it. It may be called by
 	// several goroutines at once, and with anything that a stranger has sent. The result is not modified. A peer cannot
 	// tell by the answers of a server whether an identity is known; how long Keys takes is up to Keys.
@@ -99,16 +104,40 @@ func (c *Config) checkClient() error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	if c.Identity == "" {
+	if c.Credentials != nil {
+		if c.Identity != "" || c.Key != nil {
+			return invalid("Credentials beside Identity or Key")
+		}
+		return nil
+	}
+	return checkCredentials(c.Identity, c.Key)
+}
+
+func checkCredentials(identity string, key []byte) error {
+	if identity == "" {
 		return invalid("a client needs an Identity")
 	}
-	if len(c.Identity) > maxIdentity {
-		return invalid("Identity has %d octets, more than %d", len(c.Identity), maxIdentity)
+	if len(identity) > maxIdentity {
+		return invalid("Identity has %d octets, more than %d", len(identity), maxIdentity)
 	}
-	if err := CheckKey(c.Key); err != nil {
+	if err := CheckKey(key); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return nil
+}
+
+// resolve returns a Config whose Identity and Key are those of Credentials.
+func (c *Config) resolve(ctx context.Context) (*Config, error) {
+	if err := c.checkClient(); err != nil || c.Credentials == nil {
+		return c, err
+	}
+	d := *c
+	var err error
+	if d.Identity, d.Key, err = c.Credentials(ctx); err != nil {
+		return nil, fmt.Errorf("tlspsk: credentials: %w", err)
+	}
+	d.Credentials = nil
+	return &d, checkCredentials(d.Identity, d.Key)
 }
 
 func (c *Config) checkServer() error {

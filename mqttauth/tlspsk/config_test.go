@@ -2,8 +2,10 @@ package tlspsk
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -238,4 +240,47 @@ func FuzzReadKeys(f *testing.F) {
 			require.NoError(t, CheckKey(key))
 		}
 	})
+}
+
+// TestCredentials: they are asked for with each handshake, with its context, and checked as those in a Config are.
+func TestCredentials(t *testing.T) {
+	type ctxKey struct{}
+	ctx := context.WithValue(t.Context(), ctxKey{}, "this one")
+	calls := 0
+	config := Config{Credentials: func(ctx context.Context) (string, []byte, error) {
+		require.Equal(t, "this one", ctx.Value(ctxKey{}))
+		calls++
+		return deviceName, deviceKey, nil
+	}}
+	s, err := New(config)
+	require.NoError(t, err)
+	for n := range 2 {
+		a, b := tcpPair(t)
+		server := Server(b, serverConfig())
+		result := handshaking(t, server)
+		conn, err := s.Conn(ctx, a)
+		require.NoError(t, err)
+		require.NoError(t, result())
+		require.Equal(t, n+1, calls)
+		require.Equal(t, deviceName, conn.(*Conn).PSKIdentity())
+		require.Equal(t, deviceName, server.PSKIdentity())
+	}
+
+	for name, tt := range map[string]struct {
+		identity string
+		key      []byte
+		err      error
+		want     error
+	}{
+		"error":       {"", nil, io.ErrNoProgress, io.ErrNoProgress},
+		"no identity": {"", deviceKey, nil, ErrConfig},
+		"weak key":    {"x", []byte("correct horse battery staple"), nil, ErrWeakKey},
+	} {
+		a, _ := net.Pipe()
+		err := Client(a, &Config{Credentials: func(context.Context) (string, []byte, error) { return tt.identity, tt.key, tt.err }}).Handshake()
+		require.ErrorIs(t, err, tt.want, name)
+	}
+	config.Identity = "beside"
+	_, err = New(config)
+	require.ErrorIs(t, err, ErrConfig)
 }

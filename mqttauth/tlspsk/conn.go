@@ -84,7 +84,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 		stop = context.AfterFunc(ctx, func() { _ = c.conn.Close() })
 	}
 	c.in.Lock()
-	state, err := c.handshake()
+	state, err := c.handshake(ctx)
 	if err != nil {
 		c.abort(err)
 	}
@@ -104,9 +104,9 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	return nil
 }
 
-func (c *Conn) handshake() (*ConnectionState, error) {
+func (c *Conn) handshake(ctx context.Context) (*ConnectionState, error) {
 	if c.client {
-		return c.clientHandshake()
+		return c.clientHandshake(ctx)
 	}
 	return c.serverHandshake()
 }

@@ -86,7 +86,7 @@ func handshaking(t testing.TB, c *Conn) (result func() error) {
 func puppetClient(t testing.TB, cc, sc *Config, edit func(m *message.ClientHello)) (h *clientHandshake, result func() error) {
 	t.Helper()
 	a, b := tcpPair(t)
-	h = &clientHandshake{Conn: Client(a, cc), transcript: sha256.New(), secrets: schedule.Early(cc.Key)}
+	h = &clientHandshake{Conn: Client(a, cc), config: cc, transcript: sha256.New(), secrets: schedule.Early(cc.Key)}
 	require.NoError(t, h.makeHello())
 	edit(h.hello)
 	result = handshaking(t, Server(b, sc))

@@ -34,6 +34,10 @@ func (c *Conn) ConnectionState() ConnectionState {
 	return ConnectionState{}
 }
 
+// PSKIdentity is the client's identity, or empty before the end of the handshake. Layers above that know nothing of
+// this package find it by that method.
+func (c *Conn) PSKIdentity() string { return c.ConnectionState().Identity }
+
 // ExportKeyingMaterial derives length octets, at most 8160, that only the two ends of this connection can know, for a
 // label and a context that say what for (RFC 8446 section 7.5, RFC 5705). With TLS 1.2, which is told apart there, no
 // context (nil) and an empty one give different results. It fails before the handshake is complete and after Close.

@@ -183,7 +183,7 @@ func FuzzServer(f *testing.F) {
 		whole := transcriptOf(t, v).toServer
 		in := splice(whole, at, cut, by)
 		cryptotest.SetGlobalRandom(t, 1)
-		client := &clientHandshake{Conn: Client(nil, v.apply(clientConfig()))}
+		client := &clientHandshake{config: v.apply(clientConfig())}
 		require.NoError(t, client.makeHello()) // takes from the source what the client took then
 		data, err := scripted(func(conn net.Conn) *Conn { return Server(conn, serverConfig()) }, in)
 		requirePrefix(t, toServerText, data, err, bytes.Equal(in, whole))
