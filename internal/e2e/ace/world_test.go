@@ -55,8 +55,8 @@ var formats = []string{"jwt", "cwt", "ref"}
 // settings are what a test may change of a world before it begins.
 type settings struct {
 	broker   func(*acebroker.Config)
-	lifetime time.Duration
-	scope    ace.Scope // what every client may have; "{client_id}" is its own name
+	lifetime time.Duration // of tokens, references six times as much; 0 is the server's default
+	scope    ace.Scope     // what every client may have; "{client_id}" is its own name
 }
 
 func newWorld(t testing.TB, s settings) *world {
@@ -107,8 +107,12 @@ func (w *world) startAS(lifetime time.Duration) {
 		},
 	}
 	for i, name := range formats {
+		lasts := lifetime
+		if name == "ref" {
+			lasts = 6 * lifetime
+		}
 		cfg.Audiences = append(cfg.Audiences, aceserver.Audience{
-			Name: name, Format: aceserver.Format(i), Lifetime: lifetime, Encryption: aceserver.TokenKey{ID: "e1", Secret: shared},
+			Name: name, Format: aceserver.Format(i), Lifetime: lasts, Encryption: aceserver.TokenKey{ID: "e1", Secret: shared},
 		})
 		cfg.Policies = append(cfg.Policies, aceserver.Policy{Client: aceserver.AnyClient, Audience: name, Scope: w.scope})
 	}
