@@ -38,18 +38,53 @@
 // 5.10.1.1; what is valid is remembered by its SHA-256 until it expires, and the Authorization Server's word for at
 // most Introspection.CacheFor. When it cannot be asked, the answer is no.
 //
-// # What of RFC 9431 is here
+// # Requirements
 //
-// Each requirement, by the tests' ids and sections of RFC 9431, and what is not here:
+// What RFC 9431 and RFC 9200 ask of a broker, and the test that proves it, here, in guard or end to end. "none" has
+// none, for the reason that follows; those of the client and of the Authorization Server are in ace and aceserver.
 //
-//	S-1..S-7   2.3      scope: AIF in base64url and CBOR, one single entry for a subscription, "$" and "$share"
-//	T-1        2.2.1    TLS 1.2 with Extended Master Secret, 1.3; ALPN "mqtt"
-//	T-2, T-3   2.2.1    TLS:Known: not here; pre-shared keys are tlspsk's, raw public keys crypto/tls has none
-//	Z-1..Z-6   2.2.2    authz-info, and tokens that are stored
-//	M-1..M-12  2.2.4    authentication on v5: exporter, challenge, discovery, hints, the Will
-//	E-1..E-6   3        PUBLISH, SUBSCRIBE, delivery, expiry, retained messages, sessions
-//	R-1..R-5   4        re-authentication on v5
-//	V-1..V-3   6        MQTT 3.1.1
+//	S-1   TestTokenForms                     scope in base64url and CBOR; not understood: TestTokenScope
+//	S-2   TestIntrospection                  the same encoding in introspection
+//	S-3   TestTokenScope                     an empty scope, none, and one not understood
+//	S-4   TestScopeSingleEntry               one entry for PUBLISH; one single one for SUBSCRIBE
+//	S-5   TestScopeAgainstTopic              containment, "$" and "$share"; attacks: TestScopeAttacks
+//	S-6   TestScopeIsLiteralAboutStars       "*" is not a wildcard of MQTT
+//	S-7   none                               what the broker announces passes as it is
+//	T-1   TestExporterProof                  TLS 1.2 with Extended Master Secret, 1.3, ALPN; older: TestOldTLS
+//	T-2   none                               the identity of a pre-shared key belongs to package tlspsk
+//	T-3   none                               raw public keys (RFC 7250): crypto/tls does not have them
+//	Z-1   TestAuthzInfo                      a token on authz-info, without authentication
+//	Z-2   TestPublishReserved                no subscription; not forwarded: TestReservedIsNotForScopes
+//	Z-3   TestAuthzInfo                      validated before it is stored; bounded: TestAuthzInfoFlood
+//	Z-4   TestAuthzInfo                      the reasons, by QoS
+//	Z-5   TestAuthzInfo                      success; rates: TestAuthzInfoFlood
+//	Z-6   TestAuthzInfoUpdates               a live connection with the same key, forwards only
+//	M-1   TestExporterProof                  the exporter; TestChallengeProof, and malformed: TestConnectRefused
+//	M-2   TestChallengeRefused               nothing but AUTH before CONNACK
+//	M-3   TestExporterProof                  HMAC and Ed25519; ES256: TestMatrix; TestVectors
+//	M-4   TestChallengeProof                 fresh nonces, used once: TestChallengeRefused
+//	M-5   TestExporterProof                  an empty context, in TLS 1.2 as well
+//	M-6   TestExporterOfAResumedSession      the exporter of a resumed session is refused
+//	M-7   TestBehindTLSProxy                 without the exporter the challenge is left
+//	M-8   TestExporterProof                  success names the method; another one: TestConnectRefused
+//	M-9   TestAuthzInfo                      CONNECT without a token that is stored; TestAuthzInfoSquatter
+//	M-10  TestHint                           the hint, where it fits
+//	M-11  TestTokenCNonce                    a nonce that is fresh; by the hint: TestHint
+//	M-12  TestWillAuthorised                 the Will; TestConnectRefused
+//	E-1   TestTokenSingleFlight              valid tokens are remembered; by introspection: TestIntrospection
+//	E-2   TestExpiryIsCheckedOnEveryPacket   every packet, and one timer: TestExpiryCutsOff
+//	E-3   TestRetainedExpiryV5               retained messages; TestRetainedExpiryV3
+//	E-4   TestWillIsPublishedAfterExpiry     the Will; TestRetainedOfAWill
+//	E-5   TestSessionThatIsNotCovered        sessions that go on; whose they are: TestTakeoverByAStranger
+//	E-6   TestLiveReferenceToken             the token is kept during the connection, and after it: TestAuthzInfo
+//	R-1   TestReauthentication               by AUTH and challenge
+//	R-2   TestReauthenticationRefused        DISCONNECT 0x87; until then TestReauthenticationWhileMessagesFlow
+//	R-3   TestReauthentication               another key, not another subject; subscriptions: TestRenewNarrower
+//	R-4   none                               when to renew is the client's business
+//	R-5   none                               MQTT 3.1.1 connects again: TestMatrix
+//	V-1   TestUserName                       User Name and Password
+//	V-2   TestUserName                       a token in base64url, and a JWT as it is
+//	V-3   TestConnectRefused                 return codes alone
 //
 // Retained messages end with their publisher's token: on v5 by the Message Expiry Interval, on 3.1.1 because the
 // listener withholds them afterwards. A Will is published although the token has expired meanwhile. MQTT 3.1 is
