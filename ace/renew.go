@@ -82,7 +82,7 @@ func (f *session) renew() {
 func (f *session) show(token Token) error {
 	if f.scheme.method == "" || f.conn.Version() != wire.V5 {
 		f.phase = over
-		_ = f.conn.End(ErrRenewal, goodbye(f.conn.Version()))
+		_ = f.conn.Retire(ErrRenewal, goodbye(f.conn.Version()))
 		f.tell(token, nil)
 		return nil
 	}

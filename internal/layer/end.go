@@ -14,6 +14,7 @@ const linger = time.Second
 // ending is the end of a connection by End or Close.
 type ending struct {
 	err  error
+	void bool // Write succeeds, to no effect
 	sent chan struct{} // closed when the last packet has left, or cannot
 }
 
@@ -33,6 +34,22 @@ func (c *Conn) End(err error, last wire.Packet) error {
 	c.queues.Lock()
 	defer c.queues.Unlock()
 	return c.endLocked(err, last).err
+}
+
+// Retire is End for a connection that the local side is to replace by another: its Read returns err, but what it writes
+// until it calls Close is accepted and dropped, as on a TCP connection whose peer has just gone. A client of MQTT sends
+// again, on the next connection, what was not acknowledged on this one, while a failed Write would be told to the
+// application as a message that was not sent.
+func (c *Conn) Retire(err error, last wire.Packet) error {
+	if err == nil {
+		err = net.ErrClosed
+	}
+	c.queues.Lock()
+	defer c.queues.Unlock()
+	first := c.queues.end == nil
+	e := c.endLocked(err, last)
+	e.void = e.void || first
+	return e.err
 }
 
 func (c *Conn) endLocked(err error, last wire.Packet) *ending {
@@ -111,6 +128,23 @@ func clientReason(reason byte) byte {
 		return reason
 	}
 	return wire.UnspecifiedError
+}
+
+// writeAfterEnd tells whether the connection was ended, and what Write returns since.
+func (c *Conn) writeAfterEnd() (over bool, err error) {
+	if !c.queues.busy.Load() {
+		return false, nil
+	}
+	c.queues.Lock()
+	defer c.queues.Unlock()
+	switch e := c.queues.end; {
+	case e == nil:
+		return false, nil
+	case e.void && !c.closed.Load():
+		return true, nil
+	default:
+		return true, e.err
+	}
 }
 
 // closing is the error of a Read after Close: the reason of the end, if it had one.

@@ -11,9 +11,14 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if c.stuck != nil {
 		return 0, c.stuck
 	}
-	err := c.ended()
-	if err == nil {
+	over, err := c.writeAfterEnd()
+	if !over {
 		err = c.pieces.Push(p, c.outgoing)
+	}
+	if err != nil {
+		if over, ended := c.writeAfterEnd(); over {
+			err = ended // while p was under way
+		}
 	}
 	if err != nil {
 		c.stuck = err
@@ -35,7 +40,7 @@ func (c *Conn) fail(err error) error {
 func (c *Conn) outgoing(p wire.Packet) error {
 	c.out.Lock()
 	defer c.out.Unlock()
-	if err := c.ended(); err != nil {
+	if over, err := c.writeAfterEnd(); over {
 		return err
 	}
 	c.writeAnswers()
