@@ -14,7 +14,7 @@ const linger = time.Second
 // ending is the end of a connection by End or Close.
 type ending struct {
 	err  error
-	void bool // Write succeeds, to no effect
+	void bool          // Write succeeds, to no effect
 	sent chan struct{} // closed when the last packet has left, or cannot
 }
 
@@ -37,9 +37,9 @@ func (c *Conn) End(err error, last wire.Packet) error {
 }
 
 // Retire is End for a connection that the local side is to replace by another: its Read returns err, but what it writes
-// until it calls Close is accepted and dropped, as on a TCP connection whose peer has just gone. A client of MQTT sends
-// again, on the next connection, what was not acknowledged on this one, while a failed Write would be told to the
-// application as a message that was not sent.
+// from now on is accepted and dropped, as on a TCP connection whose peer has just gone, even after Close: a client of
+// MQTT sends again, on the next connection, what was not acknowledged on this one, but paho.mqtt.golang, which may write
+// until it has taken notice, tells the application of a failed Write as of a message that was not sent.
 func (c *Conn) Retire(err error, last wire.Packet) error {
 	if err == nil {
 		err = net.ErrClosed
@@ -140,7 +140,7 @@ func (c *Conn) writeAfterEnd() (over bool, err error) {
 	switch e := c.queues.end; {
 	case e == nil:
 		return false, nil
-	case e.void && !c.closed.Load():
+	case e.void:
 		return true, nil
 	default:
 		return true, e.err

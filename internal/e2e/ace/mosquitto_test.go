@@ -40,9 +40,15 @@ func mosquitto(t *testing.T) *brokers.Mosquitto {
 	if out, err := build.CombinedOutput(); err != nil {
 		lacking(t, fmt.Sprintf("the plugin does not compile (libmosquitto-dev, mosquitto-dev, libssl-dev): %s", out))
 	}
-	b, err := brokers.StartMosquitto(t.Context(), brokers.Config{Mosquitto: brokers.MosquittoConfig{Lines: []string{
+	return startMosquitto(t, brokers.Config{Mosquitto: brokers.MosquittoConfig{Lines: []string{
 		"allow_anonymous false", "plugin " + plugin, "plugin_opt_token " + pluginToken, "plugin_opt_key " + pluginKey,
 	}}})
+}
+
+// startMosquitto starts Mosquitto, if it is installed.
+func startMosquitto(t *testing.T, cfg brokers.Config) *brokers.Mosquitto {
+	t.Helper()
+	b, err := brokers.StartMosquitto(t.Context(), cfg)
 	if errors.Is(err, brokers.ErrNoMosquitto) {
 		lacking(t, err.Error())
 	}
