@@ -13,6 +13,7 @@ import (
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/ace"
@@ -168,6 +169,9 @@ func dialV3(w *world, auth *ace.Authenticator, o options, wrap ...func(*mqtt.Cli
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { note(e.lost, err) }).
 		SetOnConnectHandler(func(mqtt.Client) { note(e.up, struct{}{}) }).
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { note(e.messages, m.Topic()+" "+string(m.Payload())) })
+	if o.persistent {
+		opts.SetStore(newStore())
+	}
 	if o.will != "" {
 		opts.SetWill(o.will, "gone", 0, false)
 	}
@@ -230,4 +234,26 @@ func (w *world) connected(version int, auth *ace.Authenticator, o options) (appl
 		w.t.Fatal("no connection")
 	}
 	return c, e
+}
+
+// apart is a store in memory that hands out copies. The client's own share packets with it, and it edits one to send it
+// again while it may be writing it: a data race.
+type apart struct{ mqtt.Store }
+
+func newStore() mqtt.Store { return apart{mqtt.NewMemoryStore()} }
+
+func (a apart) Put(key string, p packets.ControlPacket) { a.Store.Put(key, shallow(p)) }
+
+func (a apart) Get(key string) packets.ControlPacket { return shallow(a.Store.Get(key)) }
+
+func shallow(p packets.ControlPacket) packets.ControlPacket {
+	switch p := p.(type) {
+	case *packets.PublishPacket:
+		c := *p
+		return &c
+	case *packets.PubrelPacket:
+		c := *p
+		return &c
+	}
+	return p
 }
