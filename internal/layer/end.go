@@ -38,8 +38,8 @@ func (c *Conn) End(err error, last wire.Packet) error {
 
 // Retire is End for a connection that the local side is to replace by another: its Read returns err, but what it writes
 // from now on is accepted and dropped, as on a TCP connection whose peer has just gone, even after Close: a client of
-// MQTT sends again, on the next connection, what was not acknowledged on this one, but paho.mqtt.golang, which may write
-// until it has taken notice, tells the application of a failed Write as of a message that was not sent.
+// MQTT sends again, on the next connection, what was not acknowledged on this one, but paho.mqtt.golang, which may
+// write until it has taken notice, tells the application of a failed Write as of a message that was not sent.
 func (c *Conn) Retire(err error, last wire.Packet) error {
 	if err == nil {
 		err = net.ErrClosed
