@@ -13,6 +13,8 @@ import (
 
 	"github.com/mqttsec/mqttsec/internal/guard"
 	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/presentseal"
+	"github.com/mqttsec/mqttsec/internal/seal"
 	"github.com/mqttsec/mqttsec/internal/topic"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/frame"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/handshake"
@@ -40,6 +42,30 @@ const (
 	DefaultTemporaryTopic      = "mqttauth/c/%c"
 )
 
+// Hop is a cipher for payloads between a client and the broker half.
+type Hop byte
+
+// The ciphers.
+const (
+	NoHop      Hop = iota // payloads are what clients make of them
+	HopAES                // that of aesmsg.Session
+	HopPRESENT            // that of present.Session
+)
+
+// Rejection is a message that was withheld.
+type Rejection = seal.Rejection
+
+// hop returns what seals and opens, nil for NoHop.
+func (c *Config) hop() *seal.Hop {
+	switch c.Hop {
+	case HopAES:
+		return seal.NewHop(seal.XAES(), c.Rejected)
+	case HopPRESENT:
+		return seal.NewHop(presentseal.Suite(), c.Rejected)
+	}
+	return nil
+}
+
 // Method is the Authentication Method of MQTT-Auth.
 const Method = "MQTT-Auth"
 
@@ -57,9 +83,11 @@ type Config struct {
 	TLS *tls.Config
 	// Secure is in place of TLS for what crypto/tls does not have, such as TLS with a pre-shared key.
 	Secure func(ctx context.Context, conn net.Conn) (net.Conn, error)
-	// Hop, if not nil, is put between each authenticated connection and the broker: the Conn method of a scheme that
-	// opens what clients have sealed for this hop and seals what goes to each of them, under keys of the handshake.
-	Hop func(ctx context.Context, conn net.Conn) (net.Conn, error)
+	// Hop has the payloads sealed between each client and here, under keys of its handshake, and sealed again for each
+	// subscriber. Clients need the same: aesmsg.Session or present.Session. The Will is not covered.
+	Hop Hop
+	// Rejected hears of each message that was withheld because it does not open under the keys of its hop.
+	Rejected func(Rejection)
 
 	// Group is that of the users' verifiers, so that nobody learns which users exist. The default is that of package
 	// pake.
@@ -123,6 +151,8 @@ func (c *Config) check() error {
 	switch {
 	case c.TLS != nil && c.Secure != nil:
 		return errors.New("authbroker: both Config.TLS and Config.Secure")
+	case c.Hop > HopPRESENT:
+		return fmt.Errorf("authbroker: Config.Hop %d is none", c.Hop)
 	case c.Lifetime < 0, c.Timeout < 0, min(c.MaxPending, c.MaxPendingPerSource, c.MaxSubscriptions, c.MaxClients, c.MaxRetained) < 0:
 		return errors.New("authbroker: negative bound in Config")
 	case c.Lifetime > 0 && c.Lifetime < time.Second, c.Lifetime/time.Second > 1<<32-1:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/internal/guard"
 	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/seal"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/handshake"
 )
 
@@ -28,7 +29,7 @@ type Listener struct {
 	authority *handshake.Authority
 	live      live
 	counters  counters
-	hop       func(context.Context, net.Conn) (net.Conn, error)
+	hop       *seal.Hop // nil for none
 	stopSweep func() bool
 	sweeping  sync.Mutex
 }
@@ -61,7 +62,7 @@ func NewListener(inner net.Listener, cfg Config) (*Listener, error) {
 		return nil, err
 	}
 	cfg = next.Config
-	l := &Listener{store: cfg.Store, clock: cfg.Clock, logger: cfg.Logger, hop: cfg.Hop}
+	l := &Listener{store: cfg.Store, clock: cfg.Clock, logger: cfg.Logger, hop: cfg.hop()}
 	if l.authority, err = cfg.core().authority(false); err != nil {
 		return nil, err
 	}
@@ -139,11 +140,11 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if f == nil {
 			continue // it is over already
 		}
-		conn := net.Conn(&Conn{Conn: below, filter: f})
+		conn := &Conn{Conn: below, filter: f}
 		if l.hop == nil {
 			return conn, nil
 		}
-		sealed, err := l.hop(context.Background(), conn)
+		sealed, err := l.hop.Accept(conn, conn)
 		if err != nil {
 			l.logger.Error("hop sealing failed", "client", below.ClientID(), "reason", shown(err.Error()))
 			_ = below.End(err, layer.Goodbye(below, unspecified))
