@@ -3,16 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 
-	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
-	"github.com/mqttsec/mqttsec/present"
 )
 
 // mqttauthConfig is what the broker half of MQTT-Auth has to know.
@@ -45,17 +41,17 @@ func (c *mqttauthConfig) check(k *checker, at string) {
 	}
 }
 
-// hopSealing is what opens and seals the payloads between gateway and clients, nil for nothing.
-func hopSealing(name string) (func(context.Context, net.Conn) (net.Conn, error), error) {
+// hopSealing is the cipher between gateway and clients.
+func hopSealing(name string) (authbroker.Hop, error) {
 	switch name {
 	case "":
-		return nil, nil
+		return authbroker.NoHop, nil
 	case "aes":
-		return aesmsg.Session(aesmsg.SessionConfig{}).Conn, nil
+		return authbroker.HopAES, nil
 	case "present":
-		return present.Session(present.SessionConfig{}).Conn, nil
+		return authbroker.HopPRESENT, nil
 	}
-	return nil, fmt.Errorf("%q is neither aes nor present", name)
+	return authbroker.NoHop, fmt.Errorf("%q is neither aes nor present", name)
 }
 
 // user is a line of a users file: a name, white space and a verifier in text form.

@@ -20,10 +20,12 @@ type demo struct {
 
 // demos are all of them, by the names that -scheme takes.
 var demos = map[string]demo{
-	"ace":     {about: "access tokens bound to a key, OAuth for MQTT (ace)", alone: true, run: aceDemo},
-	"aes":     {about: "payloads sealed with AES (aesmsg)", run: aesDemo},
-	"psk":     {about: "TLS with a key for each device and no certificates (mqttauth/tlspsk)", alone: true, run: pskDemo},
-	"present": {about: "payloads sealed with PRESENT, for interoperation (present)", run: presentDemo},
+	"ace":          {about: "access tokens bound to a key, OAuth for MQTT (ace)", alone: true, run: aceDemo},
+	"aes":          {about: "payloads sealed with AES (aesmsg)", run: aesDemo},
+	"mqttauth":     {about: "passwords that are never sent, and tokens for topics (mqttauth)", alone: true, run: mqttAuthDemo},
+	"mqtt-present": {about: "MQTT-PRESENT: the same, payloads sealed with PRESENT twice, and signed", alone: true, run: mqttPresentDemo},
+	"psk":          {about: "TLS with a key for each device and no certificates (mqttauth/tlspsk)", alone: true, run: pskDemo},
+	"present":      {about: "payloads sealed with PRESENT, for interoperation (present)", run: presentDemo},
 }
 
 // A stage is what a demo finds when it begins. It prints what is to be seen,
