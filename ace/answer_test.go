@@ -106,6 +106,28 @@ func TestC8OwnKeyAndNoOther(t *testing.T) {
 	}
 }
 
+// TestC8OwnKeyInCBOR is the same in CBOR: COSE_Key of the client's public key, and of another.
+func TestC8OwnKeyInCBOR(t *testing.T) {
+	as := newHandAS(t)
+	cfg := as.config()
+	cfg.Signer, cfg.Encoding = seedKey(), CBOR
+	for cnf, ok := range map[string]bool{
+		"a101a3" + "0101" + "2006" + "215820" + "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8": true,
+		"a103" + "41aa": true,
+		"a101a3" + "0101" + "2006" + "215820" + "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f": false,
+		"a101a3" + "0101" + "2004" + "215820" + "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8": false, // X25519
+		"a1" + "0480": false,
+	} {
+		as.says(200, "application/ace+cbor", unhex("a4"+"014174"+"02183c"+"08"+cnf+"182603"))
+		_, err := as.ask(t, cfg)
+		if ok {
+			require.NoError(t, err, cnf)
+		} else {
+			require.ErrorIs(t, err, ErrResponse, cnf)
+		}
+	}
+}
+
 // TestAnswersInCBORThatMustNotBeUsed, by the labels of RFC 9200, table 5.
 func TestAnswersInCBORThatMustNotBeUsed(t *testing.T) {
 	const (

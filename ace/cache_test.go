@@ -233,7 +233,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	as, err := NewAS(cfg)
 	require.NoError(t, err)
 	token := Token{Raw: []byte("classified"), Key: must(Secret([]byte("classified-classified"))), Expires: time.Now()}
-	for _, v := range []any{token, &token, Static(token), cfg, &cfg, as, token.Key, struct{ V any }{token}, []Token{token}} {
+	for _, v := range []any{token, &token, Static(token), cfg, &cfg, as, token.Key, struct{ V any }{token}, struct{ V any }{Static(token)}, struct{ V any }{cfg}, []Token{token}} {
 		var log bytes.Buffer
 		slog.New(slog.NewTextHandler(&log, nil)).Info("m", "v", v)
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "v", v)

@@ -58,6 +58,12 @@ func TestServerThatCannotBeReached(t *testing.T) {
 	require.ErrorContains(t, err, "its certificate is not trusted")
 	require.ErrorContains(t, err, "RootCAs")
 
+	cfg = as.config()
+	cfg.TLS.Time = func() time.Time { return time.Now().Add(200 * 365 * 24 * time.Hour) } // a clock that is wrong
+	_, err = as.ask(t, cfg)
+	require.ErrorIs(t, err, ErrUnreachable)
+	require.ErrorContains(t, err, "this machine's clock right?")
+
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	cfg = as.config()

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/paho"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
 )
 
@@ -233,4 +235,22 @@ func TestBearerIsNotChallenged(t *testing.T) {
 	require.NoError(t, err)
 	_, err = bearer.Conn(t.Context(), b.dial(t))
 	require.ErrorIs(t, err, ErrToken)
+}
+
+// TestBearerUnderBothPahos, as the password.
+func TestBearerUnderBothPahos(t *testing.T) {
+	b := newHandBroker(t, func(p *peer) {
+		p.packet()
+		p.send(unhexBytes(map[bool]string{true: connackV5, false: connackV3}[p.v5])...)
+		p.mqtt(nil)
+	})
+	bearer, err := NewBearer(BearerConfig{Source: Static(bearerToken(time.Now())), Username: "u"})
+	require.NoError(t, err)
+	cm := connectedV5(t, bearer.Wrap(configV5(b, "mqtts")))
+	_, err = cm.Publish(t.Context(), &paho.Publish{Topic: "t", QoS: 1})
+	require.NoError(t, err)
+	client := mqtt.NewClient(bearer.WrapV3(optionsV3(b, "mqtts")))
+	require.NoError(t, wait(t, client.Connect()))
+	client.Disconnect(0)
+	require.ErrorIs(t, failV5(t, bearer.Wrap(configV5(&handBroker{ln: plainListener(t)}, "mqtt"))), ErrInsecure)
 }
