@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -141,6 +142,10 @@ func newVerifier(cfg Config, issuers []*issuer, nonces *cnonces, counters *count
 	for _, a := range cfg.Algorithms {
 		v.algorithms[a] = true
 	}
+	v.local = !slices.ContainsFunc(issuers, func(i *issuer) bool {
+		_, static := i.Keys.(StaticKeys)
+		return !static || i.asker != nil
+	})
 	v.cache.recent.limit = cfg.CachedTokens
 	v.known.recent.limit = cfg.CachedTokens
 	v.durable.limit = cfg.CachedTokens

@@ -32,6 +32,7 @@ type access struct {
 // verifier validates tokens. It is safe for concurrent use.
 type verifier struct {
 	algorithms map[Algorithm]bool
+	local      bool // all keys are here, and nobody is asked about tokens
 	issuers    []*issuer
 	audience   []string
 	timeout    time.Duration
@@ -85,6 +86,12 @@ func (v *verifier) verify(ctx context.Context, token []byte) (*access, error) {
 			v.running = make(map[[sha256.Size]byte]*verification)
 		}
 		v.running[hash] = run
+		if v.local {
+			// Nobody has to be asked: there is nothing to wait for.
+			v.mu.Unlock()
+			v.run(run, hash, slices.Clone(token))
+			return run.access, run.err
+		}
 		// Whoever comes first may go away before it is done: the work is everybody's.
 		go v.run(run, hash, slices.Clone(token))
 	}
