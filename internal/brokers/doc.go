@@ -1,11 +1,13 @@
 // Package brokers starts MQTT brokers for tests, examples and benchmarks: an embedded one (mochi-mqtt) with
-// [StartEmbedded] and Eclipse Mosquitto as a child process with [StartMosquitto].
+// [StartEmbedded], Eclipse Mosquitto as a child process with [StartMosquitto], and others that people have, as a
+// [Cluster] of one node or more: [StartEjabberd], [StartRabbitMQ], [StartNATS], [StartAedes].
 //
-// Both listen on 127.0.0.1 (and a Unix socket) over every transport that MQTT knows, with a certificate authority made
-// for the occasion, and both can be stopped and started again on the same ports with their state kept, so that a test
-// can cut a client off and let it come back. Neither asks for a password, unless mosquitto is told to by lines of
-// configuration; [Embedded.Serve] puts the embedded broker behind a listener of the caller's. They are meant for one
-// machine and a short life: nothing here is a way to run a broker in production.
+// The first two listen on 127.0.0.1 (and a Unix socket) over every transport that MQTT knows, with a certificate
+// authority made for the occasion, and can be stopped and started again on the same ports with their state kept, so
+// that a test can cut a client off and let it come back; the others listen over TCP and run until they are closed. None
+// asks for a password, unless mosquitto is told to by lines of configuration; ejabberd wants a name.
+// [Embedded.Serve] puts the embedded broker behind a listener of the caller's. They are meant for one machine and a
+// short life: nothing here is a way to run a broker in production.
 package brokers
 
 import (

@@ -23,6 +23,24 @@ type place struct {
 	driver    driver
 	broker    brokers.Broker
 	transport string
+	lacks     lacks
+}
+
+// lacks is what a broker does not have. Those that were made for all of MQTT lack nothing.
+type lacks struct {
+	v5               bool
+	qos2             bool // it grants and delivers QoS 1 in its place
+	wildcardRetained bool // only subscriptions without wildcards bring retained messages
+	promptRetained   bool // it acknowledges a retained message before everybody gets that one, and as retained
+	shared           bool // it has no shared subscriptions, or only for MQTT 5
+}
+
+// qos is the most that the broker has of it.
+func (p place) qos(wanted byte) byte {
+	if p.lacks.qos2 {
+		return min(wanted, 1)
+	}
+	return wanted
 }
 
 // cell is one test at one place, with topics, clients and a key of its own, and an eavesdropper.
@@ -40,8 +58,8 @@ func newCell(t testing.TB, p place) *cell {
 	id := unique("cell")
 	c := &cell{place: p, t: t, ctx: patient(t), root: "e2e/" + id, end: "end/" + id}
 	c.eavesdropper = c.connectPlain("eavesdropper")
-	require.NoError(t, c.eavesdropper.subscribe(c.ctx, c.root+"/#", 2))
-	require.NoError(t, c.eavesdropper.subscribe(c.ctx, c.end, 2))
+	require.NoError(t, c.eavesdropper.subscribe(c.ctx, c.root+"/#", c.qos(2)))
+	require.NoError(t, c.eavesdropper.subscribe(c.ctx, c.end, c.qos(2)))
 	return c
 }
 
@@ -62,10 +80,14 @@ func (c *cell) tryConnect(o options) (client, error) {
 	return c.connectWith(c.driver, c.suite.new(c.t, c.sealing()), o)
 }
 
-// connectPlain makes an unprotected client of MQTT v5, which shows most of what the broker has.
+// connectPlain makes an unprotected client of MQTT v5, which shows most of what the broker has, or of what there is.
 func (c *cell) connectPlain(name string) client {
 	c.t.Helper()
-	cli, err := c.connectWith(drivers()[0], plain{}, options{id: unique(name), url: c.broker.URL(brokers.TCP)})
+	d := drivers()[0]
+	if c.lacks.v5 {
+		d = c.driver
+	}
+	cli, err := c.connectWith(d, plain{}, options{id: unique(name), url: c.broker.URL(brokers.TCP)})
 	require.NoError(c.t, err)
 	return cli
 }
@@ -78,6 +100,9 @@ func (c *cell) connectWith(d driver, s scheme, o options) (client, error) {
 		o.url = c.broker.URL(c.transport)
 	}
 	o.roots = c.broker.RootCAs()
+	if b, ok := c.broker.(interface{ User() string }); ok {
+		o.user = b.User()
+	}
 	cli, err := d.connect(c.ctx, s, o)
 	if err == nil {
 		c.t.Cleanup(func() { _ = cli.disconnect(c.ctx) }) // the test may have done it
@@ -92,7 +117,7 @@ func (c *cell) overheard() []message {
 	// published now comes behind it.
 	end := c.connectPlain("end")
 	last := unique("end")
-	require.NoError(c.t, end.publish(c.ctx, message{topic: c.end, payload: []byte(last), qos: 2}))
+	require.NoError(c.t, end.publish(c.ctx, message{topic: c.end, payload: []byte(last), qos: c.qos(2)}))
 	heard, err := c.eavesdropper.inbox().awaitPayload(c.ctx, last)
 	require.NoError(c.t, err)
 	var below []message

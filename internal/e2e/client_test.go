@@ -40,6 +40,7 @@ var errCannotEnqueue = errors.New("e2e: this library has no queue")
 // options describe a client, plain as they are: the driver gives them to the library and the scheme wraps that.
 type options struct {
 	id    string
+	user  string // for brokers that want one; any password will do
 	url   *url.URL
 	roots *x509.CertPool
 	// persistent keeps the session at the broker when the connection ends, and takes up the one that is there.

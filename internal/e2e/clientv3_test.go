@@ -19,6 +19,9 @@ func connectV3(ctx context.Context, s scheme, o options) (client, error) {
 	opts := mqtt.NewClientOptions()
 	opts.AddBroker(o.url.String())
 	opts.SetClientID(o.id)
+	if o.user != "" {
+		opts.SetUsername(o.user).SetPassword(anyPassword)
+	}
 	opts.SetTLSConfig(tlsConfig(o))
 	opts.SetCleanSession(!o.persistent)
 	opts.SetKeepAlive(time.Minute)

@@ -29,6 +29,9 @@ const patience = time.Minute
 // sessionExpiry is how many seconds a broker keeps a session that is meant to persist.
 const sessionExpiry = 3600
 
+// anyPassword goes with the user of a broker that takes every password.
+const anyPassword = "x"
+
 // inboundAliases is what an application does about the topic aliases that a broker uses.
 type inboundAliases struct {
 	handler *topicaliases.TAHandler
@@ -76,6 +79,10 @@ func connectV5(o options) func(*paho.Connect, *url.URL) (*paho.Connect, error) {
 	return func(c *paho.Connect, _ *url.URL) (*paho.Connect, error) {
 		if c.Properties == nil {
 			c.Properties = &paho.ConnectProperties{RequestProblemInfo: true}
+		}
+		if o.user != "" {
+			c.UsernameFlag, c.Username = true, o.user
+			c.PasswordFlag, c.Password = true, []byte(anyPassword)
 		}
 		if o.persistent {
 			c.Properties.SessionExpiryInterval = paho.Uint32(sessionExpiry)

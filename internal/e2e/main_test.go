@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"sync"
@@ -23,7 +24,7 @@ var (
 		defer cancel()
 		return brokers.StartMosquitto(ctx, brokers.Config{})
 	})
-	started sync.Map // brokers.Broker -> nothing
+	started sync.Map // what is to be closed, with a Name -> nothing
 )
 
 func TestMain(m *testing.M) {
@@ -39,12 +40,15 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	started.Range(func(b, _ any) bool {
-		if err := b.(brokers.Broker).Close(); err != nil {
-			log.Printf("closing %s: %v", b.(brokers.Broker).Name(), err)
+		if err := b.(io.Closer).Close(); err != nil {
+			log.Printf("closing %s: %v", b.(interface{ Name() string }).Name(), err)
 			code = 1
 		}
 		return true
 	})
+	if programs != "" {
+		_ = os.RemoveAll(programs) // nothing but a program that was built
+	}
 	os.Exit(code)
 }
 

@@ -26,6 +26,7 @@ func features() []feature {
 		{"ResendQoS1", func(c *cell) { resend(c, 1) }},
 		{"ResendQoS2", func(c *cell) { resend(c, 2) }},
 		{"PersistentSession", persistentSession},
+		{"SharedSubscription", sharedSubscription},
 		{"TopicAliases", topicAliases},
 		{"QueueAcrossRestart", queueAcrossRestart},
 		{"SessionAcrossRestart", sessionAcrossRestart},

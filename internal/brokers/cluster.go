@@ -1,0 +1,69 @@
+package brokers
+
+import (
+	"context"
+	"net/url"
+	"os"
+	"sync"
+)
+
+// Cluster is a broker of another make in child processes, one node or more, which listens over TCP on 127.0.0.1. Its
+// configuration, its data and whatever else it writes are in a temporary directory.
+type Cluster struct {
+	name      string
+	user      string
+	v5        bool
+	dir       string
+	urls      []*url.URL // of the nodes
+	processes []*process // those of the nodes come last
+}
+
+// newCluster makes the directory.
+func newCluster(name string) (*Cluster, error) {
+	dir, err := os.MkdirTemp("", name)
+	return &Cluster{name: name, dir: dir}, err
+}
+
+// Name tells brokers apart in the names of subtests.
+func (c *Cluster) Name() string { return c.name }
+
+// Nodes is the number of nodes.
+func (c *Cluster) Nodes() int { return len(c.urls) }
+
+// URL is the address of a node, from 0, for clients.
+func (c *Cluster) URL(node int) *url.URL { return copied(c.urls[node]) }
+
+// User is a name that clients have to give, with any password; empty if they need none.
+func (c *Cluster) User() string { return c.user }
+
+// SpeaksV5 tells whether the broker takes MQTT 5 besides 3.1.1.
+func (c *Cluster) SpeaksV5() bool { return c.v5 }
+
+// run adds a process.
+func (c *Cluster) run(p *process, err error) error {
+	if err == nil {
+		c.processes = append(c.processes, p)
+	}
+	return err
+}
+
+// welcomed returns when every node has greeted a client.
+func (c *Cluster) welcomed(ctx context.Context) error {
+	nodes := c.processes[len(c.processes)-len(c.urls):]
+	for i, u := range c.urls {
+		if err := nodes[i].await(ctx, func() error { return greeted(ctx, u.Host, c.user) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the processes and removes what they stored.
+func (c *Cluster) Close() error {
+	var stopping sync.WaitGroup
+	for _, p := range c.processes {
+		stopping.Go(p.stop)
+	}
+	stopping.Wait()
+	return os.RemoveAll(c.dir)
+}
