@@ -100,17 +100,15 @@ func (p *peer) readPast() (wire.Packet, error) {
 // readStart returns when the first byte of a packet has come that is no ping. paho.golang sends a ping as soon as it is
 // connected: who takes that for the application's first packet ends the connection before there is one.
 func (p *peer) readStart() error {
+	var start [1]byte
 	for {
-		if len(p.pending) == 0 {
-			p.pending = make([]byte, 1)
-			if _, err := p.conn.Read(p.pending); err != nil {
-				return err
-			}
+		if _, err := io.ReadFull(p.conn, start[:]); err != nil {
+			return err
 		}
-		if wire.Type(p.pending[0]>>4) != wire.Pingreq {
+		if wire.Type(start[0]>>4) != wire.Pingreq {
 			return nil
 		}
-		if _, err := p.read(); err != nil {
+		if _, err := io.ReadFull(p.conn, start[:]); err != nil { // its length, 0
 			return err
 		}
 		if err := p.send([]byte{byte(wire.Pingresp) << 4, 0}); err != nil {
