@@ -253,7 +253,8 @@ func persistentSession(c *cell) {
 	require.ElementsMatch(c.t, want, payloads(got))
 }
 
-// sharedSubscription gives one subscription to two clients, who get each message once between them (MQTT5 section 4.8.2).
+// sharedSubscription gives one subscription to two clients, who get each message once between them (MQTT5
+// section 4.8.2).
 func sharedSubscription(c *cell) {
 	if c.lacks.shared {
 		c.eavesdropOnSomething()
