@@ -206,8 +206,8 @@ func resend(c *cell, qos byte) {
 
 	if qos == 1 {
 		// The library may say that a message is published before it has sent it again: paho.mqtt.golang completes the
-		// token of the first attempt when it makes one for the second (claimID), and what is published then can overtake
-		// that. The eavesdropper has it twice when the broker has.
+		// token of the first attempt when it makes one for the second (claimID), and what is published then can
+		// overtake that. The eavesdropper has it twice when the broker has.
 		topic := c.topic("resend")
 		_, err := c.eavesdropper.inbox().await(c.ctx, func(heard []message) bool {
 			return len(slices.DeleteFunc(slices.Clone(heard), func(m message) bool { return m.topic != topic })) >= 2
