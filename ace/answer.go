@@ -311,7 +311,7 @@ func (a *answer) proofToken(cfg *ASConfig, own, kept ProofKey) (Token, error) {
 	case a.profile != pop.Profile:
 		return Token{}, malformed("the profile is %.50q, not %s", a.profile, pop.Profile)
 	}
-	token := Token{Raw: a.raw, Scope: cfg.Scope, Broker: a.broker}
+	token := Token{Raw: a.raw, KeyID: string(a.keyID), Scope: cfg.Scope, Broker: a.broker}
 	var err error
 	if a.hasScope {
 		if token.Scope, err = a.scope(); err != nil {

@@ -53,7 +53,7 @@
 //	S-6   none                           "*" is not a wildcard of MQTT
 //	S-7   TestPacketsPassUntouched       what the broker announces passes
 //	T-1   TestT1UnencryptedConnection    a verified broker: TestT1BrokerThatIsNotVerified, TestT1OldTLS
-//	T-2   none                           the identity of a pre-shared key belongs to package tlspsk
+//	T-2   TestT2PSK                      the identity and key of a token for TLS; its forms: TestT2Identity
 //	T-3   none                           raw public keys (RFC 7250): crypto/tls does not have them
 //	Z-1   TestZ1Upload                   a token on authz-info
 //	Z-4   TestZ4UploadRefused            the broker's answer to it

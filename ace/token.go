@@ -44,6 +44,8 @@ type Token struct {
 	Raw []byte
 	// Key is what the token is bound to. It is zero for a bearer token, which only a [Bearer] uses.
 	Key ProofKey
+	// KeyID is what the authorization server calls Key ("kid"), if it said so.
+	KeyID string
 	// Scope is what the token allows as far as the authorization server said so; nil is not known, which an empty
 	// Scope, that allows nothing, is not.
 	Scope Scope

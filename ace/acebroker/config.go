@@ -70,6 +70,10 @@ type Config struct {
 	// AuthzInfo accepts tokens that are published to "authz-info", from anybody: to bring the rights of a live
 	// connection with the same key up to date, and for StoredTokens.
 	AuthzInfo bool
+	// PSK lets clients connect with the key of a token as TLS's pre-shared key, and nothing in CONNECT (RFC 9431,
+	// section 2.2.1, "TLS:Known(PSK),MQTT:none"). The listener below must have its Key, and TLS is nil. nil is none of
+	// that.
+	PSK *PSK
 	// StoredTokens lets a v5 client connect without a token if a valid one is known that came with the same Client
 	// Identifier, in an earlier CONNECT or at authz-info. It must prove that it has the key, by the challenge.
 	StoredTokens bool

@@ -31,6 +31,7 @@ type connection struct {
 	exporter layer.KeyExporter
 	resumed  bool
 	remote   net.Addr
+	known    *access // the token whose key was TLS's pre-shared one; nil for every other connection
 
 	packet     wire.Packet // CONNECT, while a challenge is open
 	candidates []*access   // tokens that the answer to it may be for
@@ -157,6 +158,8 @@ func (f *connection) connect(c *layer.Conn, p wire.Packet) error {
 		return f.authenticate(c, &m, data)
 	case m.HasUsername && pop.IsUsername(m.Username):
 		return f.byUserName(c, &m)
+	case f.known != nil && !m.HasUsername && !m.HasPassword:
+		return f.admitKnown(c)
 	case m.HasUsername, m.HasPassword, !f.settings.publicOnly():
 		return f.refuse(c, wire.NotAuthorized, errNoToken)
 	}

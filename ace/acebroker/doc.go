@@ -51,7 +51,7 @@
 //	S-6   TestScopeIsLiteralAboutStars       "*" is not a wildcard of MQTT
 //	S-7   none                               what the broker announces passes as it is
 //	T-1   TestExporterProof                  TLS 1.2 with Extended Master Secret, 1.3, ALPN; older: TestOldTLS
-//	T-2   none                               the identity of a pre-shared key belongs to package tlspsk
+//	T-2   TestT2TokenAsIdentity              the key of a token as TLS's pre-shared key; TestZ3UploadedTokenAsKeyID
 //	T-3   none                               raw public keys (RFC 7250): crypto/tls does not have them
 //	Z-1   TestAuthzInfo                      a token on authz-info, without authentication
 //	Z-2   TestPublishReserved                no subscription; not forwarded: TestReservedIsNotForScopes

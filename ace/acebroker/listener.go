@@ -72,6 +72,9 @@ func NewListener(inner net.Listener, cfg Config) (*Listener, error) {
 	}
 	l.current.Store(next)
 	l.store.limit(cfg.StoredTokenLimit)
+	if cfg.PSK != nil {
+		cfg.PSK.listener.Store(l)
+	}
 	l.listener, err = layer.NewListener(inner, layer.ListenerConfig{
 		TLS: cfg.TLS, Timeout: cfg.Timeout, MaxPending: cfg.MaxPending, MaxPendingPerSource: cfg.MaxPendingPerSource,
 		Filter: l.filter, Failed: l.failed,
@@ -164,7 +167,11 @@ func (l *Listener) filter(ctx context.Context, conn net.Conn) (layer.Filter, err
 	if l.current.Load().BehindTLSProxy {
 		exporter = nil
 	}
-	return &connection{l: l, settings: l.current.Load(), ctx: ctx, exporter: exporter, resumed: resumed, remote: conn.RemoteAddr()}, nil
+	f := &connection{l: l, settings: l.current.Load(), ctx: ctx, exporter: exporter, resumed: resumed, remote: conn.RemoteAddr()}
+	if identity := pskIdentity(conn); identity != "" {
+		f.known = l.tokenOf(ctx, f.settings, identity)
+	}
+	return f, nil
 }
 
 func (l *Listener) failed(remote net.Addr, err error) {

@@ -19,9 +19,10 @@ type store struct {
 	mu      sync.Mutex
 	keys    recent[[sha256.Size]byte, *access]
 	clients recent[string, [][sha256.Size]byte]
+	named   recent[string, [sha256.Size]byte] // shared keys by their identifier
 }
 
-func (s *store) limit(n int) { s.keys.limit, s.clients.limit = n, n }
+func (s *store) limit(n int) { s.keys.limit, s.clients.limit, s.named.limit = n, n, n }
 
 // clear forgets everything, which may have been signed with a key that counts no more.
 func (s *store) clear() {
@@ -29,6 +30,7 @@ func (s *store) clear() {
 	defer s.mu.Unlock()
 	s.keys.clear()
 	s.clients.clear()
+	s.named.clear()
 }
 
 // put stores a token, and reports false if the one that is stored for its key is newer: whoever sends an old token
@@ -41,6 +43,7 @@ func (s *store) put(clientID string, a *access, now time.Time) bool {
 		return false
 	}
 	s.keys.put(key, a)
+	s.name(a, key, now)
 	if clientID == "" {
 		return true
 	}
@@ -53,6 +56,35 @@ func (s *store) put(clientID string, a *access, now time.Time) bool {
 		s.clients.put(clientID, append(known, key))
 	}
 	return true
+}
+
+// name makes a shared key known by its identifier. Another key that has it already keeps it while it is valid: nobody must
+// be able to displace somebody else's.
+func (s *store) name(a *access, key [sha256.Size]byte, now time.Time) {
+	if !a.key.Symmetric() || a.keyID == "" {
+		return
+	}
+	if old, ok := s.named.get(a.keyID); ok && old != key {
+		if holder, ok := s.keys.get(old); ok && now.Before(holder.expires) {
+			return
+		}
+	}
+	s.named.put(a.keyID, key)
+}
+
+// byName returns the valid token whose shared key has this identifier, nil if there is none.
+func (s *store) byName(keyID string, now time.Time) *access {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, ok := s.named.get(keyID)
+	if !ok {
+		return nil
+	}
+	a, ok := s.keys.get(key)
+	if !ok || !now.Before(a.expires) {
+		return nil
+	}
+	return a
 }
 
 // get returns the valid tokens that came with a Client Identifier.

@@ -23,6 +23,7 @@ type access struct {
 	hash      [sha256.Size]byte
 	scope     *guard.Scope
 	key       pop.Verifier
+	keyID     string // of key; may be empty
 	expires   time.Time
 	issuedAt  time.Time
 	reference []byte    // the token, if the Authorization Server has to be asked about it again
@@ -161,7 +162,7 @@ func (v *verifier) validate(ctx context.Context, hash [sha256.Size]byte, token [
 	}
 	a := &access{
 		issuer: u.issuer.Name, subject: subject(u.Set), id: u.ID, hash: hash, scope: scope, key: key,
-		expires: expires, issuedAt: u.IssuedAt, recheck: recheck,
+		keyID: u.Confirmation.ID, expires: expires, issuedAt: u.IssuedAt, recheck: recheck,
 	}
 	if f == reference {
 		a.reference = token
@@ -228,6 +229,7 @@ func (v *verifier) confirm(ctx context.Context, u *unwrapped, expires time.Time)
 		}
 		c.Key = opened.Key
 		c.ID = opened.ID
+		u.Confirmation.ID = opened.ID
 	} else if c.Key.Symmetric() && !u.secret {
 		// RFC 9431, 2.1, and RFC 9202, 3.3.1: whoever saw the token has the key.
 		return pop.Verifier{}, fmt.Errorf("%w: a secret that is not encrypted", ErrKey)
