@@ -58,8 +58,8 @@ func (s *store) put(clientID string, a *access, now time.Time) bool {
 	return true
 }
 
-// name makes a shared key known by its identifier. Another key that has it already keeps it while it is valid: nobody must
-// be able to displace somebody else's.
+// name makes a shared key known by its identifier. Another key that has it already keeps it while it is valid: nobody
+// must be able to displace somebody else's.
 func (s *store) name(a *access, key [sha256.Size]byte, now time.Time) {
 	if !a.key.Symmetric() || a.keyID == "" {
 		return
