@@ -58,7 +58,7 @@
 //	Z-1   TestZ1Upload                   a token on authz-info
 //	Z-4   TestZ4UploadRefused            the broker's answer to it
 //	M-1   TestM3ExporterProof            both forms in CONNECT; TestM4ChallengeProof
-//	M-2   TestBrokerThatMisbehaves       what AUTH must hold
+//	M-2   TestM2NothingBeforeConnack     and what AUTH must hold: TestBrokerThatMisbehaves
 //	M-3   TestM3ExporterProof            MAC and signatures, byte by byte; TestProofIsTheVectors
 //	M-4   TestM4ChallengeProof           nonces; of a wrong size: TestBrokerThatMisbehaves
 //	M-5   TestM5NoExporter               the exporter; TestM5ExporterContextIsEmptyNotAbsent

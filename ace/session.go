@@ -127,6 +127,7 @@ func (f *session) connect(p wire.Packet) (wire.Packet, error) {
 			return nil, err
 		}
 		m.Properties = authentication(m.Properties, f.scheme.method, data)
+		f.conn.Hold() // nothing but AUTH may be sent until CONNACK (MQTT 5, 4.12), also by clients that do not wait for it
 		return m.Append(nil)
 	}
 	if err := f.scheme.form.password(&m, &f.token, proof); err != nil {
@@ -199,7 +200,15 @@ func (f *session) connack(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 	}
 	f.phase = up
 	f.schedule()
-	return p, nil
+	return f.pass(c, p)
+}
+
+// pass lets CONNACK go to the client, and what the client has written meanwhile to the broker.
+func (f *session) pass(c *layer.Conn, connack wire.Packet) (wire.Packet, error) {
+	if c.Version() != wire.V5 || f.scheme.method == "" {
+		return connack, nil
+	}
+	return nil, c.Release(connack)
 }
 
 // success refuses a broker that has not done its part.
@@ -229,7 +238,7 @@ func (f *session) refusal(c *layer.Conn, p wire.Packet, m *wire.ConnackPacket) (
 			return nil, e
 		case wire.NotAuthorized, wire.BadUserNameOrPassword:
 		default:
-			return p, nil
+			return f.pass(c, p)
 		}
 		if reason, ok := m.Properties.Bytes(wire.ReasonString); ok {
 			e.Reason = printable(string(reason))

@@ -167,6 +167,28 @@ func TestV1UserNameAndPassword(t *testing.T) {
 	}
 }
 
+// TestM2NothingBeforeConnack: a client that does not wait for CONNACK is made to.
+func TestM2NothingBeforeConnack(t *testing.T) {
+	seen := make(chan string, 4)
+	b := newHandBroker(t, func(p *peer) {
+		p.packet()
+		p.send(unhexBytes(challenge)...)
+		seen <- hex.EncodeToString(p.packet())[:2]
+		p.send(unhexBytes(connackAce)...)
+		seen <- hex.EncodeToString(p.packet())
+		seen <- hex.EncodeToString(p.packet())
+		p.drain()
+	})
+	const publish = "3008" + "000174" + "00" + "70617373"
+	conn := connected(t, authenticator(t, refToken(time.Now(), testKey), func(c *Config) { c.Challenge = true }), b)
+	send(t, conn, connectV5+publish)
+	send(t, conn, "c000")
+	require.Equal(t, connackV5, receive(t, conn))
+	for _, want := range []string{"f0", publish, "c000"} {
+		require.Equal(t, want, <-seen)
+	}
+}
+
 // TestPacketsPassUntouched: what is not about authentication.
 func TestPacketsPassUntouched(t *testing.T) {
 	packets := []string{"3008" + "000174" + "00" + "70617373", "c000", "8207" + "0001" + "00" + "000174" + "01", "e000"}
@@ -303,6 +325,7 @@ func TestOtherRefusalsPass(t *testing.T) {
 func TestConnectWhosePlaceIsTaken(t *testing.T) {
 	b := newHandBroker(t, func(p *peer) {
 		p.packet() // CONNECT of the one that goes on to send AUTH
+		p.send(unhexBytes(connackAce)...)
 		if p.packet(); p.v5 {
 			t.Error("something was sent")
 		}
@@ -319,6 +342,7 @@ func TestConnectWhosePlaceIsTaken(t *testing.T) {
 			conn := connected(t, authenticator(t, refToken(time.Now(), testKey)), b)
 			if name == "AUTH" {
 				send(t, conn, connectV5)
+				receive(t, conn)
 			}
 			_, err := conn.Write(unhexBytes(tc.packet))
 			require.ErrorIs(t, err, ErrConfig)
