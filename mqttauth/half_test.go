@@ -47,6 +47,7 @@ type misdeeds struct {
 	spoil        func(frame.Type, []byte) []byte
 	dropRequests int // that many requests get no answer
 	connack      byte
+	refusal      byte      // no misdeed: who has presented nothing is refused with this code, and may present then
 	hop          *seal.Hop // no misdeed: what payloads are sealed with
 }
 
@@ -362,9 +363,30 @@ func (l *halfLink) frame(c *layer.Conn, b []byte) error {
 	}
 	if answer.Session != nil {
 		l.session = answer.Session
+		if bad.refusal != 0 && len(l.half.grants()) == 0 {
+			return l.refuse(c, bad.refusal)
+		}
 		return c.Release(l.connect)
 	}
 	return l.say(c, f.Type+1, answer.Frame)
+}
+
+// refuse says no in the welcome, and takes requests all the same.
+func (l *halfLink) refuse(c *layer.Conn, code byte) error {
+	welcome, err := l.session.Welcome(handshake.Welcome{Time: time.Now(), ReturnCode: code, MaxTokens: l.half.max})
+	if err != nil {
+		return err
+	}
+	if c.Version() != wire.V5 {
+		return l.say(c, frame.Welcome, welcome)
+	}
+	m := wire.ConnackPacket{Code: code}
+	m.Properties = m.Properties.AppendBytes(wire.AuthenticationMethod, []byte(method)).AppendBytes(wire.AuthenticationData, welcome)
+	p, err := m.Append(nil, wire.V5)
+	if err != nil {
+		return err
+	}
+	return c.Send(p)
 }
 
 // forge sends a welcome in the way of the version.

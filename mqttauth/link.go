@@ -311,12 +311,22 @@ func (l *link) proceed() error {
 		return nil
 	}
 	l.handedOn = true
-	if l.welcome.ReturnCode != 0 {
+	if l.welcome.ReturnCode != 0 && !l.wouldHelp() {
 		return l.release()
 	}
 	go l.present()
 	return nil
 }
+
+// wouldHelp tells of a client that is refused, by an authority that has proved itself, for what its tokens may well
+// permit: a Will on a topic for which it has not presented any yet. Presented now, they are known when it comes again.
+func (l *link) wouldHelp() bool {
+	code := l.welcome.ReturnCode
+	return l.client.cfg.Wallet != nil && (code == wire.NotAuthorized || code == wire.V3NotAuthorized)
+}
+
+// helpWithin is how long a client that is refused takes to present its tokens.
+const helpWithin = 5 * time.Second
 
 // present shows the wallet to the authority and then lets the application go on.
 func (l *link) present() {
@@ -324,8 +334,14 @@ func (l *link) present() {
 	defer cancel()
 	stop := l.whenEnded(cancel)
 	defer stop()
+	refused := l.welcome.ReturnCode != 0
+	if refused {
+		var expire context.CancelFunc
+		ctx, expire = context.WithTimeout(ctx, helpWithin)
+		defer expire()
+	}
 	err := l.client.presentWallet(ctx, l.requests, int(l.welcome.MaxTokens))
-	if err == nil {
+	if err == nil || refused {
 		err = l.release()
 	}
 	if err != nil {

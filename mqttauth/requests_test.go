@@ -222,3 +222,29 @@ func TestWireHasNoSecret(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusedForWantOfTokens: a client whose Will needs a token that it has not presented yet is refused, presents it
+// all the same, and gets in when it comes again.
+func TestRefusedForWantOfTokens(t *testing.T) {
+	onBoth(t, func(t *testing.T, connect connector) {
+		code := byte(5)
+		if _, ok := connectIsV5(t); ok {
+			code = 0x87
+		}
+		h := newHalf(t, misdeeds{refusal: code})
+		o := mustOwner(t)
+		roots, err := o.Roots()
+		require.NoError(t, err)
+		h.claims["site/#"] = &claim{owner: testUser, epoch: 1, roots: roots, until: time.Now().Add(time.Hour)}
+		tok, err := o.Auth1("site/7", time.Now().Add(time.Hour))
+		require.NoError(t, err)
+		c := newClient(t, func(c *Config) { c.Wallet = NewWallet(tok) })
+		id := uniqueID()
+		_, err = connect(t, c, h.url(), id)
+		require.Error(t, err)
+		require.NotErrorIs(t, err, ErrNotConnected, "the refusal is what the application hears")
+		require.Equal(t, []string{"Auth1 site/7"}, h.grants())
+		_, err = connect(t, c, h.url(), id)
+		require.NoError(t, err)
+	})
+}
