@@ -133,7 +133,7 @@ func (f *hopFilter) begin() error {
 	if err != nil {
 		return err
 	}
-	if f.inner.sealer.trees, err = plant(keys, f.hop.suite.ID); err != nil {
+	if err := f.inner.sealer.setKeys(keys); err != nil {
 		return err
 	}
 	f.ready.Store(true)

@@ -143,10 +143,9 @@ func (l *link) arriving(s *Sealer, name []byte) ([]byte, error) {
 		return nil, nil
 	}
 	ordinary := append([]byte{'-'}, whole[1:]...)
-	for i := range s.trees {
-		if f := s.trees[i].Filter(); (f[0] == '+' || f[0] == '#') && topic.Match(f, ordinary) && !l.subscribedTo(whole) {
-			return name, nil
-		}
+	var room [8]int
+	if len(s.filters.Match(room[:0], ordinary)) > 0 && !l.subscribedTo(whole) {
+		return name, nil
 	}
 	return nil, nil
 }

@@ -53,7 +53,8 @@ type Sealer struct {
 	suite      Suite
 	config     Config
 	trees      []*key.Tree
-	hop        bool // see hop.go
+	filters    filterTree // of trees, by their numbers
+	hop        bool       // see hop.go
 	signer     *signer
 	publishers publishers
 
@@ -73,10 +74,7 @@ type Sealer struct {
 
 // New returns a Sealer, or an error that names what is wrong with cfg.
 func New(suite Suite, cfg Config) (*Sealer, error) {
-	trees, err := plant(cfg.Keys, suite.ID)
-	if err != nil {
-		return nil, err
-	}
+	keys := cfg.Keys
 	sig, err := newSigner(cfg.Signer)
 	if err != nil {
 		return nil, err
@@ -120,11 +118,13 @@ func New(suite Suite, cfg Config) (*Sealer, error) {
 	s := &Sealer{
 		suite:      suite,
 		config:     cfg,
-		trees:      trees,
 		signer:     sig,
 		publishers: pubs,
 		topics:     newTopics(),
 		boxes:      newCache[box](boxRows),
+	}
+	if err := s.setKeys(keys); err != nil {
+		return nil, err
 	}
 	s.scratches.New = func() any { return newScratch() }
 	s.session.Store(newSession())

@@ -3,6 +3,7 @@ package seal
 import (
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -17,6 +18,9 @@ const (
 	foreignRows = 64
 	maxKept     = 1024
 )
+
+// filterTree finds the keys for a topic, by their numbers in Config.Keys.
+type filterTree = topic.Tree[int]
 
 // leaves are the keys of one topic, in the order of Config.Keys.
 type leaves struct {
@@ -133,10 +137,9 @@ func (s *Sealer) covers(name []byte) bool {
 	if s.topics.isForeign(name) {
 		return false
 	}
-	for i := range s.trees {
-		if topic.Match(s.trees[i].Filter(), name) {
-			return true
-		}
+	var room [8]int
+	if len(s.filters.Match(room[:0], name)) > 0 {
+		return true
 	}
 	s.topics.keepForeign(name)
 	return false
@@ -150,22 +153,31 @@ func (s *Sealer) derive(name string) (*leaves, error) {
 	if n := strings.Count(name, "/") + 1; n > s.config.MaxLevels && !s.hop {
 		return nil, fmt.Errorf("%w: %d levels, more than Config.MaxLevels", ErrTopicName, n)
 	}
-	l := &leaves{topic: strings.Clone(name), hash: maphash.String(s.topics.seed, name)}
-	for i := range s.trees {
-		t := s.trees[i]
-		node := t.Root()
-		if !s.hop {
-			if !topic.Match(t.Filter(), name) {
-				continue
-			}
-			node = t.Node(name)
-		}
-		l.keys = append(l.keys, leafKey{id: keyID(node, s.suite.ID), number: uint32(i), secret: node.Leaf(s.suite.Label)})
-	}
-	if len(l.keys) == 0 {
+	matching := s.matching(name)
+	if len(matching) == 0 {
 		return nil, ErrNoKey
 	}
+	l := &leaves{topic: strings.Clone(name), hash: maphash.String(s.topics.seed, name), keys: make([]leafKey, len(matching))}
+	for at, i := range matching {
+		node := s.trees[i].Root()
+		if !s.hop {
+			node = s.trees[i].Node(name)
+		}
+		k := &l.keys[at]
+		k.id, k.number, k.secret = keyID(node, s.suite.ID), uint32(i), node.Leaf(s.suite.Label)
+	}
 	return l, nil
+}
+
+// matching returns the numbers of the keys for a topic, in the order of Config.Keys, of which the first seals.
+func (s *Sealer) matching(name string) []int {
+	if s.hop {
+		return []int{sealsHop, opensHop}
+	}
+	var room [8]int
+	found := s.filters.Match(room[:0], []byte(name))
+	slices.Sort(found)
+	return slices.Clone(found)
 }
 
 // learn is derive for a topic of the application's own choosing.

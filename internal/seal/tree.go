@@ -3,6 +3,7 @@ package seal
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mqttsec/mqttsec/internal/key"
@@ -21,44 +22,95 @@ func keyID(node key.Node, suite byte) [4]byte {
 	return [4]byte(l[:])
 }
 
+// setKeys gives the Sealer its keys, before anything is sealed or opened.
+func (s *Sealer) setKeys(keys []Key) error {
+	trees, err := plant(keys, s.suite.ID)
+	if err != nil {
+		return err
+	}
+	s.trees, s.filters = trees, filterTree{}
+	for i, t := range trees {
+		s.filters.Add(t.Filter(), i)
+	}
+	return nil
+}
+
+// stand is where a key stands in the tree of topics: the levels before its filter's first wildcard.
+type stand struct {
+	levels int
+	prefix string
+}
+
 // plant makes keys ready, and refuses those that cannot work together: two whose
 // secrets meet at one node would seal under the same key id, and which of them
-// did could not be told.
+// did could not be told. A key meets another where the lower one stands, or nowhere.
 func plant(keys []Key, suite byte) ([]*key.Tree, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("mqttsec: Config.Keys is empty: at least one key is needed")
 	}
 	trees := make([]*key.Tree, len(keys))
-	prefixes := make([]string, len(keys))
-	ids := make([][4]byte, len(keys)) // at the node where the key stands
+	stands := make([]stand, len(keys))
+	ids := make([][4]byte, len(keys)) // where the key stands
+	above := make(map[stand]*topic.Tree[int], len(keys))
+	beside := make(map[stand]map[[4]byte][]int, len(keys))
 	for i, k := range keys {
 		var err error
 		if trees[i], err = key.Plant(k); err != nil {
 			return nil, fmt.Errorf("mqttsec: Keys[%d] is the zero Key: NewKey, GenerateKey or UnmarshalText make one", i)
 		}
-		_, prefixes[i] = topic.Prefix(k.Filter())
+		at := &stands[i]
+		at.levels, at.prefix = topic.Prefix(k.Filter())
 		ids[i] = keyID(trees[i].Root(), suite)
+		for _, j := range beside[*at][ids[i]] {
+			if topic.Overlap(trees[i].Filter(), trees[j].Filter()) {
+				return nil, errMeet(trees, j, i)
+			}
+		}
+		if above[*at] == nil {
+			above[*at], beside[*at] = new(topic.Tree[int]), map[[4]byte][]int{}
+		}
+		above[*at].Add(k.Filter(), i)
+		beside[*at][ids[i]] = append(beside[*at][ids[i]], i)
 	}
+	var found []int
 	for i := range trees {
-		// All keys' ids at the node where key i stands.
-		at := make(map[[4]byte]int)
-		for j := range trees {
-			// The first two only spare the third.
-			if trees[j].Levels() > trees[i].Levels() || !strings.HasPrefix(prefixes[i], prefixes[j]) ||
-				!topic.Overlap(trees[i].Filter(), trees[j].Filter()) {
+		at := map[[4]byte]int{ids[i]: i}
+		for higher := range stands[i].higher {
+			t := above[higher]
+			if t == nil {
 				continue
 			}
-			id := ids[j]
-			if trees[j].Levels() < trees[i].Levels() {
-				id = keyID(trees[j].Node(prefixes[i]), suite)
+			found = t.Overlapping(found[:0], trees[i].Filter())
+			slices.Sort(found)
+			for _, j := range found {
+				id := keyID(trees[j].Node(stands[i].prefix), suite)
+				if other, taken := at[id]; taken {
+					return nil, errMeet(trees, min(other, j), max(other, j))
+				}
+				at[id] = j
 			}
-			if other, taken := at[id]; taken {
-				return nil, fmt.Errorf("mqttsec: Keys[%d] (%q) and Keys[%d] (%q) have one key id: "+
-					"they are the same, or one is a sub-key of the other (or, by rare chance, one must be made anew)",
-					other, trees[other].Filter(), j, trees[j].Filter())
-			}
-			at[id] = j
 		}
 	}
 	return trees, nil
+}
+
+// higher yields the stands on the way from the root down to s.
+func (s stand) higher(yield func(stand) bool) {
+	if s.levels == 0 || !yield(stand{}) {
+		return
+	}
+	end := 0
+	for n := 1; n < s.levels; n++ {
+		end += strings.IndexByte(s.prefix[end:], '/')
+		if !yield(stand{n, s.prefix[:end]}) {
+			return
+		}
+		end++
+	}
+}
+
+func errMeet(trees []*key.Tree, i, j int) error {
+	return fmt.Errorf("mqttsec: Keys[%d] (%q) and Keys[%d] (%q) have one key id: "+
+		"they are the same, or one is a sub-key of the other (or, by rare chance, one must be made anew)",
+		i, trees[i].Filter(), j, trees[j].Filter())
 }
