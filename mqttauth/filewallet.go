@@ -214,18 +214,16 @@ func replaceFile(path string, content []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return syncDir(dir)
+	syncDir(dir)
+	return nil
 }
 
 // syncDir makes a rename last. Systems that cannot do it for a directory say so, and do it by themselves.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
 	}
-	defer d.Close()
-	d.Sync()
-	return nil
 }
 
 func walletAEAD(key, salt []byte) (cipher.AEAD, error) {

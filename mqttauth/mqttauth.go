@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -70,6 +71,20 @@ type Config struct {
 	AllowPlaintext bool
 }
 
+// String names the user and the authority, and nothing that is secret.
+func (c Config) String() string {
+	return fmt.Sprintf("mqttauth.Config(user %q at %q, password hidden)", c.User, c.Server)
+}
+
+// GoString is String.
+func (c Config) GoString() string { return c.String() }
+
+// Format writes String whatever the verb.
+func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// LogValue is String, for slog.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
 // Account is a user name and a password at a broker.
 type Account struct {
 	Username string // none if empty
@@ -77,7 +92,12 @@ type Account struct {
 }
 
 // Format writes the user name alone.
-func (a Account) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "mqttauth.Account(%q)", a.Username) }
+func (a Account) Format(f fmt.State, _ rune) { io.WriteString(f, a.LogValue().String()) }
+
+// LogValue is the user name alone, for slog.
+func (a Account) LogValue() slog.Value {
+	return slog.StringValue(fmt.Sprintf("mqttauth.Account(%q)", a.Username))
+}
 
 const (
 	defaultAuthenticationTopic = "mqttauth/auth"
