@@ -224,6 +224,18 @@ func (b *Mosquitto) Stop() error {
 	return b.wait()
 }
 
+// Kill ends the process without warning (SIGKILL). What it has not written to disk is lost; Start starts it again.
+func (b *Mosquitto) Kill() error {
+	if b.process == nil {
+		return nil
+	}
+	if err := b.process.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	_ = b.wait() // says that it was killed
+	return nil
+}
+
 // wait returns when the process is gone.
 func (b *Mosquitto) wait() error {
 	<-b.read // Wait must not be called before everything is read

@@ -96,6 +96,7 @@ var rules = []rule{
 	{"internal/policy", nil, nil},
 	{"internal/e2e", [][]string{{"*"}}, []string{"*"}},
 	{"internal/bench", [][]string{{"*"}}, []string{"*"}},
+	{"internal/site", [][]string{{"*"}}, []string{"*"}},
 	{"examples", [][]string{{"*"}}, []string{"*"}},
 }
 

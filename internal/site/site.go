@@ -1,0 +1,323 @@
+package site
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	cryptorand "crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mqttsec/mqttsec/ace"
+	"github.com/mqttsec/mqttsec/ace/acebroker"
+	"github.com/mqttsec/mqttsec/ace/aceserver"
+	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
+)
+
+// The audiences of the Authorization Server. Broker and Brief are the gateway's, with tokens of different lifetimes;
+// Elsewhere is another broker's.
+const (
+	Broker    = "broker"
+	Brief     = "brief"
+	Elsewhere = "elsewhere"
+)
+
+// The listeners of the gateway: without protection, with certificates, with pre-shared keys, and with tokens.
+const (
+	Plain  = "plain"
+	TLS    = "tls"
+	PSK    = "psk"
+	Tokens = "tokens"
+)
+
+// issuer is the name of the Authorization Server.
+const issuer = "https://as.example"
+
+// Config says what a Site is like.
+type Config struct {
+	// Upstream is where the broker is: "mqtt://127.0.0.1:1883".
+	Upstream string
+	// Clients are what the Authorization Server knows: an identifier and what it may do, at each audience.
+	Clients map[string]ace.Scope
+	// Identities have a pre-shared key.
+	Identities []string
+	// Lifetime of tokens for [Brief]; those of the others last ten minutes. Zero is two seconds.
+	Lifetime time.Duration
+	// Limits are those of the gateway, in the syntax of its configuration: "{pending: 10, connect_timeout: 2s}".
+	Limits string
+}
+
+// Site is a running one.
+type Site struct {
+	// AS and Gateway are its processes.
+	AS, Gateway *Process
+	// Authority issued the certificates of both.
+	Authority *ca.Authority
+	// Dir holds their files, secrets included.
+	Dir string
+
+	addresses map[string]string // of listeners, "as" and "admin"
+	secret    string            // of every client, at the Authorization Server
+	keys      map[string][]byte
+	guard     acebroker.Config
+}
+
+// Start builds the programs and starts them. It returns when both can be reached.
+func Start(ctx context.Context, cfg Config) (*Site, error) {
+	dir, err := os.MkdirTemp("", "site")
+	if err != nil {
+		return nil, err
+	}
+	s := &Site{Dir: dir, addresses: make(map[string]string), keys: make(map[string][]byte)}
+	if err := s.prepare(ctx, cfg); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	gateway := maps.Clone(s.addresses)
+	delete(gateway, "as")
+	s.AS = &Process{name: "as", addresses: []string{s.addresses["as"]},
+		args: []string{filepath.Join(dir, "as"), "-config", filepath.Join(dir, "as.json")}}
+	s.Gateway = &Process{name: "gateway", addresses: slices.Collect(maps.Values(gateway)),
+		args: []string{filepath.Join(dir, "gateway"), "-config", filepath.Join(dir, "gateway.yaml")}}
+	for _, p := range []*Process{s.AS, s.Gateway} {
+		if err := p.Start(ctx); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+// Close ends the processes and removes the files.
+func (s *Site) Close() error {
+	return errors.Join(s.Gateway.Kill(), s.AS.Kill(), os.RemoveAll(s.Dir))
+}
+
+// URL leads to a listener of the gateway.
+func (s *Site) URL(listener string) *url.URL {
+	scheme := "mqtts"
+	if listener == Plain {
+		scheme = "mqtt"
+	}
+	return &url.URL{Scheme: scheme, Host: s.addresses[listener]}
+}
+
+// Trust is what clients dial with.
+func (s *Site) Trust() *tls.Config { return s.Authority.ClientConfig() }
+
+// Source is where a client gets its tokens for an audience.
+func (s *Site) Source(client, audience string) (*ace.AS, error) {
+	return ace.NewAS(ace.ASConfig{
+		Endpoint: "https://" + s.addresses["as"] + "/token", ClientID: client, ClientSecret: s.secret, Audience: audience, TLS: s.Trust(),
+	})
+}
+
+// Secret is what every client shows the Authorization Server.
+func (s *Site) Secret() string { return s.secret }
+
+// PSK is the configuration of an identity, which has a key.
+func (s *Site) PSK(identity string) tlspsk.Config {
+	return tlspsk.Config{Identity: identity, Key: s.keys[identity]}
+}
+
+// Guard is what a broker half in the caller's process has to know to take the same tokens as the gateway.
+func (s *Site) Guard() (acebroker.Config, error) {
+	cfg := s.guard
+	var err error
+	cfg.TLS, err = s.Authority.ServerConfig()
+	return cfg, err
+}
+
+// Metrics are those of the gateway that have no labels, by name, and the sums of those that do.
+func (s *Site) Metrics(ctx context.Context) (map[string]float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addresses["admin"]+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	values := make(map[string]float64)
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		name, text, ok := strings.Cut(lines.Text(), " ")
+		if strings.HasPrefix(name, "#") || !ok {
+			continue
+		}
+		name, labels, _ := strings.Cut(name, "{")
+		if labels != "" {
+			text = lines.Text()[strings.LastIndexByte(lines.Text(), ' ')+1:]
+		}
+		if v, err := strconv.ParseFloat(text, 64); err == nil {
+			values[name] += v
+		}
+	}
+	return values, lines.Err()
+}
+
+// prepare writes everything down.
+func (s *Site) prepare(ctx context.Context, cfg Config) error {
+	if err := build(ctx, s.Dir); err != nil {
+		return err
+	}
+	var release []func() error
+	for _, name := range []string{"as", "admin", Plain, TLS, PSK, Tokens} {
+		l, err := reserve()
+		if err != nil {
+			return err
+		}
+		s.addresses[name] = l.Addr().String()
+		release = append(release, l.Close) // only when all are found, so that none is found twice
+	}
+	for _, f := range release {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.Authority, err = ca.New(); err != nil {
+		return err
+	}
+	certificate, err := s.Authority.Issue(ca.Subject{})
+	if err != nil {
+		return err
+	}
+	if _, _, err := ca.WriteFiles(s.Dir, "server", certificate); err != nil {
+		return err
+	}
+	jwks, err := s.writeKeys()
+	if err != nil {
+		return err
+	}
+	as, err := s.serverConfig(cfg)
+	if err != nil {
+		return err
+	}
+	var keys strings.Builder
+	for _, identity := range cfg.Identities {
+		key := make([]byte, 32)
+		s.keys[identity] = key
+		cryptorand.Read(key) // never fails
+		fmt.Fprintf(&keys, "%s:%s\n", identity, hex.EncodeToString(key))
+	}
+	if len(cfg.Identities) == 0 {
+		keys.WriteString("nobody:" + strings.Repeat("5a", 32) + "\n") // an empty file would be a mistake
+	}
+	return errors.Join(s.write("jwks.json", jwks), s.write("as.json", as), s.write("psk.txt", []byte(keys.String())),
+		s.write("gateway.yaml", []byte(s.gatewayConfig(cfg))))
+}
+
+func (s *Site) write(name string, text []byte) error {
+	return os.WriteFile(filepath.Join(s.Dir, name), text, 0o600)
+}
+
+// writeKeys makes the keys of tokens: one that signs, and one that the Authorization Server and the broker share.
+func (s *Site) writeKeys() (jwks []byte, err error) {
+	public, signing, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(signing)
+	if err != nil {
+		return nil, err
+	}
+	shared := make([]byte, 32)
+	cryptorand.Read(shared) // never fails
+	s.guard = acebroker.Config{
+		Issuers: []acebroker.Issuer{{Name: issuer, Keys: acebroker.StaticKeys{
+			{ID: "s1", Algorithm: acebroker.EdDSA, Key: public}, {ID: "e1", Algorithm: acebroker.A256GCM, Key: shared},
+		}}},
+		Algorithms: []acebroker.Algorithm{acebroker.EdDSA, acebroker.A256GCM},
+		Audience:   []string{Broker, Brief},
+	}
+	raw := base64.RawURLEncoding.EncodeToString
+	jwks, err = json.Marshal(map[string]any{"keys": []map[string]string{
+		{"kty": "OKP", "crv": "Ed25519", "kid": "s1", "alg": "EdDSA", "x": raw(public)},
+		{"kty": "oct", "kid": "e1", "alg": "A256GCM", "k": raw(shared)},
+	}})
+	return jwks, errors.Join(err,
+		s.write("signing.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+		s.write("shared.key", []byte(base64.StdEncoding.EncodeToString(shared))))
+}
+
+// serverConfig is the file of the Authorization Server.
+func (s *Site) serverConfig(cfg Config) ([]byte, error) {
+	secret, hash := aceserver.NewSecret()
+	s.secret = secret
+	brief := cfg.Lifetime
+	if brief == 0 {
+		brief = 2 * time.Second
+	}
+	type object = map[string]any
+	var audiences, clients, policies []object
+	for name, lifetime := range map[string]time.Duration{Broker: 10 * time.Minute, Brief: brief, Elsewhere: 10 * time.Minute} {
+		audiences = append(audiences, object{
+			"name": name, "format": "jwt", "lifetime": lifetime.String(), "encryption": object{"id": "e1", "file": "shared.key"},
+		})
+		for client, scope := range cfg.Clients {
+			policies = append(policies, object{"client": client, "audience": name, "scope": scope})
+		}
+	}
+	for client := range cfg.Clients {
+		clients = append(clients, object{"id": client, "secret": hash})
+	}
+	return json.Marshal(object{
+		"issuer": issuer, "listen": s.addresses["as"], "certificate": "server.pem", "private_key": "server-key.pem", "state": "as.db",
+		"signing_keys": []object{{"id": "s1", "file": "signing.pem"}},
+		"audiences":    audiences, "clients": clients, "policies": policies,
+	})
+}
+
+// gatewayConfig is the file of the gateway.
+func (s *Site) gatewayConfig(cfg Config) string {
+	limits := cfg.Limits
+	if limits == "" {
+		limits = "{pending_per_address: 1024}"
+	}
+	return fmt.Sprintf(`
+admin: {address: %q}
+upstream: {url: %q}
+limits: %s
+drain: 0s
+listeners:
+  - {name: plain, address: %q}
+  - {name: tls, address: %q, tls: {certificate: server.pem, key: server-key.pem}}
+  - {name: psk, address: %q, psk: {keys: psk.txt, identity_as_username: true}}
+  - name: tokens
+    address: %q
+    tls: {certificate: server.pem, key: server-key.pem}
+    scheme: ace
+    ace: {issuer: %q, audience: [%s, %s], algorithms: [EdDSA, A256GCM], keys: jwks.json, authz_info: true}
+`, s.addresses["admin"], cfg.Upstream, limits, s.addresses[Plain], s.addresses[TLS], s.addresses[PSK], s.addresses[Tokens],
+		issuer, Broker, Brief)
+}
+
+// reserve finds a port that nobody uses, below those that systems give to outgoing connections, one of which could
+// otherwise have it when a program wants to start again.
+func reserve() (l net.Listener, err error) {
+	const first, last, attempts = 20000, 32000, 100
+	for range attempts {
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first))); err == nil {
+			return l, nil
+		}
+	}
+	return nil, err
+}
