@@ -289,17 +289,6 @@ func connected(t *testing.T, a *Authenticator, b *handBroker, edit ...func(*tls.
 	return conn
 }
 
-func secretKey(t *testing.T) ProofKey {
-	t.Helper()
-	secret := make([]byte, 32)
-	for i := range secret {
-		secret[i] = byte(i)
-	}
-	key, err := Secret(secret)
-	require.NoError(t, err)
-	return key
-}
-
 // plainListener accepts connections without TLS and says nothing on them.
 func plainListener(t *testing.T) net.Listener {
 	t.Helper()

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -173,34 +172,53 @@ func TestT1OldTLS(t *testing.T) {
 }
 
 // gnutlsServer runs gnutls-serv with TLS 1.2.
-func gnutlsServer(t *testing.T, certFile, keyFile, option string) (address string) {
+func gnutlsServer(t *testing.T, certFile, keyFile, option string) string {
 	t.Helper()
 	program, err := exec.LookPath("gnutls-serv")
 	if err != nil && os.Getenv("MQTTSEC_CI") == "" {
 		t.Skip("gnutls-serv is not installed")
 	}
 	require.NoError(t, err)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address = ln.Addr().String()
-	_, port, err := net.SplitHostPort(address)
-	require.NoError(t, err)
-	ln.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "--echo", "--port", port, "--x509certfile", certFile, "--x509keyfile", keyFile,
-		"--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.2"+option)
-	var output strings.Builder
-	cmd.Stdout, cmd.Stderr = &output, &output
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
-	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			conn.Close()
+	// A port that was free a moment ago may be taken when the program asks for it: then another one is tried.
+	for range 5 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		_, port, err := net.SplitHostPort(ln.Addr().String())
+		require.NoError(t, err)
+		ln.Close()
+		cmd := exec.Command(program, "--echo", "--port", port, "--x509certfile", certFile, "--x509keyfile", keyFile,
+			"--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.2"+option)
+		require.NoError(t, cmd.Start())
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = cmd.Wait() }()
+		t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+		if listening(ln.Addr().String(), ended) {
+			return ln.Addr().String()
 		}
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "gnutls-serv: %s", &output)
-	return address
+	}
+	require.FailNow(t, "gnutls-serv does not listen")
+	return ""
+}
+
+// listening waits until somebody accepts connections, or the program that is to has ended.
+func listening(address string, ended <-chan struct{}) bool {
+	for range 1000 {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			select {
+			case <-ended: // it is somebody else's
+				return false
+			default:
+				return true
+			}
+		}
+		select {
+		case <-ended:
+			return false
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return false
 }
 
 // TestHandshakeIsBounded by ctx.
