@@ -1,6 +1,7 @@
 package cose
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -127,15 +128,16 @@ func (k Key) Allows(op Operation) bool { return len(k.Ops) == 0 || slices.Contai
 // MarshalCBOR returns the key as a map in deterministic encoding.
 func (k Key) MarshalCBOR() ([]byte, error) {
 	m := map[int64]any{labelKty: int64(k.Type)}
-	switch k.Type {
-	case OKP:
+	switch {
+	case k.Type == OKP && k.X != nil:
 		m[labelCurve], m[labelX] = int64(k.Curve), k.X
-	case EC2:
+	case k.Type == EC2 && k.X != nil && k.Y != nil:
 		m[labelCurve], m[labelX], m[labelY] = int64(k.Curve), k.X, k.Y
-	case Octets:
+	case k.Type == Octets && k.K != nil:
 		m[labelCurve] = k.K
+	case k.Type == Octets && k.ID != nil: // one that the recipient has already
 	default:
-		return nil, fmt.Errorf("%w: type %d", ErrKey, k.Type)
+		return nil, fmt.Errorf("%w: type %d, incomplete or unknown", ErrKey, k.Type)
 	}
 	if k.ID != nil {
 		m[labelKid] = k.ID
@@ -206,7 +208,8 @@ func (r *reader) read(label int64, to any) {
 	if !ok || r.err != nil {
 		return
 	}
-	if err := Decoding.Unmarshal(raw, to); err != nil {
+	const null, undefined = 0xF6, 0xF7 // which Go would take for any type's zero
+	if bytes.Equal(raw, []byte{null}) || bytes.Equal(raw, []byte{undefined}) || Decoding.Unmarshal(raw, to) != nil {
 		r.fail(fmt.Sprintf("key parameter %d", label))
 	}
 }
@@ -237,8 +240,10 @@ func (r *reader) operations() (ops []Operation) {
 
 // second reads y, which may be there in full or as its sign alone (RFC 9053, section 7.1.1).
 func (r *reader) second(curve Curve, x []byte) (y []byte) {
-	var sign bool
-	if err := Decoding.Unmarshal(r.m[int64(labelY)], &sign); err != nil {
+	const no, yes = 0xF4, 0xF5
+	raw := r.m[int64(labelY)]
+	sign := bytes.Equal(raw, []byte{yes})
+	if !sign && !bytes.Equal(raw, []byte{no}) {
 		r.read(labelY, &y)
 		return y
 	}

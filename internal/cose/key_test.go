@@ -110,8 +110,13 @@ func TestKeyThatDoesNotFit(t *testing.T) {
 	require.ErrorIs(t, err, ErrKey)
 	_, err = PublicKey(ed25519.PublicKey{1})
 	require.ErrorIs(t, err, ErrKey)
-	_, err = Key{}.MarshalCBOR()
-	require.ErrorIs(t, err, ErrKey)
+	for _, k := range []Key{{}, {Type: OKP}, {Type: EC2, X: make([]byte, 32)}, {Type: Octets}} {
+		_, err = k.MarshalCBOR()
+		require.ErrorIs(t, err, ErrKey)
+	}
+	b, err := Key{Type: Octets, ID: []byte{1}}.MarshalCBOR()
+	require.NoError(t, err)
+	require.Equal(t, "a20104024101", hex.EncodeToString(b), "a key that the recipient has already")
 }
 
 func TestKeyMalformed(t *testing.T) {
@@ -123,6 +128,8 @@ func TestKeyMalformed(t *testing.T) {
 		"repeated label":     "a301040104204100",
 		"indefinite":         "bf01042041aaff",
 		"kid is text":        "a3010402616120" + "4100",
+		"k is null":          "a2010420f6",
+		"y is null":          "a401022001214100" + "22f6",
 		"k is text":          "a20104206161",
 		"ops is a number":    "a3010404012041aa",
 		"op is a map":        "a301040481a02041aa",
