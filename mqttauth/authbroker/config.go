@@ -202,9 +202,14 @@ type core struct {
 	logger              *slog.Logger
 }
 
-func (c *core) check() error {
+// topics completes the topics of the handshake.
+func (c *core) topics() {
 	c.authenticationTopic = cmp.Or(c.authenticationTopic, DefaultAuthenticationTopic)
 	c.temporaryTopic = cmp.Or(c.temporaryTopic, DefaultTemporaryTopic)
+}
+
+func (c *core) check() error {
+	c.topics()
 	c.maxClaim = cmp.Or(c.maxClaim, DefaultMaxClaim)
 	c.limits.tokens = cmp.Or(c.limits.tokens, DefaultMaxTokens)
 	c.limits.claims = cmp.Or(c.limits.claims, DefaultMaxClaims)

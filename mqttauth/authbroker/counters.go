@@ -22,11 +22,14 @@ type Counters struct {
 	Claimed          int64 // claims given, renewed or moved to another epoch
 	ClaimRefused     int64 // and refused
 	HandshakesFailed int64 // connections that ended before their CONNECT was let through
+	Tickets          int64 // accounts made, by an Authority
+	AccountsRemoved  int64 // and removed
+	Dropped          int64 // messages to an Authority that was busy
 }
 
 type counters struct {
 	hellos, welcomed, proofFailed, backedOff, requests, requestsIgnored, presented, presentRefused, claimed, claimRefused,
-	handshakesFailed atomic.Int64
+	handshakesFailed, tickets, accountsRemoved, dropped atomic.Int64
 }
 
 // Counters returns the counts of this moment.
@@ -49,5 +52,8 @@ func (c *counters) read() Counters {
 		Claimed:          c.claimed.Load(),
 		ClaimRefused:     c.claimRefused.Load(),
 		HandshakesFailed: c.handshakesFailed.Load(),
+		Tickets:          c.tickets.Load(),
+		AccountsRemoved:  c.accountsRemoved.Load(),
+		Dropped:          c.dropped.Load(),
 	}
 }

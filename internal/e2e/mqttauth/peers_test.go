@@ -44,7 +44,13 @@ type peer interface {
 }
 
 // A library connects a client.
-type library func(t testing.TB, c *mqttauth.Client, u *url.URL, s settings) (peer, error)
+type library func(t testing.TB, c *mqttauth.Client, u *url.URL, s settings, above ...layerAbove) (peer, error)
+
+// layerAbove is a scheme on top of MQTT-Auth, for either library.
+type layerAbove interface {
+	Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig
+	WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions
+}
 
 var libraries = map[string]library{"v5": connectV5, "v3.1.1": connectV3}
 
@@ -63,7 +69,7 @@ type peerV5 struct {
 	count    atomic.Int64
 }
 
-func connectV5(t testing.TB, c *mqttauth.Client, u *url.URL, s settings) (peer, error) {
+func connectV5(t testing.TB, c *mqttauth.Client, u *url.URL, s settings, above ...layerAbove) (peer, error) {
 	t.Helper()
 	if s.clientID == "" {
 		s.clientID = uniqueID()
@@ -108,6 +114,9 @@ func connectV5(t testing.TB, c *mqttauth.Client, u *url.URL, s settings) (peer, 
 	t.Cleanup(p.close)
 	if c != nil {
 		cfg = c.Wrap(cfg)
+	}
+	for _, l := range above {
+		cfg = l.Wrap(cfg)
 	}
 	var err error
 	p.manager, err = autopaho.NewConnection(ctx, cfg)
@@ -174,7 +183,7 @@ type peerV3 struct {
 	count    atomic.Int64
 }
 
-func connectV3(t testing.TB, c *mqttauth.Client, u *url.URL, s settings) (peer, error) {
+func connectV3(t testing.TB, c *mqttauth.Client, u *url.URL, s settings, above ...layerAbove) (peer, error) {
 	t.Helper()
 	if s.clientID == "" {
 		s.clientID = uniqueID()
@@ -192,6 +201,9 @@ func connectV3(t testing.TB, c *mqttauth.Client, u *url.URL, s settings) (peer, 
 	}
 	if c != nil {
 		opts = c.WrapV3(opts)
+	}
+	for _, l := range above {
+		opts = l.WrapV3(opts)
 	}
 	p.client = mqtt.NewClient(opts)
 	t.Cleanup(p.close)

@@ -3,8 +3,11 @@ package mqttauth
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -88,6 +91,54 @@ func (w *world) listen(t testing.TB) {
 	require.NoError(t, err)
 	t.Cleanup(func() { w.listener.Close() })
 	require.NoError(t, w.broker.Serve(w.listener))
+}
+
+// relay puts mosquitto behind the listener, in place of the embedded broker.
+func (w *world) relay(t testing.TB) {
+	t.Helper()
+	m := startMosquitto(t, brokers.Config{})
+	require.NoError(t, w.listener.Shutdown(ctx(t)))
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	w.url = &url.URL{Scheme: "mqtt", Host: inner.Addr().String()}
+	w.listener, err = authbroker.NewListener(tapped{inner, w.tap}, w.config)
+	require.NoError(t, err)
+	var copying sync.WaitGroup
+	t.Cleanup(func() {
+		_ = w.listener.Shutdown(context.Background())
+		copying.Wait()
+	})
+	copying.Go(func() {
+		for {
+			client, err := w.listener.Accept()
+			if err != nil {
+				return
+			}
+			broker, err := net.Dial("tcp", m.URL(brokers.TCP).Host)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			for _, way := range [][2]net.Conn{{client, broker}, {broker, client}} {
+				copying.Go(func() {
+					_, _ = io.Copy(way[0], way[1])
+					_, _ = client.Close(), broker.Close()
+				})
+			}
+		}
+	})
+}
+
+// startMosquitto starts mosquitto until the test ends. A machine without it skips the test.
+func startMosquitto(t testing.TB, cfg brokers.Config) *brokers.Mosquitto {
+	t.Helper()
+	m, err := brokers.StartMosquitto(ctx(t), cfg)
+	if errors.Is(err, brokers.ErrNoMosquitto) && os.Getenv("MQTTSEC_CI") != "1" {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { m.Close() })
+	return m
 }
 
 // client returns the MQTT-Auth client of a user, with the tokens in its wallet.
