@@ -161,12 +161,17 @@ const (
 	permitted = 1
 )
 
+// ban forbids everything.
+func ban() []dynsecACL {
+	return []dynsecACL{
+		{"publishClientSend", "#", banned, false}, {"publishClientReceive", "#", banned, false}, {"subscribePattern", "#", banned, false},
+	}
+}
+
 // Provision implements Provisioner. What the role does not permit it forbids in so many words, whatever the plugin's
 // defaults are, also to receive what an older session is still subscribed to.
 func (m *Mosquitto) Provision(ctx context.Context, a Account) error {
-	acls := []dynsecACL{
-		{"publishClientSend", "#", banned, false}, {"publishClientReceive", "#", banned, false}, {"subscribePattern", "#", banned, false},
-	}
+	acls := ban()
 	for _, filter := range a.Publish {
 		acls = append(acls, dynsecACL{"publishClientSend", filter, permitted, true})
 	}
@@ -220,8 +225,8 @@ func (m *Mosquitto) Accounts(ctx context.Context) (names []string, err error) {
 type MosquittoSetup struct {
 	// Bootstrap is the user name and password of the account with which devices log in; they are known to everybody.
 	Bootstrap, BootstrapPassword string
-	// Authority is the user name of the account in AuthorityConfig.Client, which exists.
-	Authority string
+	// Authority and AuthorityPassword are the account for AuthorityConfig.Client. It is no administrator.
+	Authority, AuthorityPassword string
 	// AuthenticationTopic and TemporaryTopic are those of AuthorityConfig.
 	AuthenticationTopic, TemporaryTopic string
 }
@@ -232,28 +237,27 @@ const (
 	roleAuthority = "authority"
 )
 
-// Setup makes the bootstrap account, which may use the two topics and nothing else, and gives the Authority's account
-// what it needs. It may be repeated; what is there already stays as it is.
+// Setup makes the bootstrap account and the Authority's, which may use the two topics, from either side, and nothing
+// else. It may be repeated; what is there already stays as it is, passwords among it.
 func (m *Mosquitto) Setup(ctx context.Context, s MosquittoSetup) error {
 	c := core{authenticationTopic: s.AuthenticationTopic, temporaryTopic: s.TemporaryTopic}
 	c.topics()
 	answers := temporaryFilter(c.temporaryTopic)
 	commands := []dynsecCommand{
-		{Command: "createRole", Rolename: roleBootstrap, ACLs: []dynsecACL{
-			{"publishClientSend", "#", banned, false}, {"publishClientReceive", "#", banned, false}, {"subscribePattern", "#", banned, false},
+		{Command: "createRole", Rolename: roleBootstrap, ACLs: append(ban(), []dynsecACL{
 			{"publishClientSend", c.authenticationTopic, permitted, true},
 			{"subscribePattern", answers, permitted, true}, {"publishClientReceive", answers, permitted, true},
-		}},
-		{Command: "createRole", Rolename: roleAuthority, ACLs: []dynsecACL{
+		}...)},
+		{Command: "createRole", Rolename: roleAuthority, ACLs: append(ban(), []dynsecACL{
 			{"publishClientSend", answers, permitted, true},
 			{"subscribePattern", c.authenticationTopic, permitted, true}, {"publishClientReceive", c.authenticationTopic, permitted, true},
-		}},
+		}...)},
 		{Command: "createClient", Username: s.Bootstrap, Password: s.BootstrapPassword, Roles: []dynsecRole{{roleBootstrap}}},
-		{Command: "addClientRole", Username: s.Authority, Rolename: roleAuthority},
+		{Command: "createClient", Username: s.Authority, Password: s.AuthorityPassword, Roles: []dynsecRole{{roleAuthority}}},
 	}
 	for _, command := range commands {
 		_, err := m.do(ctx, command)
-		if err != nil && !exists(err) && !plaint(err, "already in this role") {
+		if err != nil && !exists(err) {
 			return err
 		}
 	}
