@@ -107,7 +107,7 @@ func (c *Client) checkConnect(m *wire.ConnectPacket) error {
 	switch {
 	case !frame.ValidClientID(id), c.cfg.ClientID != "" && id != c.cfg.ClientID:
 		return fmt.Errorf("%w: %.80q", ErrClientID, id)
-	case m.HasPassword && subtle.ConstantTimeCompare(m.Password, c.cfg.Password) == 1:
+	case m.HasPassword && subtle.ConstantTimeCompare(m.Password, c.password()) == 1:
 		return ErrLeak
 	}
 	if _, asked := m.Properties.Bytes(wire.AuthenticationMethod); asked && m.Version == wire.V5 {

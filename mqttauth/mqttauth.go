@@ -110,8 +110,10 @@ const (
 // Client puts MQTT-Auth under the connections of an MQTT client. It is safe for concurrent use and may serve several
 // connections, of which requests go out on the latest.
 type Client struct {
-	cfg   Config
-	clock layer.Clock
+	cfg       Config        // without what the next two return: functions, so that no verb of fmt prints it
+	password  func() []byte // Config.Password
+	bootstrap func() Account
+	clock     layer.Clock
 
 	mu      sync.Mutex
 	current *link   // the latest connection that is established
@@ -130,8 +132,12 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	cfg.Password = append([]byte(nil), cfg.Password...)
-	c := &Client{cfg: cfg, clock: layer.SystemClock{}}
+	password, account := append([]byte(nil), cfg.Password...), cfg.Bootstrap
+	cfg.Password, cfg.Bootstrap.Password = nil, ""
+	c := &Client{
+		cfg: cfg, clock: layer.SystemClock{},
+		password: func() []byte { return password }, bootstrap: func() Account { return account },
+	}
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -164,7 +170,7 @@ func (c *Client) check() error {
 		return fmt.Errorf("mqttauth: Config.AuthenticationTopic and Config.TemporaryTopic are one topic")
 	case cfg.Timeout < time.Second:
 		return fmt.Errorf("mqttauth: Config.Timeout is %v: it must be at least one second", cfg.Timeout)
-	case !cfg.TwoPhase && (cfg.Bootstrap != Account{} || cfg.AllowPlaintext):
+	case !cfg.TwoPhase && (c.bootstrap() != Account{} || cfg.AllowPlaintext):
 		return fmt.Errorf("mqttauth: Config.Bootstrap and Config.AllowPlaintext are for Config.TwoPhase")
 	}
 	return nil
@@ -173,7 +179,7 @@ func (c *Client) check() error {
 // start begins a run for a Client Identifier.
 func (c *Client) start(clientID string) ([]byte, *handshake.Client, error) {
 	return handshake.Start(handshake.ClientConfig{
-		User: c.cfg.User, Server: c.cfg.Server, ClientID: clientID, Password: c.cfg.Password,
+		User: c.cfg.User, Server: c.cfg.Server, ClientID: clientID, Password: c.password(),
 		Groups: c.cfg.Groups, Stretch: c.cfg.Stretch, MaxStretch: c.cfg.MaxStretch,
 	})
 }

@@ -136,7 +136,7 @@ func (o *own) begin(ctx context.Context) error {
 func (o *own) connect(ctx context.Context) error {
 	var random [8]byte
 	rand.Read(random[:]) // never fails
-	account := o.client.cfg.Bootstrap
+	account := o.client.bootstrap()
 	m := wire.ConnectPacket{
 		Version: wire.V311, CleanStart: true, KeepAlive: ownKeepAlive, ClientID: []byte("mqttauth-" + hex.EncodeToString(random[:])),
 		HasUsername: account.Username != "", Username: []byte(account.Username),
