@@ -40,7 +40,7 @@ func (s *Sealer) sealingBox(k *leafKey, ses *session, alone bool) (*box, error) 
 func (s *Sealer) openingBox(k *leafKey, header []byte) (b *box, fresh bool, err error) {
 	hash := maphash.Bytes(s.topics.seed, header[idAt:timeAt])
 	r := s.boxes.row(hash)
-	for i := range r.slot {
+	for i := range r.slots() {
 		b := r.slot[i].Load()
 		if b == nil {
 			break

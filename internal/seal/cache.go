@@ -9,9 +9,10 @@ import (
 // cache keeps a bounded number of values. Finding one takes no lock: the value's
 // hash picks a row, and the caller compares the few that are in it. A full row
 // gives up one that has not been found for long, by second chance, which is close
-// to least recently used.
+// to least recently used. Until something is in it, it takes no room.
 type cache[V any] struct {
-	rows  []row[V] // a power of two
+	size  int // rows, a power of two
+	rows  atomic.Pointer[[]row[V]]
 	write sync.Mutex
 }
 
@@ -23,9 +24,24 @@ type row[V any] struct {
 	slot [ways]atomic.Pointer[V]
 }
 
-func newCache[V any](rows int) *cache[V] { return &cache[V]{rows: make([]row[V], rows)} }
+func newCache[V any](rows int) *cache[V] { return &cache[V]{size: rows} }
 
-func (c *cache[V]) row(hash uint64) *row[V] { return &c.rows[hash&uint64(len(c.rows)-1)] }
+// row returns the row of a hash, nil if nothing is in the cache.
+func (c *cache[V]) row(hash uint64) *row[V] {
+	rows := c.rows.Load()
+	if rows == nil {
+		return nil
+	}
+	return &(*rows)[hash&uint64(len(*rows)-1)]
+}
+
+// slots are the values of a row, none for no row.
+func (r *row[V]) slots() []atomic.Pointer[V] {
+	if r == nil {
+		return nil
+	}
+	return r.slot[:]
+}
 
 // touch notes that slot i was found.
 func (r *row[V]) touch(i int) {
@@ -39,6 +55,10 @@ func (r *row[V]) touch(i int) {
 func (c *cache[V]) put(hash uint64, v *V) {
 	c.write.Lock()
 	defer c.write.Unlock()
+	if c.rows.Load() == nil {
+		rows := make([]row[V], c.size)
+		c.rows.Store(&rows)
+	}
 	r := c.row(hash)
 	i := r.victim()
 	r.slot[i].Store(v)

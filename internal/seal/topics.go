@@ -10,11 +10,11 @@ import (
 	"github.com/mqttsec/mqttsec/internal/topic"
 )
 
-// How much is remembered: 4096 topics, 4096 AEADs, 512 topics without a key.
+// How much is remembered: 8192 topics and 8192 AEADs, in rows that fill unevenly, and 512 topics without a key.
 // Longer topics than maxKept work, and are derived anew for each message.
 const (
-	topicRows   = 512
-	boxRows     = 512
+	topicRows   = 1024
+	boxRows     = 1024
 	foreignRows = 64
 	maxKept     = 1024
 )
@@ -86,7 +86,7 @@ func place16[T string | []byte](name T) int {
 
 func findLeaves[T string | []byte](c *cache[leaves], hash uint64, name T) *leaves {
 	r := c.row(hash)
-	for i := range r.slot {
+	for i := range r.slots() {
 		l := r.slot[i].Load()
 		if l == nil {
 			return nil // slots fill up in order and are never emptied
@@ -111,7 +111,7 @@ func (t *topics) keep(l *leaves) {
 // isForeign reports that name is remembered as a topic without a key.
 func (t *topics) isForeign(name []byte) bool {
 	r := t.foreign.row(maphash.Bytes(t.seed, name))
-	for i := range r.slot {
+	for i := range r.slots() {
 		if f := r.slot[i].Load(); f != nil && *f == string(name) {
 			r.touch(i)
 			return true

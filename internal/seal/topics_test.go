@@ -3,6 +3,7 @@ package seal
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -61,9 +62,7 @@ func TestForgeriesAreNotRemembered(t *testing.T) {
 		require.ErrorIs(t, err, ErrAuthentication)
 		require.Nil(t, bob.topics.findString(topic))
 	}
-	for i := range bob.boxes.rows {
-		require.Nil(t, bob.boxes.rows[i].slot[0].Load())
-	}
+	require.Nil(t, bob.boxes.rows.Load(), "nothing was ever put in")
 	_, err = bob.Open("a", frame)
 	require.NoError(t, err)
 	require.NotNil(t, bob.topics.findString("a"))
@@ -92,7 +91,7 @@ func TestCacheGivesUpTheUnused(t *testing.T) {
 	}
 	find := func(v int) bool {
 		r := c.row(0)
-		for i := range r.slot {
+		for i := range r.slots() {
 			if p := r.slot[i].Load(); p != nil && *p == v {
 				r.touch(i)
 				return true
@@ -106,4 +105,25 @@ func TestCacheGivesUpTheUnused(t *testing.T) {
 		require.True(t, find(i))
 	}
 	require.False(t, find(0))
+}
+
+// A Sealer that has not been used takes little, whatever it may remember.
+func TestUnusedSealerIsSmall(t *testing.T) {
+	cfg := Config{Keys: []Key{testKey(t, "site/#", 1)}}
+	const sealers = 200
+	kept := make([]*Sealer, sealers)
+	before := heap()
+	for i := range kept {
+		kept[i] = testSealer(t, cfg)
+	}
+	require.Less(t, (heap()-before)/sealers, int64(8<<10))
+	require.NotNil(t, kept[sealers-1])
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
