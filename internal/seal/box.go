@@ -38,6 +38,10 @@ func (s *Sealer) sealingBox(k *leafKey, ses *session, alone bool) (*box, error) 
 // openingBox returns the box of a frame's session; fresh says that it was made
 // for this frame and is not remembered.
 func (s *Sealer) openingBox(k *leafKey, header []byte) (b *box, fresh bool, err error) {
+	session := [12]byte(header[sessionAt:])
+	if b := k.opening.Load(); b != nil && b.session == session {
+		return b, false, nil
+	}
 	hash := maphash.Bytes(s.topics.seed, header[idAt:timeAt])
 	r := s.boxes.row(hash)
 	for i := range r.slots() {
@@ -45,12 +49,13 @@ func (s *Sealer) openingBox(k *leafKey, header []byte) (b *box, fresh bool, err 
 		if b == nil {
 			break
 		}
-		if b.key == k && b.session == [12]byte(header[sessionAt:]) {
+		if b.key == k && b.session == session {
 			r.touch(i)
+			k.opening.Store(b)
 			return b, false, nil
 		}
 	}
-	b, err = s.newBox(k, [12]byte(header[sessionAt:]))
+	b, err = s.newBox(k, session)
 	if err != nil {
 		return nil, false, err
 	}

@@ -29,20 +29,15 @@ func (s *Sealer) now() uint32 { return unixTime(s.clock.unix()) }
 // seconds rounds up to whole ones.
 func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
 
-// facts returns what a header says.
-func facts(header []byte, l *leaves, k *leafKey) replay.Message {
+// readFacts fills m with what a header says.
+func readFacts(m *replay.Message, header []byte, l *leaves, k *leafKey) {
 	flags := header[flagsAt]
-	return replay.Message{
-		Topic:   l.topic,
-		Hash:    l.hash,
-		Key:     k.number,
-		Session: [12]byte(header[sessionAt:]),
-		Time:    binary.BigEndian.Uint32(header[timeAt:]),
-		Seq:     binary.BigEndian.Uint32(header[seqAt:]),
-		Retain:  flags&flagRetain != 0,
-		Will:    flags&flagWill != 0,
-		Once:    flags&flagOnce != 0,
-	}
+	m.Topic, m.Hash = l.topic, l.hash
+	m.Key, m.Publisher = k.number, 0
+	m.Session = [12]byte(header[sessionAt:])
+	m.Time = binary.BigEndian.Uint32(header[timeAt:])
+	m.Seq = binary.BigEndian.Uint32(header[seqAt:])
+	m.Retain, m.Will, m.Once = flags&flagRetain != 0, flags&flagWill != 0, flags&flagOnce != 0
 }
 
 // checkAge applies Config.MaxAge. Wills and retained messages are exempt: both lie at the broker for as long as it

@@ -206,7 +206,7 @@ func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphe
 	nonce := sc.finish(&s.suite, l.topic)
 	header := sc.header()[:]
 	if how != nil {
-		sc.facts = facts(header, l, key)
+		readFacts(&sc.facts, header, l, key)
 		if err := s.checkAge(&sc.facts, how); err != nil {
 			return nil, err
 		}
@@ -241,6 +241,7 @@ func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphe
 	if fresh {
 		s.topics.keep(l)
 		s.boxes.put(b.hash, b)
+		key.opening.Store(b)
 	}
 	return out, nil
 }

@@ -35,6 +35,7 @@ type leafKey struct {
 	number  uint32 // of the key, in Config.Keys
 	secret  [32]byte
 	sealing atomic.Pointer[box] // of the session in use
+	opening atomic.Pointer[box] // of the session heard last
 }
 
 // find returns the key that an id names.
