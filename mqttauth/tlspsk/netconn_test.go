@@ -27,8 +27,10 @@ func TestNetConn(t *testing.T) {
 					client, server := Client(a, v.apply(clientConfig())), Server(b, serverConfig())
 					clientErr, serverErr := shake(client, server)
 					stop := func() {
-						_ = a.Close() // first, so that no close_notify waits for a peer that does not read
-						_ = b.Close()
+						if name == "Pipe" { // where a close_notify waits for the peer to read it
+							_ = a.Close()
+							_ = b.Close()
+						}
 						_ = client.Close()
 						_ = server.Close()
 					}

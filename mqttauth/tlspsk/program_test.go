@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"encoding/hex"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -207,13 +209,18 @@ func write(t *testing.T, conn *Conn, text string) {
 	require.NoError(t, err)
 }
 
-// freePort finds a port of the loopback that nobody uses at the moment.
+// freePort finds a port of the loopback that nobody uses at the moment, below those that systems give to outgoing
+// connections: one of these could have it before the program does.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	return port
+	for range 100 {
+		port := strconv.Itoa(20000 + rand.IntN(12000))
+		l, err := net.Listen("tcp", ":"+port)
+		if err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
+	require.Fail(t, "no free port")
+	return ""
 }

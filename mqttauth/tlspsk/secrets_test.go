@@ -111,7 +111,7 @@ func TestKeysAreUsedUp(t *testing.T) {
 
 // TestManySequenceNumbers passes 2^24 records under one key, in a soak; else fewer.
 func TestManySequenceNumbers(t *testing.T) {
-	n := 1 << 13
+	n := 1 << 11
 	if soak() {
 		n = 1 << 24
 	}

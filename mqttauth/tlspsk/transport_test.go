@@ -218,7 +218,7 @@ func soak() bool { return os.Getenv("MQTTSEC_SOAK") != "" }
 // TestVolume moves much through each suite, in pieces of many lengths, and compares the sums. Set MQTTSEC_SOAK to move
 // 1 GiB.
 func TestVolume(t *testing.T) {
-	volume := 32 << 20
+	volume := 8 << 20
 	if soak() {
 		volume = 1 << 30
 	}

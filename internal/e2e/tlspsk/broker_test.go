@@ -145,9 +145,8 @@ func (s *stream) Write(b []byte) (int, error) {
 	return len(b), s.WriteMessage(websocket.BinaryMessage, b)
 }
 
-func (s *stream) SetDeadline(at time.Time) error {
-	return errors.Join(s.SetReadDeadline(at), s.SetWriteDeadline(at))
-}
+// SetDeadline bounds reading alone: the broker calls it while it writes, which a websocket does not bear.
+func (s *stream) SetDeadline(at time.Time) error { return s.SetReadDeadline(at) }
 
 // census keeps what the broker can know of who connects.
 type census struct {
