@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"container/list"
 	"sync"
 	"time"
 )
@@ -10,11 +11,19 @@ const forever time.Duration = -1
 
 // clients remembers to whom each Client Identifier belongs, as long as a session of it may exist at the broker.
 type clients struct {
-	limit int
+	limit int // in all
+	each  int // of one identity
 
-	mu    sync.Mutex
-	byID  map[string]client
-	swept time.Time
+	mu     sync.Mutex
+	byID   map[string]client
+	owners map[string]*owner // by identity, without that of nobody
+	swept  time.Time
+}
+
+// owner is an identity's share of the Client Identifiers.
+type owner struct {
+	count int
+	idle  list.List // those without a connection, the one longest without first
 }
 
 // client is a Client Identifier with an MQTT session.
@@ -23,6 +32,63 @@ type client struct {
 	session       *Session            // nil: not connected
 	until         time.Time           // when not connected: end of the MQTT session; zero is never
 	subscriptions map[string]struct{} // when not connected: Topic Filters
+	place         *list.Element       // when not connected: in its owner's list
+}
+
+// put makes this what is known of an identifier.
+func (c *clients) put(id string, to client) {
+	c.drop(id)
+	if c.byID == nil {
+		c.byID, c.owners = make(map[string]client), make(map[string]*owner)
+	}
+	to.place = nil
+	if to.identity != "" {
+		o := c.owners[to.identity]
+		if o == nil {
+			o = new(owner)
+			c.owners[to.identity] = o
+		}
+		o.count++
+		if to.session == nil {
+			to.place = o.idle.PushBack(id)
+		}
+	}
+	c.byID[id] = to
+}
+
+// drop forgets what is known of an identifier.
+func (c *clients) drop(id string) {
+	was, known := c.byID[id]
+	if !known {
+		return
+	}
+	delete(c.byID, id)
+	o := c.owners[was.identity]
+	if o == nil {
+		return
+	}
+	if was.place != nil {
+		o.idle.Remove(was.place)
+	}
+	if o.count--; o.count == 0 {
+		delete(c.owners, was.identity)
+	}
+}
+
+// room makes room for one more identifier of an identity, and reports whether there is any. Who has too many loses hold
+// of her own that was without a connection for longest, and of nobody else's.
+func (c *clients) room(identity string, now time.Time) bool {
+	if o := c.owners[identity]; o != nil && o.count >= c.each {
+		oldest := o.idle.Front()
+		if oldest == nil {
+			return false
+		}
+		c.drop(oldest.Value.(string))
+	}
+	if len(c.byID) >= c.limit {
+		c.sweep(now)
+	}
+	return len(c.byID) < c.limit
 }
 
 // claim gives the identifier to the session s and returns what was known of it before, the zero client if nothing. It
@@ -32,23 +98,17 @@ func (c *clients) claim(id string, s *Session, identity string, now time.Time) (
 	defer c.mu.Unlock()
 	before, known := c.byID[id]
 	if known && before.over(now) {
-		delete(c.byID, id)
+		c.drop(id)
 		before, known = client{}, false
 	}
 	// A client that is nobody in particular gives way.
 	if known && before.identity != identity && before.identity != "" {
 		return client{}, errForeign
 	}
-	if !known && len(c.byID) >= c.limit {
-		c.sweep(now)
-		if len(c.byID) >= c.limit {
-			return client{}, errFull
-		}
+	if !known && !c.room(identity, now) {
+		return client{}, errFull
 	}
-	if c.byID == nil {
-		c.byID = make(map[string]client)
-	}
-	c.byID[id] = client{identity: identity, session: s}
+	c.put(id, client{identity: identity, session: s})
 	return before, nil
 }
 
@@ -60,10 +120,10 @@ func (c *clients) release(id string, s *Session, after client) {
 	switch {
 	case c.byID[id].session != s:
 	case after.identity == "":
-		delete(c.byID, id)
+		c.drop(id)
 	default:
 		after.session = nil
-		c.byID[id] = after
+		c.put(id, after)
 	}
 }
 
@@ -80,7 +140,7 @@ func (c *clients) sweep(now time.Time) {
 	c.swept = now
 	for id, known := range c.byID {
 		if known.over(now) {
-			delete(c.byID, id)
+			c.drop(id)
 		}
 	}
 }

@@ -186,7 +186,7 @@ func TestDisconnectEndsTheSession(t *testing.T) {
 // TestClientsBounded: what is over makes room, what is not does not.
 func TestClientsBounded(t *testing.T) {
 	onV5(t, func(t *testing.T) {
-		g, _ := guarded(t, Config{MaxClients: 2})
+		g, _ := guarded(t, Config{MaxClients: 2, MaxPerIdentity: 2})
 		for i := range 2 {
 			r := open(t, g, persistent(wire.V5, fmt.Sprint("c", i)), granted(t, "alice"))
 			r.client.conn.Close()
@@ -198,5 +198,28 @@ func TestClientsBounded(t *testing.T) {
 		r := dial(t, g, connectPacket(wire.V5, "d"), granted(t, "bob"), nil)
 		require.NoError(t, r.err)
 		require.Len(t, g.clients.byID, 2)
+	})
+}
+
+// TestNobodyTakesAllPlaces: somebody with a valid grant who leaves session after session behind loses hold of her own,
+// and shuts nobody out.
+func TestNobodyTakesAllPlaces(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, _ := guarded(t, Config{MaxClients: 10, MaxPerIdentity: 3})
+		for i := range 30 {
+			r := open(t, g, persistent(v, fmt.Sprintf("mallory-%d", i)), granted(t, "mallory"))
+			r.client.conn.Close()
+			synctest.Wait()
+		}
+		require.Len(t, g.clients.byID, 3)
+		require.Contains(t, g.clients.byID, "mallory-29")
+		require.NotContains(t, g.clients.byID, "mallory-26", "the oldest go first")
+		for i := range 3 {
+			open(t, g, persistent(v, fmt.Sprintf("live-%d", i)), granted(t, "mallory"))
+		}
+		require.Equal(t, byte(wire.QuotaExceeded), refused(t, dial(t, g, persistent(v, "one-more"), granted(t, "mallory"), nil)))
+		open(t, g, persistent(v, "alice"), granted(t, "alice"))
+		require.Equal(t, 3, g.clients.owners["mallory"].count)
+		require.Zero(t, g.clients.owners["mallory"].idle.Len())
 	})
 }

@@ -80,6 +80,10 @@ type Config struct {
 	// Client Identifiers with a session, connected or not, and MaxRetained the number of retained topics to remember.
 	// Zero stands for the defaults above.
 	MaxSubscriptions, MaxClients, MaxRetained int
+	// MaxPerIdentity is how many of MaxClients one identity may have, a tenth if zero. One more takes the
+	// place of her own that was without a connection for longest, whose session is then anybody's who asks the broker
+	// for it; if all are connected it is refused.
+	MaxPerIdentity int
 
 	// Clock is the time; nil is the real one.
 	Clock layer.Clock
@@ -103,7 +107,8 @@ func New(cfg Config) (*Guard, error) {
 	cfg.MaxSubscriptions = cmp.Or(cfg.MaxSubscriptions, DefaultSubscriptions)
 	cfg.MaxClients = cmp.Or(cfg.MaxClients, DefaultClients)
 	cfg.MaxRetained = cmp.Or(cfg.MaxRetained, DefaultRetained)
-	if min(cfg.MaxSubscriptions, cfg.MaxClients, cfg.MaxRetained) < 0 {
+	cfg.MaxPerIdentity = cmp.Or(cfg.MaxPerIdentity, max(cfg.MaxClients/10, 1))
+	if min(cfg.MaxSubscriptions, cfg.MaxClients, cfg.MaxRetained, cfg.MaxPerIdentity) < 0 {
 		return nil, errors.New("guard: negative bound")
 	}
 	if cfg.Clock == nil {
@@ -120,7 +125,7 @@ func New(cfg Config) (*Guard, error) {
 		}
 		g.reserved[name] = struct{}{}
 	}
-	g.clients.limit = cfg.MaxClients
+	g.clients.limit, g.clients.each = cfg.MaxClients, cfg.MaxPerIdentity
 	g.retained.limit = cfg.MaxRetained
 	return g, nil
 }
