@@ -79,6 +79,10 @@ type aeadLanes struct{ enc, mac, fin laneKeys }
 //	D_i = E_key(u64(i)), i = 1..6;  Ke = D_1‖D_2,  K1 = D_3‖D_4,  K2 = D_5‖D_6
 //	C   = plaintext XOR E_Ke(nonce ‖ u16(0)) ‖ E_Ke(nonce ‖ u16(1)) ‖ …
 //	tag = LightMAC_{K1,K2}(nonce ‖ u64(len(AD)) ‖ AD ‖ C), 16-bit counter
+//
+// LightMAC is as its paper has it: 1 to 6 bytes, never none, are left for the last
+// block. The C code of its designers takes in every whole piece before that, so that its
+// tags differ where the length is a multiple of the piece's.
 func NewAEAD(key [KeySize]byte) (cipher.AEAD, error) {
 	if fastest == portable {
 		a := new(aead)
