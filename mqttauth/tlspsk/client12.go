@@ -80,6 +80,10 @@ func (h *clientHandshake) check12(m *message.ServerHello) error {
 		return refuse(alertIllegalParameter, "the server resumes a session that there never was")
 	case !m.ExtendedMasterSecret:
 		return refuse(alertHandshakeFailure, "the server does not know the extended master secret")
+	case !m.SecureRenegotiation:
+		// Else somebody who has a key of his own could put his data before ours, and let a server that renegotiates
+		// take this handshake for the second of his connection (RFC 5746 section 1).
+		return refuse(alertHandshakeFailure, "the server does not know secure renegotiation")
 	}
 	h.in.version, h.in.ccs = TLS12, ccsRefused
 	may := []uint16{message.ExtServerName, message.ExtPointFormats, message.ExtALPN, message.ExtExtendedMasterSecret, message.ExtRenegotiationInfo}

@@ -64,6 +64,8 @@ func TestClientRefusesServerHello(t *testing.T) {
 		"cookie":              {func(m *message.ServerHello) { m.Cookie = []byte{1} }, alertIllegalParameter},
 		"TLS 1.2, no master secret": {func(m *message.ServerHello) { *m = *goodHello12(); m.ExtendedMasterSecret = false },
 			alertHandshakeFailure},
+		"TLS 1.2, renegotiation": {func(m *message.ServerHello) { *m = *goodHello12(); m.SecureRenegotiation = false },
+			alertHandshakeFailure},
 		"TLS 1.2, downgrade": {func(m *message.ServerHello) { *m = *goodHello12(); copy(m.Random[24:], downgradeTo12) },
 			alertIllegalParameter},
 		"TLS 1.2, downgrade below": {func(m *message.ServerHello) { *m = *goodHello12(); copy(m.Random[24:], downgradeTo11) },
