@@ -285,6 +285,9 @@ func (c *Conn) establish() {
 // fail ends a connection that is not established, and waits until the last word that its filter may have said has left.
 func (l *Listener) fail(conn net.Conn, c *Conn, err error) {
 	if c != nil {
+		if errors.Is(err, wire.ErrVersion) {
+			_ = c.End(err, unknownVersion)
+		}
 		_ = c.Close()
 		<-c.gone
 	} else {
@@ -294,6 +297,10 @@ func (l *Listener) fail(conn net.Conn, c *Conn, err error) {
 		l.config.Failed(conn.RemoteAddr(), err)
 	}
 }
+
+// unknownVersion answers a CONNECT of a version that nobody here knows, in the form of the highest that is known
+// (MQTT5 3.1.2.2).
+var unknownVersion = wire.Packet{byte(wire.Connack) << 4, 3, 0, wire.UnsupportedProtocolVersion, 0}
 
 // hand gives an established connection to Accept.
 func (l *Listener) hand(c *Conn) {

@@ -384,3 +384,16 @@ func TestListenerFailures(t *testing.T) {
 	conn.Close()
 	require.ErrorIs(t, <-errs, errDenied)
 }
+
+// TestListenerUnknownVersion: who speaks another MQTT hears so.
+func TestListenerUnknownVersion(t *testing.T) {
+	errs := make(chan error, 1)
+	l := serving(t, ListenerConfig{Failed: func(_ net.Addr, err error) { errs <- err }})
+	conn := dial(t, l, "127.0.0.1")
+	write(t, conn, wire.Packet("\x10\x0d\x00\x04MQTT\x06\x02\x00\x3c\x00\x00\x00"))
+	got, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Equal(t, []byte{0x20, 3, 0, 0x84, 0}, got)
+	require.NoError(t, conn.Close())
+	require.ErrorIs(t, <-errs, wire.ErrVersion)
+}
