@@ -262,7 +262,8 @@ func TestHelloFlood(t *testing.T) {
 					return
 				}
 				run.Abort()
-				conn, err := net.Dial("tcp", w.address)
+				from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // not where the true users are
+				conn, err := from.Dial("tcp", w.address)
 				if err != nil {
 					continue
 				}

@@ -230,7 +230,7 @@ func TestTicketExpires(t *testing.T) {
 		require.NoError(t, reader.subscribe("plant/1"))
 		before := len(b.accounts(t))
 		loses(t, reader)
-		require.Len(t, b.accounts(t), before-1)
+		require.Eventually(t, func() bool { return len(b.accounts(t)) == before-1 }, patience, 5*time.Millisecond)
 	})
 }
 

@@ -2,6 +2,7 @@ package mqttauth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -149,7 +150,7 @@ func (w *world) client(t testing.TB, user string, tokens ...mqttauth.Token) *mqt
 
 func newClient(t testing.TB, cfg mqttauth.Config) *mqttauth.Client {
 	t.Helper()
-	cfg.Server, cfg.Stretch, cfg.Timeout = serverName, quick, patience
+	cfg.Server, cfg.Stretch, cfg.Timeout = serverName, quick, cmp.Or(cfg.Timeout, patience)
 	if cfg.Refused == nil {
 		cfg.Refused = func(token mqttauth.Token, err error) { t.Logf("%v refused: %v", token, err) }
 	}
