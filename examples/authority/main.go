@@ -20,7 +20,7 @@ import (
 
 const usage = `usage:
   authority serve -server NAME -store FILE -listen ADDR [-upstream URL]
-  authority serve -server NAME -store FILE -broker URL -provision mosquitto
+  authority serve -server NAME -store FILE -broker URL
   authority user add|passwd|remove NAME -server NAME -store FILE
   authority user list -store FILE
 
@@ -29,8 +29,17 @@ the tokens that the owners of topics hand out.
 
 serve -listen takes connections and hands those whose clients have logged in to
 the broker at -upstream, or to one of its own, which keeps everything in memory,
-if there is none. serve -broker is a client of a broker that knows nothing of
-all this, and makes short-lived accounts there for those who log in.
+if there is none. serve -broker is a client of a mosquitto that knows nothing of
+all this, and makes short-lived accounts there for those who log in. Mosquitto
+needs its dynamic-security plugin for that:
+
+  mosquitto_ctrl dynsec init /etc/mosquitto/dynsec.json admin
+
+and in mosquitto.conf
+
+  allow_anonymous false
+  plugin /usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so
+  plugin_opt_config_file /etc/mosquitto/dynsec.json
 
 user changes the users, also while serve runs. The password is asked for, or is
 a line of the standard input. What is stored cannot be used to log in.

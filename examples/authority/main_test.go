@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -181,6 +182,55 @@ func TestUpstreamWithHop(t *testing.T) {
 	require.NoError(t, stop())
 }
 
+// TestBesideMosquitto: a broker as it is, with its plugin for accounts.
+func TestBesideMosquitto(t *testing.T) {
+	plugins, err := filepath.Glob("/usr/lib/*/mosquitto_dynamic_security.so")
+	require.NoError(t, err)
+	ctl, err := exec.LookPath("mosquitto_ctrl")
+	if (err != nil || len(plugins) == 0) && os.Getenv("MQTTSEC_CI") != "1" {
+		t.Skip("mosquitto's dynamic-security plugin is not installed")
+	}
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "dynsec.json")
+	require.NoError(t, exec.Command(ctl, "dynsec", "init", file, "admin", "administrator").Run())
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), waiting)
+	defer cancel()
+	broker, err := brokers.StartMosquitto(ctx, brokers.Config{Mosquitto: brokers.MosquittoConfig{
+		Lines: []string{"allow_anonymous false", "max_queued_messages 1000", "plugin " + plugins[0], "plugin_opt_config_file {dir}/dynsec.json"},
+		Files: map[string]string{"dynsec.json": string(text)},
+	}})
+	require.NoError(t, err)
+	t.Cleanup(func() { broker.Close() })
+	store := filepath.Join(t.TempDir(), "authority.db")
+	at := []string{"-server", "broker.example", "-store", store}
+	_, err = authority(t, "secret\n", append([]string{"user", "add", "alice"}, at...)...)
+	require.NoError(t, err)
+	t.Setenv(passwordVariable, "administrator")
+	for range 2 { // the second time, what the first has set up is there
+		url := "mqtts://" + broker.URL(brokers.TLS).Host
+		said, stop := start(t, append([]string{"serve", "-broker", url, "-cafile", filepath.Join(broker.Dir(), "ca.pem"), "-public", "news/#"}, at...)...)
+		said.await(t, "msg=serving")
+		auth, err := mqttauth.New(mqttauth.Config{
+			User: "alice", Password: []byte("secret"), Server: "broker.example", ClientID: "device", TwoPhase: true, AllowPlaintext: true,
+			Bootstrap: mqttauth.Account{Username: "bootstrap", Password: "bootstrap"},
+		})
+		require.NoError(t, err)
+		opts := mqtt.NewClientOptions().AddBroker("mqtt://" + broker.URL(brokers.TCP).Host).SetClientID("device").SetAutoReconnect(false)
+		client := mqtt.NewClient(auth.WrapV3(opts))
+		token := client.Connect()
+		require.True(t, token.WaitTimeout(waiting))
+		require.NoError(t, token.Error())
+		_, err = authority(t, "", "user", "remove", "alice", "-store", store)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return !client.IsConnected() }, waiting, 5*time.Millisecond)
+		_, err = authority(t, "secret\n", append([]string{"user", "add", "alice"}, at...)...)
+		require.NoError(t, err)
+		require.NoError(t, stop())
+	}
+}
+
 // TestMisuse: what is wrong is said, and the password is never an argument.
 func TestMisuse(t *testing.T) {
 	for _, args := range [][]string{
@@ -188,6 +238,10 @@ func TestMisuse(t *testing.T) {
 		{"user", "add", "alice", "-server", "x"}, {"serve"}, {"serve", "-server", "x"}, {"serve", "-server", "x", "-store", "y"},
 		{"serve", "-server", "x", "-store", "y", "-listen", ":0", "-cert", "z"},
 		{"serve", "-server", "x", "-store", "y", "-listen", ":0", "-hop", "rot13"},
+		{"serve", "-server", "x", "-store", "y", "-listen", ":0", "-broker", "mqtt://localhost"},
+		{"serve", "-server", "x", "-store", "y", "-broker", "localhost"},
+		{"serve", "-server", "x", "-store", "y", "-broker", "mqtt://localhost", "-hop", "aes"},
+		{"serve", "-server", "x", "-store", "y", "-broker", "mqtt://localhost", "-ticket", "1ms"},
 		{"serve", "-server", "x", "-store", "y", "-listen", ":0", "-upstream", "http://localhost"},
 	} {
 		said, err := authority(t, "", args...)

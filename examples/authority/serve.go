@@ -28,13 +28,15 @@ type serveOptions struct {
 	listen, cert, key, upstream, hop string
 	public                           []string
 
-	cafile string
+	broker, user, clients, cafile string
+	ticket                        time.Duration
 }
 
 // serveCommand runs an authority until ctx ends.
 func serveCommand(ctx context.Context, args []string, complaints io.Writer) error {
 	var o serveOptions
-	flags := newFlags("serve", "serve -server NAME -store FILE -listen ADDR [-upstream URL]", complaints)
+	flags := newFlags("serve", "serve -server NAME -store FILE -listen ADDR [-upstream URL]\n"+
+		"       authority serve -server NAME -store FILE -broker URL", complaints)
 	o.define(flags)
 	if err := parse(flags, args, o.check); err != nil {
 		return err
@@ -45,6 +47,9 @@ func serveCommand(ctx context.Context, args []string, complaints io.Writer) erro
 	}
 	defer store.Close()
 	logger := slog.New(slog.NewTextHandler(complaints, nil))
+	if o.broker != "" {
+		return o.beside(ctx, store, logger)
+	}
 	return o.listener(ctx, store, logger)
 }
 
@@ -55,6 +60,10 @@ func (o *serveOptions) define(flags *flag.FlagSet) {
 	flags.StringVar(&o.cert, "cert", "", "PEM `FILE` with a certificate: clients connect with TLS")
 	flags.StringVar(&o.key, "key", "", "PEM `FILE` with the certificate's key")
 	flags.StringVar(&o.upstream, "upstream", "", "`URL` of the broker behind, mqtt://HOST:PORT or mqtts://HOST:PORT; without one there is one in this process")
+	flags.StringVar(&o.broker, "broker", "", "`URL` of a mosquitto with its dynamic-security plugin to serve beside it, mqtt://HOST:PORT or mqtts://HOST:PORT")
+	flags.StringVar(&o.user, "user", "admin", "`NAME` of the plugin's administrator; the password is in "+passwordVariable)
+	flags.StringVar(&o.clients, "bootstrap", "bootstrap", "`NAME`, and password, of the account with which devices log in at -broker; everybody may know it")
+	flags.DurationVar(&o.ticket, "ticket", authbroker.DefaultTicket, "the longest life of an account at -broker")
 	flags.StringVar(&o.cafile, "cafile", "", "PEM `FILE` with the certificates that vouch for the broker, instead of the system's")
 	flags.StringVar(&o.hop, "hop", "", "`aes` or present: payloads are sealed between clients and here, in place of TLS or beside it")
 	flags.Func("public", "`FILTER` of topics that every user may publish on and subscribe to without a token; more than once", func(filter string) error {
@@ -70,16 +79,23 @@ func (o *serveOptions) check() error {
 		return errors.New("-server is missing")
 	case o.store == "":
 		return errors.New("-store is missing")
-	case o.listen == "":
-		return errors.New("-listen is missing")
+	case (o.listen == "") == (o.broker == ""):
+		return errors.New("one of -listen and -broker says where")
+	case o.broker != "" && o.cert+o.key+o.upstream+o.hop != "":
+		return errors.New("-cert, -key, -upstream and -hop go with -listen")
+	case o.ticket < time.Second:
+		return fmt.Errorf("-ticket %v: at least a second", o.ticket)
 	case (o.cert == "") != (o.key == ""):
 		return errors.New("-cert and -key go together")
 	case o.hop != "" && o.hop != "aes" && o.hop != "present":
 		return fmt.Errorf("-hop %q: want aes or present", o.hop)
 	}
-	if o.upstream != "" {
-		if _, err := brokerURL(o.upstream); err != nil {
-			return fmt.Errorf("-upstream: %w", err)
+	for option, text := range map[string]string{"-upstream": o.upstream, "-broker": o.broker} {
+		if text == "" {
+			continue
+		}
+		if _, err := brokerURL(text); err != nil {
+			return fmt.Errorf("%s: %w", option, err)
 		}
 	}
 	return nil
@@ -173,9 +189,7 @@ func (o *serveOptions) behind() (broker, error) {
 
 func (o *serveOptions) config(store *authbroker.Store, logger *slog.Logger) (authbroker.Config, error) {
 	cfg := authbroker.Config{Server: o.server, Store: store, Logger: logger}
-	for _, filter := range o.public {
-		cfg.Public = append(cfg.Public, authbroker.Rule{Filter: filter, Publish: true, Subscribe: true})
-	}
+	cfg.Public = o.rules()
 	switch o.hop {
 	case "aes":
 		cfg.Hop = authbroker.HopAES
@@ -190,6 +204,14 @@ func (o *serveOptions) config(store *authbroker.Store, logger *slog.Logger) (aut
 		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	}
 	return cfg, nil
+}
+
+// rules are the topics for everybody.
+func (o *serveOptions) rules() (rules []authbroker.Rule) {
+	for _, filter := range o.public {
+		rules = append(rules, authbroker.Rule{Filter: filter, Publish: true, Subscribe: true})
+	}
+	return rules
 }
 
 // tlsClient is for connections to a broker.
