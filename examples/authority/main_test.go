@@ -209,8 +209,8 @@ func TestBesideMosquitto(t *testing.T) {
 	require.NoError(t, err)
 	t.Setenv(passwordVariable, "administrator")
 	for range 2 { // the second time, what the first has set up is there
-		url := "mqtts://" + broker.URL(brokers.TLS).Host
-		said, stop := start(t, append([]string{"serve", "-broker", url, "-cafile", filepath.Join(broker.Dir(), "ca.pem"), "-public", "news/#"}, at...)...)
+		address := "mqtts://" + broker.URL(brokers.TLS).Host
+		said, stop := start(t, append([]string{"serve", "-broker", address, "-cafile", filepath.Join(broker.Dir(), "ca.pem"), "-public", "news/#"}, at...)...)
 		said.await(t, "msg=serving")
 		auth, err := mqttauth.New(mqttauth.Config{
 			User: "alice", Password: []byte("secret"), Server: "broker.example", ClientID: "device", TwoPhase: true, AllowPlaintext: true,
