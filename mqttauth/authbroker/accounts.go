@@ -70,6 +70,13 @@ func (i *issued) dependsOn(claim string) bool {
 func (a *Authority) ticket(ctx context.Context, s *handshake.Session) (operation.Result, error) {
 	a.accounts.Lock()
 	defer a.accounts.Unlock()
+	h := holderOf(s)
+	var refusal operation.Code
+	if err := a.core.store.view(h.enrolled); errors.As(err, &refusal) {
+		return operation.Result{Code: refusal}, nil
+	} else if err != nil {
+		return operation.Result{}, err
+	}
 	now := a.core.clock.Now()
 	grants, end, err := a.registrar.granted(s.User, s.ClientID)
 	if err != nil {
@@ -126,14 +133,23 @@ func (a *Authority) doom(username string) error {
 	})
 }
 
-// makeRoom removes the oldest accounts of a client that has many.
+// makeRoom removes the oldest accounts of a client that has many, and of a user whose clients have.
 func (a *Authority) makeRoom(ctx context.Context, user, clientID string) error {
-	all, err := a.issued(func(i *issued) bool { return i.user == user && i.clientID == clientID })
-	if err != nil || len(all) < accountsEach {
+	err := a.keepFewer(ctx, accountsEach, func(i *issued) bool { return i.user == user && i.clientID == clientID })
+	if err != nil {
+		return err
+	}
+	return a.keepFewer(ctx, clientsEach, func(i *issued) bool { return i.user == user })
+}
+
+// keepFewer removes the accounts that end first until fewer than limit match.
+func (a *Authority) keepFewer(ctx context.Context, limit int, match func(*issued) bool) error {
+	all, err := a.issued(match)
+	if err != nil || len(all) < limit {
 		return err
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].until.Before(all[j].until) })
-	for _, old := range all[:len(all)-accountsEach+1] {
+	for _, old := range all[:len(all)-limit+1] {
 		if err := a.remove(ctx, old.username); err != nil {
 			return err
 		}

@@ -62,8 +62,13 @@ func (f *connection) enter(c *layer.Conn, session *guard.Session, grants []grant
 		session.Closed()
 		return
 	}
-	// What was revoked between the look into the store and this moment has not seen the connection.
+	// What was revoked between the look into the store and this moment has not seen the connection, nor has the end of
+	// a user or her password since the run began.
 	f.refresh()
+	h := holderOf(f.run)
+	if err := f.l.store.view(h.enrolled); err != nil {
+		session.End(wire.NotAuthorized, ErrRevoked)
+	}
 }
 
 // grant returns what the client may do now, and when to look again.

@@ -193,8 +193,7 @@ func (a *Authority) carryOut(ctx context.Context, s *handshake.Session, o *opera
 	if o.Kind == operation.Ticket {
 		result, err = a.ticket(ctx, s)
 	} else {
-		h := holder{user: s.User, clientID: s.ClientID, binding: s.Binding()}
-		result, out, err = a.registrar.carryOut(h, o)
+		result, out, err = a.registrar.carryOut(holderOf(s), o)
 	}
 	if err != nil {
 		a.core.logger.Error("request failed", "user", s.User, "client", s.ClientID, "reason", err.Error())

@@ -119,7 +119,8 @@ type Config struct {
 	// MaxClaim is the longest time that a claim can be given, or renewed, for.
 	MaxClaim time.Duration
 	// MaxTokens, MaxClaims and MaxRevocations bound the tokens that one client lives by (at most 1024), the claims of
-	// one user and the revocations in one claim.
+	// one user and, in one claim, the revocations as well as the single-use tokens that have been used. What one user's
+	// clients were granted is remembered for 1024 Client Identifiers.
 	MaxTokens, MaxClaims, MaxRevocations int
 
 	// Timeout is for TLS and the handshake together, from the connection's arrival.

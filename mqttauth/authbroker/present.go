@@ -1,6 +1,7 @@
 package authbroker
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,23 +13,27 @@ import (
 
 // present judges the tokens that a holder presents and adds those that are right to what is granted to it. Tokens
 // that it was granted before cost no write.
-func (r *registrar) present(h holder, tokens []token.Presentation) (verdicts []operation.Verdict, changed bool, err error) {
-	err = r.store.view(func(t tx) error {
-		verdicts, changed, err = r.judge(t, h, tokens, false)
+func (r *registrar) present(h holder, tokens []token.Presentation) (verdicts []operation.Verdict, err error) {
+	var changes bool
+	err = r.store.view(func(t tx) (err error) {
+		verdicts, changes, err = r.judge(t, h, tokens, false)
 		return err
 	})
-	if err != nil || !changed {
-		return verdicts, false, err
+	if err != nil || !changes {
+		return verdicts, err
 	}
-	err = r.store.update(func(t tx) error {
-		verdicts, changed, err = r.judge(t, h, tokens, true)
+	err = r.store.update(func(t tx) (err error) {
+		verdicts, _, err = r.judge(t, h, tokens, true)
 		return err
 	})
-	return verdicts, changed, err
+	return verdicts, err
 }
 
 // judge judges presentations in one transaction. It reports whether the store is to change, and with write changes it.
 func (r *registrar) judge(t tx, h holder, tokens []token.Presentation, write bool) (verdicts []operation.Verdict, changed bool, err error) {
+	if err := h.enrolled(t); err != nil {
+		return nil, false, err
+	}
 	now := r.now()
 	before, err := storedGrants(t, h.user, h.clientID)
 	if err != nil {
@@ -50,21 +55,30 @@ func (r *registrar) judge(t tx, h holder, tokens []token.Presentation, write boo
 				code = operation.Limit
 			}
 		}
+		used := false
+		if code == operation.Done && tokens[i].Once() {
+			if used, err = r.markUsed(t, h.user, &g, write); errors.Is(err, operation.Limit) {
+				code = operation.Limit
+			} else if err != nil {
+				return nil, false, err
+			}
+		}
 		if code != operation.Done {
 			verdicts = append(verdicts, operation.Verdict{Code: code})
 			continue
 		}
 		verdicts = append(verdicts, operation.Verdict{Until: until})
-		used, err := markUsed(t, h.user, &g, tokens[i].Once(), write)
-		if err != nil {
-			return nil, false, err
-		}
 		changed = changed || used || !known
 		if !known {
 			held = append(held, g)
 		}
 	}
 	if write && !sameGrants(before, held) {
+		if before == nil {
+			if err := makeRoom(t, h.user); err != nil {
+				return nil, false, err
+			}
+		}
 		err = t.put(bucketGrants, grantsKey(h.user, h.clientID), encodeGrants(held))
 	}
 	return verdicts, changed, err
@@ -87,14 +101,14 @@ func (r *registrar) verify(t tx, h holder, p *token.Presentation, now time.Time)
 	switch {
 	case !now.Before(c.until):
 		return g, until, operation.Expired, nil
-	case t.get(bucketRevoked, revokedKey(p.Claim, id)) != nil:
+	case t.get(bucketRevoked, tokenKey(p.Claim, id)) != nil:
 		return g, until, operation.Revoked, nil
 	}
 	if _, err := guard.NewScope([]guard.Rule{{Filter: g.filter}}); err != nil {
 		return g, until, operation.Invalid, nil
 	}
 	if p.Once() {
-		if b := t.get(bucketUsed, string(id[:])); b != nil {
+		if b := t.get(bucketUsed, tokenKey(p.Claim, id)); b != nil {
 			u, err := decodeUse(b)
 			if err != nil {
 				return g, until, 0, fmt.Errorf("a single-use token: %w", err)
@@ -108,15 +122,46 @@ func (r *registrar) verify(t tx, h holder, p *token.Presentation, now time.Time)
 }
 
 // markUsed gives a single-use token to its first user, and reports whether it had to.
-func markUsed(t tx, user string, g *grant, once, write bool) (bool, error) {
-	if !once || t.get(bucketUsed, string(g.id[:])) != nil {
+func (r *registrar) markUsed(t tx, user string, g *grant, write bool) (bool, error) {
+	key := tokenKey(g.claim, g.id)
+	if t.get(bucketUsed, key) != nil {
 		return false, nil
 	}
-	if !write {
-		return true, nil
+	if err := r.roomFor(t, bucketUsed, g.claim); err != nil || !write {
+		return true, err
 	}
 	u := use{user: user, until: g.until}
-	return true, t.put(bucketUsed, string(g.id[:]), u.encode())
+	return true, t.put(bucketUsed, key, u.encode())
+}
+
+// clientsEach is for how many Client Identifiers of one user it is remembered what they were granted.
+const clientsEach = 1024
+
+// makeRoom forgets what the client was granted whose last grant ends first, of a user with as many as can be.
+func makeRoom(t tx, user string) error {
+	n := 0
+	var first string
+	var soonest time.Time
+	err := t.each(bucketGrants, user+"\x00", func(key string, b []byte) error {
+		grants, err := decodeGrants(b)
+		if err != nil {
+			return fmt.Errorf("the grants of %.80q: %w", key, err)
+		}
+		var last time.Time
+		for _, g := range grants {
+			if g.until.After(last) {
+				last = g.until
+			}
+		}
+		if n++; first == "" || last.Before(soonest) {
+			first, soonest = key, last
+		}
+		return nil
+	})
+	if err != nil || n < clientsEach {
+		return err
+	}
+	return t.remove(bucketGrants, first)
 }
 
 func storedGrants(t tx, user, clientID string) ([]grant, error) {
@@ -143,7 +188,7 @@ func valid(t tx, grants []grant, now time.Time, until *time.Time) (kept []grant,
 		if err != nil {
 			return nil, err
 		}
-		if c == nil || c.era() != g.era || t.get(bucketRevoked, revokedKey(g.claim, g.id)) != nil {
+		if c == nil || c.era() != g.era || t.get(bucketRevoked, tokenKey(g.claim, g.id)) != nil {
 			continue
 		}
 		end := earliest(g.until, c.until)

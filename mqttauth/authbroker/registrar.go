@@ -1,12 +1,17 @@
 package authbroker
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mqttsec/mqttsec/internal/topic"
+	"github.com/mqttsec/mqttsec/mqttauth/internal/handshake"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/operation"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/token"
 )
@@ -33,6 +38,23 @@ type limits struct {
 type holder struct {
 	user, clientID string
 	binding        [32]byte
+	verifier       [sha256.Size]byte // digest of what the session began with
+}
+
+func holderOf(s *handshake.Session) holder {
+	return holder{user: s.User, clientID: s.ClientID, binding: s.Binding(), verifier: s.Verifier}
+}
+
+// enrolled refuses a holder who was removed, or has got another password, since the session began.
+func (h *holder) enrolled(t tx) error {
+	var now [sha256.Size]byte
+	if b := t.get(bucketUsers, h.user); b != nil {
+		now = sha256.Sum256(b)
+	}
+	if subtle.ConstantTimeCompare(now[:], h.verifier[:]) != 1 {
+		return operation.Forbidden
+	}
+	return nil
 }
 
 // outcome is what an operation has changed besides its result.
@@ -56,7 +78,9 @@ func (r *registrar) carryOut(h holder, o *operation.Operation) (result operation
 		out.claim = o.Filter
 		result, err = r.ofOwn(h, o.Filter, func(t tx, _ *claim) error { return r.revoke(t, o.Filter, o.Token) })
 	case operation.Present:
-		result.Tokens, out.granted, err = r.present(h, o.Tokens)
+		// Also a token that was granted before: its claim may have come back since.
+		result.Tokens, err = r.present(h, o.Tokens)
+		out.granted = true
 	default:
 		result.Code = operation.Malformed
 	}
@@ -78,17 +102,27 @@ func (r *registrar) claim(h holder, o *operation.Operation) (result operation.Re
 	now := r.now()
 	made := claim{owner: h.user, epoch: o.Epoch, roots: o.Roots, until: now.Add(min(o.Lifetime, r.maxClaim)).Truncate(time.Second)}
 	err = r.store.update(func(t tx) error {
+		if err := h.enrolled(t); err != nil {
+			return err
+		}
+		made := made // this may run twice
+		var past []ended
 		theirs, over := 0, []string(nil)
 		err := eachClaim(t, func(filter string, c *claim) error {
 			switch {
 			case !now.Before(c.until):
 				if topic.Overlap(filter, o.Filter) {
 					over = append(over, filter)
+				} else if c.owner == h.user {
+					past = append(past, ended{filter, c.until})
 				}
 			case c.owner == h.user:
 				if filter == o.Filter {
 					if c.era() != made.era() {
 						return operation.Superseded
+					}
+					if made.until.Before(c.until) { // claiming again prolongs; Release ends
+						made.until = c.until
 					}
 					return nil
 				}
@@ -114,9 +148,33 @@ func (r *registrar) claim(h holder, o *operation.Operation) (result operation.Re
 				return err
 			}
 		}
+		if err := forgetOldest(t, past, r.limits.claims); err != nil {
+			return err
+		}
+		result.Until = made.until
 		return t.put(bucketClaims, o.Filter, made.encode())
 	})
-	return operation.Result{Until: made.until}, err
+	return result, err
+}
+
+// ended is a claim that is remembered.
+type ended struct {
+	filter string
+	until  time.Time
+}
+
+// forgetOldest forgets the claims that ended first, so that no more than limit of one user are remembered.
+func forgetOldest(t tx, past []ended, limit int) error {
+	if len(past) <= limit {
+		return nil
+	}
+	slices.SortFunc(past, func(a, b ended) int { return cmp.Or(a.until.Compare(b.until), strings.Compare(a.filter, b.filter)) })
+	for _, gone := range past[:len(past)-limit] {
+		if err := removeClaim(t, gone.filter); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // claimable asks the administrator. What frames go over is nobody's, and a filter that takes it in along with
@@ -148,7 +206,7 @@ func (r *registrar) epoch(h holder, o *operation.Operation) (result operation.Re
 			return operation.Superseded
 		}
 		c.epoch, c.roots = o.Epoch, o.Roots
-		if err := removeAll(t, bucketRevoked, o.Filter+"\x00"); err != nil {
+		if err := forgetTokens(t, o.Filter); err != nil {
 			return err
 		}
 		return t.put(bucketClaims, o.Filter, c.encode())
@@ -159,6 +217,9 @@ func (r *registrar) epoch(h holder, o *operation.Operation) (result operation.Re
 func (r *registrar) ofOwn(h holder, filter string, change func(tx, *claim) error) (result operation.Result, err error) {
 	now := r.now()
 	err = r.store.update(func(t tx) error {
+		if err := h.enrolled(t); err != nil {
+			return err
+		}
 		c, err := getClaim(t, filter)
 		if err != nil {
 			return err
@@ -174,21 +235,25 @@ func (r *registrar) ofOwn(h holder, filter string, change func(tx, *claim) error
 
 // revoke notes that a token is worth nothing in this epoch.
 func (r *registrar) revoke(t tx, filter string, id token.ID) error {
-	key := revokedKey(filter, id)
+	key := tokenKey(filter, id)
 	if t.get(bucketRevoked, key) != nil {
 		return nil
 	}
+	if err := r.roomFor(t, bucketRevoked, filter); err != nil {
+		return err
+	}
+	return t.put(bucketRevoked, key, encodeTime(r.now()))
+}
+
+// roomFor refuses when a claim has as many records of tokens in a bucket as it may have.
+func (r *registrar) roomFor(t tx, bucket, filter string) error {
 	n := 0
-	err := t.each(bucketRevoked, filter+"\x00", func(string, []byte) error {
+	return t.each(bucket, filter+"\x00", func(string, []byte) error {
 		if n++; n >= r.limits.revocations {
 			return operation.Limit
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return t.put(bucketRevoked, key, encodeTime(r.now()))
 }
 
 // sweep removes what time has made worthless, so that the store does not grow for ever.
@@ -246,5 +311,6 @@ func (r *registrar) sweep() error {
 }
 
 // claimMemory is for how long a claim that has ended is remembered with its revocations, for an owner who comes back
-// with the same secret; anybody else may claim the filter at once.
+// with the same secret; anybody else may claim the filter at once, which ends the memory. Of one user as many are
+// remembered as she may have.
 const claimMemory = 30 * 24 * time.Hour

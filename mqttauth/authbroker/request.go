@@ -44,8 +44,8 @@ func (f *connection) carryOut(b []byte) (response []byte, out outcome) {
 	case o.Kind == operation.Ticket:
 		result.Code = operation.Unavailable // tickets are for those who log in beside a broker
 	default:
-		h := holder{user: f.run.User, clientID: f.clientID, binding: f.run.Binding()}
-		if result, out, err = f.settings.registrar.carryOut(h, &o); err != nil {
+		h := holderOf(f.run)
+		if result, out, err = f.l.current.Load().registrar.carryOut(h, &o); err != nil {
 			f.l.logger.Error("request failed", "user", h.user, "client", h.clientID, "reason", err.Error())
 			result, out = operation.Result{Code: operation.Unavailable}, outcome{}
 		}

@@ -240,6 +240,45 @@ func TestReplayedHandshake(t *testing.T) {
 	}
 }
 
+// TestRunBeganBeforeItsUserEnded: who has begun a handshake when her user is removed, or gets another password, and has
+// her proof ready when the administrator has revoked what there was, does not stay.
+func TestRunBeganBeforeItsUserEnded(t *testing.T) {
+	t.Parallel()
+	var store *authbroker.Store
+	w := newWorld(t, func(c *authbroker.Config) { store = c.Store })
+	for name, v := range wires {
+		for how, end := range map[string]func() error{
+			"removed": func() error { _, err := store.RemoveUser("eve"); return err },
+			"another password": func() error {
+				v, err := pake.NewVerifier(pake.Config{Stretch: quick}, "eve", serverName, []byte("another password"))
+				return errors.Join(err, store.SetUser("eve", v))
+			},
+		} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				enrol(t, store, "eve")
+				id := uniqueID()
+				hello, run := startRun(t, "eve", id)
+				r := w.dial(t, nil, v)
+				proof, err := run.Challenge(begin(t, r, id, hello))
+				require.NoError(t, err)
+				require.NoError(t, end())
+				_, err = w.listener.Revoke(authbroker.Revocation{User: "eve"})
+				require.NoError(t, err)
+				prove(t, r, proof)
+				for p := r.next(); p != nil; p = r.next() { // ends in the connection's end
+					require.NotEqual(t, wire.Publish, p.Type())
+					if p.Type() == wire.Connack {
+						m, err := wire.ParseConnack(p, v)
+						require.NoError(t, err)
+						require.NotZero(t, m.Code)
+					}
+				}
+				require.Eventually(t, func() bool { return !w.broker.Connected(id) }, patience, time.Millisecond)
+			})
+		}
+	}
+}
+
 func TestHelloFlood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *authbroker.Config) {

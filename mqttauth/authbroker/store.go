@@ -17,7 +17,7 @@ const (
 	bucketUsers    = "users"    // user: verifier
 	bucketClaims   = "claims"   // filter: claim
 	bucketRevoked  = "revoked"  // filter 0x00 token id: when it was revoked
-	bucketUsed     = "used"     // token id: use
+	bucketUsed     = "used"     // filter 0x00 token id: use
 	bucketGrants   = "grants"   // user 0x00 Client Identifier: grants
 	bucketAccounts = "accounts" // user name: issued
 	bucketMeta     = "meta"     // "decoys": the secret behind the verifiers of nobody
@@ -231,12 +231,20 @@ func getClaim(t tx, filter string) (*claim, error) {
 	return &c, nil
 }
 
-// removeClaim removes a claim and the revocations in it, which nothing refers to any more.
+// removeClaim removes a claim and what is known of tokens in it, which nothing refers to any more.
 func removeClaim(t tx, filter string) error {
 	if err := t.remove(bucketClaims, filter); err != nil {
 		return err
 	}
-	return removeAll(t, bucketRevoked, filter+"\x00")
+	return forgetTokens(t, filter)
+}
+
+// forgetTokens forgets which tokens of a claim were revoked and who used those for one user.
+func forgetTokens(t tx, filter string) error {
+	if err := removeAll(t, bucketRevoked, filter+"\x00"); err != nil {
+		return err
+	}
+	return removeAll(t, bucketUsed, filter+"\x00")
 }
 
 func removeAll(t tx, bucket, prefix string) error {
@@ -253,6 +261,6 @@ func removeAll(t tx, bucket, prefix string) error {
 	return err
 }
 
-func revokedKey(filter string, id token.ID) string { return filter + "\x00" + string(id[:]) }
+func tokenKey(filter string, id token.ID) string { return filter + "\x00" + string(id[:]) }
 
 func grantsKey(user, clientID string) string { return user + "\x00" + clientID }

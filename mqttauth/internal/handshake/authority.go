@@ -57,6 +57,7 @@ type run struct {
 	id        frame.ID
 	key       liveKey
 	user      string
+	verifier  [sha256.Size]byte // of the binary form
 	hello     [sha256.Size]byte // of the frame
 	since     time.Time
 	server    *pake.Server
@@ -180,6 +181,14 @@ func (a *Authority) respond(source string, f *frame.HelloFrame) (*run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mqttauth: looking for a verifier: %w", err)
 	}
+	var digest [sha256.Size]byte
+	if stored != nil {
+		b, err := stored.MarshalBinary()
+		if err != nil {
+			return nil, fmt.Errorf("mqttauth: a verifier: %w", err)
+		}
+		digest = sha256.Sum256(b)
+	}
 	v := a.cfg.Decoys.Verifier(f.User, a.cfg.Server, stored)
 	i := slices.Index(f.Groups, byte(v.Group()))
 	if i < 0 {
@@ -202,7 +211,7 @@ func (a *Authority) respond(source string, f *frame.HelloFrame) (*run, error) {
 		return nil, err
 	}
 	return &run{
-		id: f.Session, key: liveKey{f.ClientID, source}, user: f.User,
+		id: f.Session, key: liveKey{f.ClientID, source}, user: f.User, verifier: digest,
 		since: a.cfg.Now(), server: server, challenge: challenge,
 	}, nil
 }
@@ -343,7 +352,9 @@ func (a *Authority) finish(r *run, f *frame.ProofFrame) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{Keys: keys, User: r.user, ClientID: r.key.clientID, Source: r.key.source, Since: a.cfg.Now()}
+	s := &Session{
+		Keys: keys, User: r.user, ClientID: r.key.clientID, Source: r.key.source, Since: a.cfg.Now(), Verifier: r.verifier,
+	}
 	copy(s.proof[:], msg4[2:])
 	return s, nil
 }

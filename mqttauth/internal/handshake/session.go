@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"sync"
 	"time"
@@ -13,6 +14,9 @@ type Session struct {
 	*Keys
 	User, ClientID, Source string
 	Since                  time.Time
+	// Verifier is the SHA-256 of the binary form of the verifier that the run began with: a user who has been removed,
+	// or has another password by now, has another one.
+	Verifier [sha256.Size]byte
 
 	proof [frame.ProofSize]byte // V_S
 

@@ -1,0 +1,221 @@
+package authbroker
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/mqttauth/internal/operation"
+	"github.com/mqttsec/mqttsec/mqttauth/internal/token"
+	"github.com/mqttsec/mqttsec/pake"
+)
+
+// The attacker of these tests has an account. They cover what she leaves behind in the store, what she keeps when she
+// is removed, and claims that come and go; not what she can do to other clients' connections, for which see package
+// internal/e2e/mqttauth.
+
+func owned(t *testing.T, filter string) (token.Owner, operation.Operation) {
+	t.Helper()
+	owner, err := token.GenerateOwner(filter)
+	require.NoError(t, err)
+	return owner, claimOf(t, owner, time.Hour)
+}
+
+func claimOf(t *testing.T, owner token.Owner, life time.Duration) operation.Operation {
+	t.Helper()
+	roots, err := owner.Roots()
+	require.NoError(t, err)
+	return operation.Operation{Kind: operation.Claim, Filter: owner.Claim(), Epoch: owner.Epoch(), Roots: roots, Lifetime: life}
+}
+
+func count(t *testing.T, s *Store, bucket string) (n int) {
+	t.Helper()
+	require.NoError(t, s.view(func(t tx) error {
+		n = 0
+		return t.each(bucket, "", func(string, []byte) error { n++; return nil })
+	}))
+	return n
+}
+
+func enrolFor(t *testing.T, s *Store, user, password string) {
+	t.Helper()
+	v, err := pake.NewVerifier(pake.Config{Stretch: pake.Stretch{Skip: true}}, user, victimServer, []byte(password))
+	require.NoError(t, err)
+	require.NoError(t, s.SetUser(user, v))
+}
+
+// TestRemovedUserHasNothingLeft: a session that was established before its user was removed, or got another password,
+// makes no claim, has no token accepted and gets no ticket.
+func TestRemovedUserHasNothingLeft(t *testing.T) {
+	ends := map[string]func(*Store){
+		"removed":          func(s *Store) { _, err := s.RemoveUser("eve"); require.NoError(t, err) },
+		"another password": func(s *Store) { enrolFor(t, s, "eve", "another") },
+		"enrolled again": func(s *Store) {
+			_, err := s.RemoveUser("eve")
+			require.NoError(t, err)
+			enrolFor(t, s, "eve", "another")
+		},
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			s, err := newSubject(t.TempDir(), new(fate))
+			require.NoError(t, err)
+			defer s.store.Close()
+			enrolFor(t, s.store, "alice", "the password of alice")
+			enrolFor(t, s.store, "eve", "the password of eve")
+			alice, err := s.login("alice", "a")
+			require.NoError(t, err)
+			eve, err := s.login("eve", "e")
+			require.NoError(t, err)
+			owner, claim := owned(t, "plant/#")
+			_, err = s.do(alice, claim)
+			require.NoError(t, err)
+			given, err := owner.Auth1("plant/1", s.now.at.Add(time.Hour))
+			require.NoError(t, err)
+			_, err = s.do(eve, present(eve, given))
+			require.NoError(t, err)
+			_, err = s.do(eve, operation.Operation{Kind: operation.Ticket})
+			require.NoError(t, err)
+			theirs, claims := owned(t, "eve/#")
+			_, err = s.do(eve, claims)
+			require.NoError(t, err)
+
+			end(s.store)
+			_, err = s.Authority.Revoke(t.Context(), Revocation{User: "eve"})
+			require.NoError(t, err)
+			_, other := owned(t, "more/#")
+			next, err := theirs.Next()
+			require.NoError(t, err)
+			epoch := claimOf(t, next, 0)
+			epoch.Kind = operation.Epoch
+			for _, o := range []operation.Operation{
+				other, present(eve, given), {Kind: operation.Ticket}, epoch, {Kind: operation.Release, Filter: "eve/#"},
+			} {
+				_, err := s.do(eve, o)
+				require.ErrorIs(t, err, operation.Forbidden, "operation %d", o.Kind)
+			}
+			accounts, err := s.issued(func(i *issued) bool { return i.user == "eve" })
+			require.NoError(t, err)
+			require.Empty(t, accounts)
+			grants, _, err := s.registrar.granted("eve", "e")
+			require.NoError(t, err)
+			require.Empty(t, grants)
+		})
+	}
+}
+
+// TestInsiderCannotFillTheStore: whatever a user does, again and again, leaves a bounded number of records.
+func TestInsiderCannotFillTheStore(t *testing.T) {
+	s := MemoryStore()
+	r := newRegistrar(s)
+	r.limits = limits{tokens: 4, claims: 4, revocations: 4}
+	now := time.Now().Truncate(time.Second)
+	r.now = func() time.Time { return now }
+	eve := holder{user: "eve", clientID: "e"}
+	do := func(h holder, o operation.Operation) operation.Result {
+		result, _, err := r.carryOut(h, &o)
+		require.NoError(t, err)
+		return result
+	}
+	t.Run("claims that end at once", func(t *testing.T) {
+		for i := range 40 {
+			owner, err := token.GenerateOwner(fmt.Sprintf("eve/%d/#", i))
+			require.NoError(t, err)
+			require.Equal(t, operation.Done, do(eve, claimOf(t, owner, time.Second)).Code)
+			require.Equal(t, operation.Done, do(eve, operation.Operation{Kind: operation.Revoke, Filter: owner.Claim(), Token: token.ID{byte(i)}}).Code)
+			now = now.Add(time.Second)
+		}
+		require.LessOrEqual(t, count(t, s, bucketClaims), 2*r.limits.claims)
+		require.LessOrEqual(t, count(t, s, bucketRevoked), 2*r.limits.claims*r.limits.revocations)
+	})
+	t.Run("single-use tokens of one epoch after the other", func(t *testing.T) {
+		owner, claim := owned(t, "once/#")
+		require.Equal(t, operation.Done, do(eve, claim).Code)
+		for i := range 20 {
+			for j := range 6 {
+				h := holder{user: "eve", clientID: fmt.Sprintf("e%d-%d", i, j)}
+				given, err := owner.Issue(token.Terms{Kind: token.Auth1, Filter: "once/x", Expires: now.Add(1e6 * time.Hour), Once: true})
+				require.NoError(t, err)
+				code := do(h, operation.Operation{Kind: operation.Present, Tokens: []token.Presentation{given.Present(h.binding)}}).Tokens[0].Code
+				require.Equal(t, j >= r.limits.revocations, code == operation.Limit, "%v", code)
+			}
+			next, err := owner.Next()
+			require.NoError(t, err)
+			epoch := claimOf(t, next, 0)
+			epoch.Kind = operation.Epoch
+			require.Equal(t, operation.Done, do(eve, epoch).Code)
+			owner = next
+		}
+		require.Zero(t, count(t, s, bucketUsed), "those of ended epochs are worth nothing")
+	})
+	t.Run("Client Identifiers", func(t *testing.T) {
+		owner, claim := owned(t, "many/#")
+		require.Equal(t, operation.Done, do(eve, claim).Code)
+		given, err := owner.Auth1("many/x", now.Add(time.Hour))
+		require.NoError(t, err)
+		for i := range clientsEach + 50 {
+			h := holder{user: "eve", clientID: fmt.Sprintf("c%d", i)}
+			require.Equal(t, operation.Done, do(h, operation.Operation{Kind: operation.Present, Tokens: []token.Presentation{given.Present(h.binding)}}).Tokens[0].Code)
+			grants, _, err := r.granted(h.user, h.clientID)
+			require.NoError(t, err)
+			require.Len(t, grants, 1, "the newest has what it presented")
+		}
+		require.LessOrEqual(t, count(t, s, bucketGrants), clientsEach)
+	})
+}
+
+// TestOnceSurvivesInItsClaim: a single-use token stays its first user's as long as the claim has its epoch.
+func TestOnceSurvivesInItsClaim(t *testing.T) {
+	onBothStores(t, func(t *testing.T, s *Store) {
+		r := newRegistrar(s)
+		owner, claim := owned(t, "plant/#")
+		do := func(user string, o operation.Operation) operation.Result {
+			result, _, err := r.carryOut(holder{user: user, clientID: user}, &o)
+			require.NoError(t, err)
+			return result
+		}
+		require.Equal(t, operation.Done, do("alice", claim).Code)
+		given, err := owner.Issue(token.Terms{Kind: token.Auth2, Filter: "plant/1", Expires: time.Now().Add(time.Hour), Once: true})
+		require.NoError(t, err)
+		show := operation.Operation{Kind: operation.Present, Tokens: []token.Presentation{given.Present([32]byte{})}}
+		require.Equal(t, operation.Done, do("bob", show).Tokens[0].Code)
+		require.NoError(t, r.sweep())
+		require.Equal(t, operation.Done, do("alice", claim).Code)
+		require.Equal(t, operation.Used, do("eve", show).Tokens[0].Code)
+		require.Equal(t, operation.Done, do("bob", show).Tokens[0].Code)
+	})
+}
+
+// TestClaimingAgainProlongs: it never shortens, for the connections that live by a claim have been told its end.
+func TestClaimingAgainProlongs(t *testing.T) {
+	r := newRegistrar(MemoryStore())
+	owner, claim := owned(t, "plant/#")
+	first, _, err := r.carryOut(holder{user: "alice"}, &claim)
+	require.NoError(t, err)
+	shorter := claimOf(t, owner, time.Second)
+	again, _, err := r.carryOut(holder{user: "alice"}, &shorter)
+	require.NoError(t, err)
+	require.Equal(t, operation.Done, again.Code)
+	require.Equal(t, first.Until.Unix(), again.Until.Unix())
+}
+
+// TestPresentedAgainAfterTheClaimCameBack: a token that was granted under a claim that lapsed is known, but the
+// connection has to look at its grants all the same.
+func TestPresentedAgainAfterTheClaimCameBack(t *testing.T) {
+	r := newRegistrar(MemoryStore())
+	owner, claim := owned(t, "plant/#")
+	alice, bob := holder{user: "alice"}, holder{user: "bob", clientID: "b"}
+	_, _, err := r.carryOut(alice, &claim)
+	require.NoError(t, err)
+	given, err := owner.Auth1("plant/1", time.Now().Add(100*time.Hour))
+	require.NoError(t, err)
+	show := operation.Operation{Kind: operation.Present, Tokens: []token.Presentation{given.Present(bob.binding)}}
+	for range 2 {
+		result, out, err := r.carryOut(bob, &show)
+		require.NoError(t, err)
+		require.Equal(t, operation.Done, result.Tokens[0].Code)
+		require.True(t, out.granted)
+	}
+}
