@@ -97,6 +97,7 @@ var rules = []rule{
 	{"internal/e2e", [][]string{{"*"}}, []string{"*"}},
 	{"internal/bench", [][]string{{"*"}}, []string{"*"}},
 	{"internal/site", [][]string{{"*"}}, []string{"*"}},
+	{"internal/soak", [][]string{{"*"}}, []string{"*"}},
 	{"examples", [][]string{{"*"}}, []string{"*"}},
 }
 

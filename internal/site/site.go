@@ -30,6 +30,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/aceserver"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
+	"github.com/mqttsec/mqttsec/pake"
 )
 
 // The audiences of the Authorization Server. Broker and Brief are the gateway's, with tokens of different lifetimes;
@@ -40,13 +41,18 @@ const (
 	Elsewhere = "elsewhere"
 )
 
-// The listeners of the gateway: without protection, with certificates, with pre-shared keys, and with tokens.
+// The listeners of the gateway: without protection, with certificates, with pre-shared keys, with tokens, and with the
+// passwords of MQTT-Auth, which are without TLS and sealed on their hop with AES.
 const (
-	Plain  = "plain"
-	TLS    = "tls"
-	PSK    = "psk"
-	Tokens = "tokens"
+	Plain     = "plain"
+	TLS       = "tls"
+	PSK       = "psk"
+	Tokens    = "tokens"
+	Passwords = "passwords"
 )
+
+// Authority is the name of the gateway's authority of MQTT-Auth.
+const Authority = "authority.example"
 
 // issuer is the name of the Authorization Server.
 const issuer = "https://as.example"
@@ -59,6 +65,8 @@ type Config struct {
 	Clients map[string]ace.Scope
 	// Identities have a pre-shared key.
 	Identities []string
+	// Users have a password at the authority.
+	Users []string
 	// Lifetime of tokens for [Brief]; those of the others last ten minutes. Zero is two seconds.
 	Lifetime time.Duration
 	// Limits are those of the gateway, in the syntax of its configuration: "{pending: 10, connect_timeout: 2s}".
@@ -112,7 +120,7 @@ func (s *Site) Close() error {
 // URL leads to a listener of the gateway.
 func (s *Site) URL(listener string) *url.URL {
 	scheme := "mqtts"
-	if listener == Plain {
+	if listener == Plain || listener == Passwords {
 		scheme = "mqtt"
 	}
 	return &url.URL{Scheme: scheme, Host: s.addresses[listener]}
@@ -134,6 +142,29 @@ func (s *Site) Secret() string { return s.secret }
 // PSK is the configuration of an identity, which has a key.
 func (s *Site) PSK(identity string) tlspsk.Config {
 	return tlspsk.Config{Identity: identity, Key: s.keys[identity]}
+}
+
+// Stretch is what a guess at a user's password costs here: nothing that would hold a test up.
+func Stretch() pake.Stretch { return pake.Stretch{Time: 1, Memory: 1024, Threads: 1} }
+
+// Password is a user's.
+func Password(user string) []byte { return []byte("the password of " + user) }
+
+// users is the file of the authority's.
+func users(names []string) ([]byte, error) {
+	var file strings.Builder
+	for _, name := range append(names, "nobody") {
+		v, err := pake.NewVerifier(pake.Config{Stretch: Stretch()}, name, Authority, Password(name))
+		if err != nil {
+			return nil, err
+		}
+		text, err := v.MarshalText()
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&file, "%s %s\n", name, text)
+	}
+	return []byte(file.String()), nil
 }
 
 // Guard is what a broker half in the caller's process has to know to take the same tokens as the gateway.
@@ -179,7 +210,7 @@ func (s *Site) prepare(ctx context.Context, cfg Config) error {
 		return err
 	}
 	var release []func() error
-	for _, name := range []string{"as", "admin", Plain, TLS, PSK, Tokens} {
+	for _, name := range []string{"as", "admin", Plain, TLS, PSK, Tokens, Passwords} {
 		l, err := reserve()
 		if err != nil {
 			return err
@@ -221,7 +252,11 @@ func (s *Site) prepare(ctx context.Context, cfg Config) error {
 	if len(cfg.Identities) == 0 {
 		keys.WriteString("nobody:" + strings.Repeat("5a", 32) + "\n") // an empty file would be a mistake
 	}
-	return errors.Join(s.write("jwks.json", jwks), s.write("as.json", as), s.write("psk.txt", []byte(keys.String())),
+	verifiers, err := users(cfg.Users)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.write("users.txt", verifiers), s.write("jwks.json", jwks), s.write("as.json", as), s.write("psk.txt", []byte(keys.String())),
 		s.write("gateway.yaml", []byte(s.gatewayConfig(cfg))))
 }
 
@@ -306,8 +341,12 @@ listeners:
     tls: {certificate: server.pem, key: server-key.pem}
     scheme: ace
     ace: {issuer: %q, audience: [%s, %s], algorithms: [EdDSA, A256GCM], keys: jwks.json, authz_info: true}
+  - name: passwords
+    address: %q
+    scheme: mqttauth
+    mqttauth: {server: %q, users: users.txt, store: gateway.db, hop: aes}
 `, s.addresses["admin"], cfg.Upstream, limits, s.addresses[Plain], s.addresses[TLS], s.addresses[PSK], s.addresses[Tokens],
-		issuer, Broker, Brief)
+		issuer, Broker, Brief, s.addresses[Passwords], Authority)
 }
 
 // reserve finds a port that nobody uses, below those that systems give to outgoing connections, one of which could

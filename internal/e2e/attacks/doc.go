@@ -79,6 +79,7 @@
 //	    internal/e2e             TestAliasLeavesNothingReadableOnDisk
 //	    internal/plug            TestQueueAcrossRestart TestStoreAcrossRestart
 //	18  kill: client, broker, gateway, authority, AS
+//	    internal/soak            TestSoak
 //	    ace/aceserver            TestKilledServerForgetsNothing
 //	    internal/e2e             TestBrokerRestart
 //

@@ -1,0 +1,167 @@
+package soak
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// pair is a publisher and a subscriber of one scheme, and what became of their messages.
+type pair struct {
+	name     string
+	listener string // of the gateway
+	v5       bool
+	sealed   bool   // nobody but the publisher can make a message, and none is shown twice
+	secret   string // begins every payload
+
+	publisher, subscriber *client
+
+	mu       sync.Mutex
+	sent     int
+	acked    map[int]span
+	received map[int]int
+	forged   int
+	rejected int // by the scheme: what the attacker made
+}
+
+// span is from when a message was handed to the client library until it was reported as delivered.
+type span struct{ sent, reported time.Time }
+
+func newPair(name, listener string, v5, sealed bool) *pair {
+	secret := make([]byte, 12)
+	rand.Read(secret) // never fails
+	if v5 {
+		name += "-v5"
+	} else {
+		name += "-v3"
+	}
+	return &pair{
+		name: name, listener: listener, v5: v5, sealed: sealed, secret: hex.EncodeToString(secret),
+		acked: make(map[int]span), received: make(map[int]int),
+	}
+}
+
+// topic is where messages of a QoS go.
+func (p *pair) topic(qos byte) string { return fmt.Sprintf("soak/%s/qos%d", p.name, qos) }
+
+// qos alternates.
+func qosOf(n int) byte { return byte(1 + n%2) }
+
+// start starts one of the two clients.
+func (p *pair) start(o options) (*client, error) {
+	if p.v5 {
+		return startV5(o)
+	}
+	return startV3(o)
+}
+
+// speak publishes until ctx ends, one message after the other.
+func (p *pair) speak(ctx context.Context) {
+	const pace, wait = 4 * time.Millisecond, 10 * time.Second
+	for n := 0; ctx.Err() == nil; n++ {
+		p.mu.Lock()
+		p.sent = n + 1
+		p.mu.Unlock()
+		// One that is under way at the end is given the time to arrive.
+		begun := time.Now()
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
+		err := p.publisher.publish(limited, p.topic(qosOf(n)), qosOf(n), fmt.Appendf(nil, "%s %d", p.secret, n))
+		cancel()
+		if err == nil {
+			p.mu.Lock()
+			p.acked[n] = span{begun, time.Now()}
+			p.mu.Unlock()
+		}
+		pause := pace
+		if err != nil {
+			pause = reconnect
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// hear is what the subscribing application does with a message.
+func (p *pair) hear(topic string, payload []byte) {
+	text, ok := strings.CutPrefix(string(payload), p.secret+" ")
+	n := -1
+	if ok {
+		if _, err := fmt.Sscanf(text, "%d", &n); err != nil {
+			n = -1
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n < 0 || n >= p.sent || topic != p.topic(qosOf(n)) {
+		p.forged++
+		return
+	}
+	p.received[n]++
+}
+
+// missing is how many messages were acknowledged and have not arrived.
+func (p *pair) missing() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for m := range p.acked {
+		if p.received[m] == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// arrived is how many messages have, however often.
+func (p *pair) arrived() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.received)
+}
+
+// result counts. kills are the times at which the broker was killed.
+func (p *pair) result(kills []time.Time) Result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := Result{
+		Name: p.name, Sealed: p.sealed, Plain: strings.HasPrefix(p.name, "plain"),
+		Sent: p.sent, Acknowledged: len(p.acked), Received: len(p.received), Forged: p.forged, Rejected: p.rejected,
+	}
+	for n, at := range p.acked {
+		switch {
+		case p.received[n] > 0:
+		case exposed(at, kills):
+			r.LostByBroker++
+		default:
+			r.Lost++
+		}
+	}
+	for n, times := range p.received {
+		switch {
+		case times < 2:
+		case qosOf(n) == 2:
+			r.TwiceQoS2++
+		default:
+			r.TwiceQoS1++
+		}
+	}
+	return r
+}
+
+// exposed tells whether the broker was killed when it had perhaps not written the message to disk: while it was under
+// way (killed after PUBREC, a broker that is back says PUBCOMP to the PUBREL of a message that it does not know), or so
+// soon after.
+func exposed(s span, kills []time.Time) bool {
+	const unwritten = 2 * time.Second
+	for _, kill := range kills {
+		if kill.After(s.sent) && kill.Sub(s.reported) < unwritten {
+			return true
+		}
+	}
+	return false
+}
