@@ -81,8 +81,10 @@ func (c *v3Client) subscribe(ctx context.Context, filter string, qos byte) error
 	if err := await(ctx, token); err != nil {
 		return err
 	}
-	if granted := token.(*mqtt.SubscribeToken).Result()[filter]; granted != qos {
-		return fmt.Errorf("the broker granted QoS %d, not %d", granted, qos)
+	for _, granted := range token.(*mqtt.SubscribeToken).Result() { // one, under a shared filter's own name
+		if granted != qos {
+			return fmt.Errorf("the broker granted QoS %d, not %d", granted, qos)
+		}
 	}
 	return nil
 }
