@@ -22,17 +22,15 @@ func (f *connection) admit(c *layer.Conn) error {
 	if allowed := f.settings.ClientIdentifier; allowed != nil && !allowed(user, f.clientID) {
 		return f.refuse(c, wire.ClientIdentifierNotValid, errForeign)
 	}
-	if f.early != nil {
-		f.carryOut(f.early) // the client repeats it, and has its answer then
-		f.early = nil
-	}
 	grant, grants, next, err := f.grant()
 	if err != nil {
 		return f.refuse(c, wire.ServerUnavailable, err)
 	}
 	session, err := f.l.guard.Admit(c, &m, grant, f.take)
 	var refusal *guard.Refusal
-	if errors.As(err, &refusal) {
+	if errors.As(err, &refusal) && refusal.Code == wire.NotAuthorized {
+		return f.hear(c, err)
+	} else if errors.As(err, &refusal) {
 		return f.refuse(c, refusal.Code, err)
 	} else if err != nil {
 		return err
@@ -143,11 +141,7 @@ func (s *settings) plain(m *wire.ConnectPacket, user string) (wire.Packet, error
 }
 
 // welcome puts the welcome into CONNACK, or, before v5, in its place: that client has had one.
-func (f *connection) welcome(p wire.Packet) (wire.Packet, error) {
-	m, err := wire.ParseConnack(p, f.version)
-	if err != nil {
-		return nil, err
-	}
+func (f *connection) welcome(m *wire.ConnackPacket) (wire.Packet, error) {
 	b, err := f.run.Welcome(handshake.Welcome{
 		Lifetime: f.settings.Lifetime, Time: f.l.clock.Now(), SessionPresent: m.SessionPresent, ReturnCode: m.Code,
 		MaxTokens: uint16(f.settings.MaxTokens), MaxClaim: f.settings.MaxClaim,
@@ -162,4 +156,30 @@ func (f *connection) welcome(p wire.Packet) (wire.Packet, error) {
 	m.Properties = m.Properties[:len(m.Properties):len(m.Properties)]
 	m.Properties = m.Properties.AppendBytes(wire.AuthenticationMethod, []byte(Method)).AppendBytes(wire.AuthenticationData, b)
 	return m.Append(nil, wire.V5)
+}
+
+// hear refuses a client that has proved itself for what its tokens may permit, a Will most likely, and lets it present
+// them all the same, within Config.Timeout: the broker never hears of this connection, but the next one of this client
+// finds them granted.
+func (f *connection) hear(c *layer.Conn, why error) error {
+	f.logRefusal(why)
+	f.lingering = true
+	return c.Send(f.refusal(wire.NotAuthorized))
+}
+
+// linger takes requests of a client that was refused, and nothing else.
+func (f *connection) linger(c *layer.Conn, p wire.Packet) error {
+	if p.Type() == wire.Publish {
+		m, err := wire.ParsePublish(p, f.version)
+		if err != nil {
+			return err
+		}
+		if string(m.Topic) == f.settings.AuthenticationTopic && m.QoS == 0 && !m.Retain {
+			if response, _ := f.carryOut(m.Payload); response != nil {
+				return f.say(c, response)
+			}
+			return nil
+		}
+	}
+	return c.End(ErrRefused, nil)
 }

@@ -39,8 +39,9 @@ type connection struct {
 	clientID  string
 	temporary string
 	hello     *frame.ID // of the run
-	early     []byte    // a request that came before the proof
+	answered  bool      // before v5: CONNACK has been sent
 	run       *handshake.Session
+	lingering bool // refused, and may still present tokens
 
 	names []string // of live
 
@@ -63,6 +64,8 @@ func (f *connection) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error)
 		return session.Incoming(p)
 	}
 	switch {
+	case f.lingering:
+		return nil, f.linger(c, p)
 	case p.Type() == wire.Connect && f.packet == nil:
 		return nil, f.connect(c, bytes.Clone(p))
 	case p.Type() == wire.Auth && f.packet != nil && f.version == wire.V5:
@@ -85,7 +88,11 @@ func (f *connection) Outgoing(_ *layer.Conn, p wire.Packet) (wire.Packet, error)
 	if err != nil || p == nil || p.Type() != wire.Connack {
 		return p, err
 	}
-	return f.welcome(p)
+	m, err := wire.ParseConnack(p, f.version)
+	if err != nil {
+		return nil, err
+	}
+	return f.welcome(&m)
 }
 
 // Closed implements layer.Filter.
@@ -113,15 +120,27 @@ func (f *connection) current() *guard.Session {
 	return session
 }
 
-// refuse ends the connection with CONNACK. The client learns the Reason Code, the log why.
+// refuse ends the connection. The client learns the Reason Code, the log why.
 func (f *connection) refuse(c *layer.Conn, reason byte, why error) error {
 	f.logRefusal(why)
+	return c.End(fmt.Errorf("%w: %w", ErrRefused, why), f.refusal(reason))
+}
+
+// refusal tells a client that it is refused: by CONNACK, or by the welcome where it has had one. Where it has had a
+// CONNACK and is not known, there is no word for it.
+func (f *connection) refusal(reason byte) wire.Packet {
 	m := wire.ConnackPacket{Code: reason}
 	if f.version != wire.V5 {
 		m.Code = guard.ReturnCode(reason)
 	}
-	p, _ := m.Append(nil, f.version)
-	return c.End(fmt.Errorf("%w: %w", ErrRefused, why), p)
+	var p wire.Packet
+	switch {
+	case f.run != nil:
+		p, _ = f.welcome(&m)
+	case !f.answered:
+		p, _ = m.Append(nil, f.version)
+	}
+	return p
 }
 
 // silence ends the connection without a word, as every failure of a run does: a wrong password, a user who does not
@@ -166,6 +185,7 @@ func (f *connection) connect(c *layer.Conn, p wire.Packet) error {
 		if err != nil {
 			return err
 		}
+		f.answered = true
 		return c.Send(connack)
 	}
 	method, named := m.Properties.Bytes(wire.AuthenticationMethod)
@@ -231,7 +251,7 @@ func (f *connection) publish(c *layer.Conn, p wire.Packet) error {
 	return f.frame(c, m.Payload)
 }
 
-// frame takes a frame of the run: hello, proof, or a request that is to be carried out with the proof.
+// frame takes a frame of the run: hello or proof.
 func (f *connection) frame(c *layer.Conn, b []byte) error {
 	head, err := frame.Parse(b)
 	switch {
@@ -241,9 +261,6 @@ func (f *connection) frame(c *layer.Conn, b []byte) error {
 		return f.begin(c, head.Session, b)
 	case f.hello == nil || *f.hello != head.Session:
 		return f.silence(c, errOtherRun)
-	case head.Type == frame.Request && f.early == nil:
-		f.early = bytes.Clone(b)
-		return nil
 	case head.Type == frame.Proof:
 		return f.prove(c, b)
 	}

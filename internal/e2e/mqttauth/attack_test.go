@@ -141,10 +141,8 @@ func TestWill(t *testing.T) {
 
 		write := issue(t, owner, mqttauth.Auth1, "plant/1", time.Hour)
 		id := uniqueID()
-		first, _ := w.connect(t, lib, "eve", settings{clientID: id}, write)
-		require.NoError(t, first.publish("plant/1", 1, "hello"))
-		receives(t, reader, "plant/1 hello")
-		first.close()
+		_, err = lib(t, w.client(t, "eve", write), w.url, settings{clientID: id, willTopic: "plant/1", willPayload: "gone"})
+		require.Error(t, err, "with a token that nobody has seen yet")
 		second, _ := w.connect(t, lib, "eve", settings{clientID: id, willTopic: "plant/1", willPayload: "gone"}, write)
 		for _, c := range w.listener.Client(id) {
 			_ = c.NetConn().Close()
