@@ -5,9 +5,9 @@
 //	l, err := authbroker.NewListener(inner, authbroker.Config{Server: "broker.example", Store: store})
 //	server.AddListener(listeners.NewNet("mqtt", l)) // any broker that takes a net.Listener
 //
-// In front of a broker in Go, or of any broker behind a gateway: [NewListener]. Beside a broker as it is, whose accounts
-// it makes: [NewAuthority], with a [Provisioner] such as [Mosquitto]. Users are enrolled with [Store.SetUser] and a
-// verifier of package pake; neither the store nor this process ever has a password.
+// In front of a broker in Go, or of any broker behind a gateway: [NewListener]. Beside a broker as it is, whose
+// accounts it makes: [NewAuthority], with a [Provisioner]: [Mosquitto] or [RabbitMQ]. Users are enrolled with
+// [Store.SetUser] and a verifier of package pake; neither the store nor this process ever has a password.
 //
 // # What a Listener enforces
 //
