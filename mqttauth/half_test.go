@@ -348,6 +348,8 @@ func (l *halfLink) frame(c *layer.Conn, b []byte) error {
 	}
 	bad := &l.half.misdeeds
 	switch {
+	case bad.success: // it knows nothing of all this
+		return nil
 	case f.Type == frame.Request:
 		return l.request(c, b)
 	case f.Type == frame.Hello && bad.silent, f.Type == frame.Proof && bad.silentProof:
