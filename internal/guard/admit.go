@@ -87,6 +87,7 @@ func (s *Session) admit(connect *wire.ConnectPacket, grant Grant) error {
 		if _, reserved := s.g.reserved[string(w.Topic)]; reserved || !s.mayPublish(w.Topic) {
 			return &Refusal{wire.NotAuthorized, errWill}
 		}
+		s.willTopic = append([]byte{}, w.Topic...)
 		s.noteWill(w)
 	}
 	if grant.Identity == "" {

@@ -12,7 +12,8 @@
 //   - Delivery: what the client may not receive, or not any more, is not forwarded and ends the connection with 0x87.
 //   - Expiry: one timer a connection, and a look at the clock for every packet, in both directions. DISCONNECT 0x87
 //     leaves first.
-//   - A new grant replaces the old one in one step; a subscription that it does not cover ends the connection.
+//   - A new grant replaces the old one in one step; a subscription that it does not cover ends the connection, and so
+//     does a Will, which is then not published.
 //   - A retained message lives no longer than its publisher's grant (see below).
 //   - A Client Identifier belongs to the identity that came with it first, see [Guard.Admit].
 //

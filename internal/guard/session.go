@@ -38,6 +38,7 @@ type Session struct {
 	graceful      bool
 	expiry        time.Duration       // of the MQTT session
 	before        client              // what the Client Identifier was, should the broker refuse this one
+	willTopic     []byte              // of the Will, nil for none
 	will          []byte              // topic of a retained Will
 	inherited     map[string]struct{} // subscriptions, should the broker go on with the MQTT session
 	subscriptions map[string]struct{}
@@ -88,13 +89,16 @@ func (s *Session) endExpired() {
 }
 
 // Renew replaces the grant, at once for both directions. The connection ends with DISCONNECT 0x87 if the new grant
-// has run out already, is for another identity, or does not cover a subscription that the client has; Renew then
-// returns the reason.
+// has run out already, is for another identity, or does not cover a subscription that the client has, or its Will,
+// which the broker then discards; Renew then returns the reason.
 func (s *Session) Renew(grant Grant) error {
 	s.mu.Lock()
 	err := s.renew(grant)
 	s.mu.Unlock()
 	if err != nil {
+		if errors.Is(err, errWill) {
+			s.discardWill()
+		}
 		s.end(wire.NotAuthorized, err)
 		return err
 	}
@@ -118,12 +122,24 @@ func (s *Session) renew(grant Grant) error {
 	s.g.handles.remove(s, without(old.Handles, grant.Handles))
 	s.grant.Store(&grant)
 	s.arm(grant.Expires)
+	if s.willTopic != nil && !s.mayPublish(s.willTopic) {
+		s.graceful = true
+		return errWill
+	}
 	for filter := range s.subscriptions {
 		if !s.maySubscribe(filter) {
 			return ErrNotAuthorized
 		}
 	}
 	return nil
+}
+
+// discardWill has the broker forget the Will, which is no more permitted than a PUBLISH would be: it reads a DISCONNECT
+// before the end.
+func (s *Session) discardWill() {
+	if p, err := (&wire.ReasonPacket{Type: wire.Disconnect}).Append(nil, s.version); err == nil {
+		_ = s.c.Inject(p) // a connection that is over has published its Will already
+	}
 }
 
 // without returns the names in a that are not in b.

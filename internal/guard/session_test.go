@@ -189,6 +189,26 @@ func TestWillAuthorised(t *testing.T) {
 	})
 }
 
+// TestWillOfATokenThatIsOver: a Will is published when its connection ends, which may be long after the grant that
+// permitted it has gone. A grant without it ends the connection, and the broker is told to discard the Will.
+func TestWillOfATokenThatIsOver(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, _ := guarded(t, Config{})
+		connect := connectPacket(v, "c")
+		connect.Will = &wire.Will{Topic: []byte("a"), Payload: []byte("gone"), Retain: true}
+		r := open(t, g, connect, granted(t, "alice", pub("a"), pub("b")))
+		require.NoError(t, r.session.Renew(granted(t, "alice", pub("a"))))
+		r.client.quiet()
+		require.ErrorIs(t, r.session.Renew(granted(t, "alice", pub("b"))), ErrNotAuthorized)
+		p := r.broker.next()
+		require.Equal(t, wire.Disconnect, p.Type())
+		m, err := wire.ParseReason(p, v)
+		require.NoError(t, err)
+		require.Equal(t, wire.Success, m.Reason, "which discards the Will")
+		r.disconnected(0x87, ErrNotAuthorized)
+	})
+}
+
 // TestEnd: the first reason counts, and no goroutine, handle or identifier stays behind.
 func TestEnd(t *testing.T) {
 	onV5(t, func(t *testing.T) {

@@ -130,7 +130,7 @@ func TestWill(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, lib library) {
 		w := newWorld(t, nil)
-		owner, _ := w.owned(t, lib, "alice", "plant/#")
+		owner, alice := w.owned(t, lib, "alice", "plant/#")
 		reader, _ := w.connect(t, lib, "bob", settings{}, issue(t, owner, mqttauth.Auth2, "plant/#", time.Hour))
 		require.NoError(t, reader.subscribe("plant/#"))
 		_, err := lib(t, w.client(t, "eve"), w.url, settings{willTopic: "plant/1", willPayload: "gone"})
@@ -149,6 +149,14 @@ func TestWill(t *testing.T) {
 		}
 		loses(t, second)
 		receives(t, reader, "plant/1 gone")
+		second.close()
+
+		third, _ := w.connect(t, lib, "eve", settings{clientID: id, willTopic: "plant/1", willPayload: "after its token"}, write)
+		require.NoError(t, alice.Revoke(ctx(t), "plant/#", write.ID()))
+		loses(t, third)
+		last, _ := w.connect(t, lib, "eve", settings{}, issue(t, owner, mqttauth.Auth1, "plant/2", time.Hour))
+		require.NoError(t, last.publish("plant/2", 1, "nothing before this"))
+		receives(t, reader, "plant/2 nothing before this")
 	})
 }
 
