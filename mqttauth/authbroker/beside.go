@@ -39,7 +39,8 @@ func (a *Authority) hello(ctx context.Context, id frame.ID, b []byte) {
 		return
 	}
 	a.counters.hellos.Add(1)
-	if !a.expect(id, hello.ClientID) {
+	ours, fresh := a.expect(id, hello.ClientID)
+	if !ours {
 		a.refused(hello.ClientID, errOtherRun)
 		return
 	}
@@ -49,19 +50,24 @@ func (a *Authority) hello(ctx context.Context, id frame.ID, b []byte) {
 		a.counters.backedOff.Add(1)
 	}
 	if err != nil {
+		if fresh { // no run: those that there are do not make room for it
+			a.mu.Lock()
+			delete(a.sources, id)
+			a.mu.Unlock()
+		}
 		a.refused(hello.ClientID, err)
 		return
 	}
 	a.say(ctx, hello.ClientID, answer.Frame)
 }
 
-// expect notes where the answers of a run go. It reports false if that is somewhere else already.
-func (a *Authority) expect(id frame.ID, clientID string) bool {
+// expect notes where the answers of a run go, unless that is somewhere else already, and whether it has noted it now.
+func (a *Authority) expect(id frame.ID, clientID string) (ours, fresh bool) {
 	now := a.core.clock.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if known, ok := a.sources[id]; ok {
-		return known.clientID == clientID
+		return known.clientID == clientID, false
 	}
 	if len(a.sources) >= a.core.maxRuns {
 		for other, s := range a.sources {
@@ -77,12 +83,15 @@ func (a *Authority) expect(id frame.ID, clientID string) bool {
 		}
 	}
 	a.sources[id] = source{clientID, now}
-	return true
+	return true, true
 }
 
 func (a *Authority) proof(ctx context.Context, id frame.ID, b []byte) {
 	a.mu.Lock()
 	from, known := a.sources[id]
+	if s := a.sessions[id]; !known && s != nil { // the proof again: the welcome has not arrived
+		from, known = source{s.ClientID, s.Since}, true
+	}
 	a.mu.Unlock()
 	if !known {
 		a.counters.requestsIgnored.Add(1)

@@ -17,7 +17,7 @@
 //     on v5 at QoS 1 and 2, the end of the connection otherwise.
 //   - A token counts from when it is presented until it or its claim expires, its owner revokes it or begins a new
 //     epoch: at that moment, in both directions, on every connection. A subscription that is not covered any more ends
-//     its connection.
+//     its connection, and so does a Will, which is then discarded.
 //   - What a client has presented is remembered in the store for its user and Client Identifier, so that its next
 //     CONNECT can have a Will and go on with its session, also after a restart. A client that has never been here and
 //     has a Will on a topic that is not public is refused, may present its tokens all the same before it goes, and gets

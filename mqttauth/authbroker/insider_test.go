@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/mqttauth/internal/handshake"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/operation"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/token"
 	"github.com/mqttsec/mqttsec/pake"
@@ -217,5 +218,59 @@ func TestPresentedAgainAfterTheClaimCameBack(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, operation.Done, result.Tokens[0].Code)
 		require.True(t, out.granted)
+	}
+}
+
+// TestProofAgain: the welcome leaves at QoS 0, and a client that misses it sends its proof again, which has the welcome
+// for an answer and is nothing to be ignored.
+func TestProofAgain(t *testing.T) {
+	s, err := newSubject(t.TempDir(), new(fate))
+	require.NoError(t, err)
+	defer s.store.Close()
+	enrolFor(t, s.store, "alice", "the password of alice")
+	hello, run := start(t, "alice", "a", 0)
+	s.take(t.Context(), hello)
+	answer, err := s.authority.Receive("a", hello) // what was sent to nobody
+	require.NoError(t, err)
+	proof, err := run.Challenge(answer.Frame)
+	require.NoError(t, err)
+	for range 3 {
+		s.take(t.Context(), proof)
+	}
+	require.Equal(t, int64(1), s.Counters().Welcomed)
+	require.Zero(t, s.Counters().RequestsIgnored)
+	require.Zero(t, s.Counters().ProofFailed)
+}
+
+// TestRefusedHelloTakesNoRoom: what has no run leaves nothing, so that a flood of it does not push out those who have.
+func TestRefusedHelloTakesNoRoom(t *testing.T) {
+	s, err := newSubject(t.TempDir(), new(fate))
+	require.NoError(t, err)
+	defer s.store.Close()
+	hello, _ := start(t, "nobody", "n", pake.Ristretto255) // which no verifier here is of
+	s.take(t.Context(), hello)
+	require.Equal(t, int64(1), s.Counters().Hellos)
+	require.Empty(t, s.sources)
+}
+
+func start(t *testing.T, user, clientID string, group pake.Group) ([]byte, *handshake.Client) {
+	t.Helper()
+	cfg := handshake.ClientConfig{
+		User: user, Server: victimServer, ClientID: clientID, Password: []byte("the password of " + user), Stretch: pake.Stretch{Skip: true},
+	}
+	if group != 0 {
+		cfg.Groups = []pake.Group{group}
+	}
+	hello, run, err := handshake.Start(cfg)
+	require.NoError(t, err)
+	return hello, run
+}
+
+// TestFilterWithAPattern: "%c/#" overlaps nobody's claim, but an access list can mean more by it.
+func TestFilterWithAPattern(t *testing.T) {
+	m := new(Mosquitto) // nothing is sent: there is no connection
+	for _, filter := range []string{"%c/#", "a/%u", "x%cy"} {
+		require.ErrorIs(t, m.Provision(t.Context(), Account{Username: AccountPrefix + "x", Publish: []string{"ok", filter}}), errPattern)
+		require.ErrorIs(t, m.Provision(t.Context(), Account{Username: AccountPrefix + "x", Subscribe: []string{filter}}), errPattern)
 	}
 }

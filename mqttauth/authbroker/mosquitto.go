@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -168,9 +169,24 @@ func ban() []dynsecACL {
 	}
 }
 
-// Provision implements Provisioner. What the role does not permit it forbids in so many words, whatever the plugin's
-// defaults are, also to receive what an older session is still subscribed to.
+var errPattern = errors.New("authbroker: mosquitto: a filter with %c or %u in it")
+
+// patterned tells of a filter that an access list of mosquitto's can mean more by than it says: its files have the
+// Client Identifier and the user name in place of %c and %u. The plugin of 2.0 takes them as they are, but if one ever
+// does not, who claims "%c/#" has the topics of every Client Identifier that she chooses.
+func patterned(filter string) bool {
+	return strings.Contains(filter, "%c") || strings.Contains(filter, "%u")
+}
+
+// Provision implements Provisioner. A filter with "%c" or "%u" in it is an error. What the role does not permit it
+// forbids in so many words, whatever the plugin's defaults are, also to receive what an older session is still
+// subscribed to.
 func (m *Mosquitto) Provision(ctx context.Context, a Account) error {
+	for _, filter := range slices.Concat(a.Publish, a.Subscribe) {
+		if patterned(filter) {
+			return fmt.Errorf("%w: %.80q", errPattern, filter)
+		}
+	}
 	acls := ban()
 	for _, filter := range a.Publish {
 		acls = append(acls, dynsecACL{"publishClientSend", filter, permitted, true})
