@@ -61,7 +61,6 @@ var rules = []rule{
 	{"internal/seal", nil, append([]string{"internal/key", "internal/replay"}, packets...)},
 	{"internal/guard", nil, packets},
 	{"internal/pop", nil, nil},
-	{"internal/aif", [][]string{cbor}, []string{"internal/topic"}},
 	{"internal/plug", [][]string{pahos}, packets},
 
 	// The forms of ACE's tokens: CBOR, and no more of COSE than its objects.

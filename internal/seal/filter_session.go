@@ -35,7 +35,13 @@ type flight struct {
 	stamp  stamp
 	onWire bool // not just stored
 	over   bool // acknowledged
+	stored bool // it lies in the client's store, as does each of its messages before it is sent
 }
+
+// repeats tells whether a PUBLISH under the identifier of f can be f once more, without DUP even: paho.mqtt.golang sends
+// a message twice that is published while a session resumes, out of its store with DUP and then once more without. One
+// that is new would have been stored anew. Where the client stores in memory, this cannot be told.
+func (f flight) repeats(dup bool) bool { return dup || !f.onWire || f.stored }
 
 func (m *mqttSession) id() string {
 	m.mu.Lock()
@@ -50,19 +56,19 @@ func (m *mqttSession) rename(id string) {
 }
 
 // seal appends the frame of one PUBLISH: that of the first time if it is sent again.
-// A new message never gets an old one's: it comes without DUP, or its tag differs.
+// A new message never gets an old one's: it cannot be the old one, or its tag differs.
 // No lock is held meanwhile, for a Signer may take its time.
 func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishPacket) ([]byte, error) {
 	if p.QoS == 0 {
 		return s.seal(dst, msg)
 	}
-	if f, ok := m.flight(p.ID); ok && (p.Dup || !f.onWire) {
+	if f, ok := m.flight(p.ID); ok && f.repeats(p.Dup) {
 		b, same, err := s.reseal(dst, msg, f.stamp)
 		if err != nil {
 			return nil, err
 		}
 		if same {
-			m.put(p.ID, flight{stamp: f.stamp, onWire: true})
+			m.put(p.ID, flight{stamp: f.stamp, onWire: true, stored: f.stored})
 			return b, nil
 		}
 	}
@@ -85,7 +91,7 @@ func (m *mqttSession) sealAgain(s *Sealer, dst []byte, msg *Message, p *wire.Pub
 		return nil, errNotOwn
 	}
 	if p.QoS > 0 {
-		m.put(p.ID, flight{stamp: st, onWire: true})
+		m.put(p.ID, flight{stamp: st, onWire: true, stored: true})
 	}
 	return b, nil
 }
@@ -201,7 +207,7 @@ func (ms *mqttSessions) stored(clientID string, packetID uint16, st stamp) {
 		ms.rest(m)
 	}
 	ms.mu.Unlock()
-	m.put(packetID, flight{stamp: st})
+	m.put(packetID, flight{stamp: st, stored: true})
 }
 
 // Renamed tells that a client whose configured identifier is one connects under another: the

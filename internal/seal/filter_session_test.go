@@ -53,6 +53,31 @@ func TestResendIsTheSameFrame(t *testing.T) {
 	}
 }
 
+// TestResendWithoutDup sends a message twice as paho.mqtt.golang does that is published while a session resumes: with
+// DUP and then without, before or after it is acknowledged. The next message under the identifier is one of its own.
+func TestResendWithoutDup(t *testing.T) {
+	reject, rejected := rejections()
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject})
+	e := client(t, s, rejected, wire.V311, nil, nil)
+	m := message(1, "site/7", "x")
+	store := func() {
+		p, err := m.Append(nil, wire.V311)
+		require.NoError(t, err)
+		_, err = s.Freeze("client", wire.V311, p, true)
+		require.NoError(t, err)
+	}
+	store()
+	again := m
+	again.Dup = true
+	first := e.publish(again).Payload
+	require.Equal(t, first, e.publish(m).Payload, "not acknowledged")
+	e.write(e.broker, e.ack(wire.Puback, 7, 0))
+	e.read(e.app)
+	require.Equal(t, first, e.publish(m).Payload, "acknowledged")
+	store()
+	require.NotEqual(t, first[:headerLen], e.publish(m).Payload[:headerLen], "the next message")
+}
+
 // TestRedelivery delivers a message again at every point of its acknowledgement.
 func TestRedelivery(t *testing.T) {
 	for _, v := range versions {
