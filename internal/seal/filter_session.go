@@ -38,9 +38,9 @@ type flight struct {
 	stored bool // it lies in the client's store, as does each of its messages before it is sent
 }
 
-// repeats tells whether a PUBLISH under the identifier of f can be f once more, without DUP even: paho.mqtt.golang sends
-// a message twice that is published while a session resumes, out of its store with DUP and then once more without. One
-// that is new would have been stored anew. Where the client stores in memory, this cannot be told.
+// repeats tells whether a PUBLISH under the identifier of f can be f once more, without DUP even: paho.mqtt.golang
+// sends a message twice that is published while a session resumes, out of its store with DUP and then once more
+// without. One that is new would have been stored anew. Where the client stores in memory, this cannot be told.
 func (f flight) repeats(dup bool) bool { return dup || !f.onWire || f.stored }
 
 func (m *mqttSession) id() string {
