@@ -118,6 +118,32 @@ func TestWeighCountsSealing(t *testing.T) {
 	}
 }
 
+// TestTravelCountsRoundTrips: TCP aside, plain MQTT waits once and TLS 1.3 once more, and the bytes of CONNECT and
+// CONNACK are all there are.
+func TestTravelCountsRoundTrips(t *testing.T) {
+	broker, err := brokers.StartEmbedded(brokers.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, broker.Close()) })
+	const delay = 25 * time.Millisecond
+	for _, client := range []Client{V5, V3} {
+		cfg := Config{Broker: Broker{URL: broker.URL(brokers.TCP)}, Client: client}
+		plain, err := Travel(t.Context(), cfg, delay)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, plain.RoundTrips)
+		traffic, err := Weigh(t.Context(), Config{Broker: cfg.Broker, Client: client, Topic: "link/a"}, 1)
+		require.NoError(t, err)
+		require.Equal(t, traffic.Connect, plain.Bytes)
+		require.GreaterOrEqual(t, plain.Time, 2*delay, "the way there and back")
+
+		cfg.Broker = Broker{URL: broker.URL(brokers.TLS), TLS: &tls.Config{RootCAs: broker.RootCAs(), MinVersion: tls.VersionTLS13}}
+		secure, err := Travel(t.Context(), cfg, delay)
+		require.NoError(t, err)
+		require.Greater(t, secure.RoundTrips, plain.RoundTrips)
+		require.Greater(t, secure.Bytes, plain.Bytes)
+		require.GreaterOrEqual(t, secure.Time, 4*delay)
+	}
+}
+
 func TestOpenReportsARefusedConnection(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -183,7 +209,7 @@ func TestRelayPassesAndCounts(t *testing.T) {
 			_, _ = conn.Write([]byte("answer")) // the other end notices if it fails
 		}
 	}()
-	relay, err := newRelay(listener.Addr().String())
+	relay, err := newRelay(listener.Addr().String(), time.Millisecond)
 	require.NoError(t, err)
 	require.Zero(t, relay.Last())
 	conn, err := net.Dial("tcp", relay.Addr())
@@ -194,5 +220,6 @@ func TestRelayPassesAndCounts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "answer", string(answer))
 	require.EqualValues(t, len("hello")+len("answer"), relay.Last())
+	require.EqualValues(t, 1, relay.passage().trips.Load())
 	require.NoError(t, relay.Close())
 }

@@ -1,32 +1,46 @@
 package link
 
 import (
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// relay stands between clients and a broker and counts the bytes that pass, in both
-// directions together, whatever they are.
+// relay stands between clients and a broker and counts what passes, whatever it is. With a delay it is a long way: all
+// that passes arrives that much later, in either direction.
 type relay struct {
 	listener net.Listener
 	target   string
+	delay    time.Duration
 	running  sync.WaitGroup
 
 	mu    sync.Mutex
 	conns []net.Conn
-	last  *atomic.Int64 // of the connection that was made last
+	last  *passage // of the connection that was made last
+}
+
+// passage is what has passed on one connection.
+type passage struct {
+	bytes  atomic.Int64 // both directions together
+	trips  atomic.Int64 // how often the client spoke first, or after the broker
+	client atomic.Bool  // who spoke last
+}
+
+func (p *passage) count(n int, client bool) {
+	p.bytes.Add(int64(n))
+	if before := p.client.Swap(client); client && !before {
+		p.trips.Add(1)
+	}
 }
 
 // newRelay starts a relay to a TCP address.
-func newRelay(target string) (*relay, error) {
+func newRelay(target string, delay time.Duration) (*relay, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{listener: listener, target: target, last: new(atomic.Int64)}
+	r := &relay{listener: listener, target: target, delay: delay, last: new(passage)}
 	r.running.Go(r.accept)
 	return r, nil
 }
@@ -36,10 +50,12 @@ func (r *relay) Addr() string { return r.listener.Addr().String() }
 
 // Last is how many bytes have passed on the connection that was made last. Bytes count
 // before they are passed on.
-func (r *relay) Last() int64 {
+func (r *relay) Last() int64 { return r.passage().bytes.Load() }
+
+func (r *relay) passage() *passage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.last.Load()
+	return r.last
 }
 
 // Close ends all connections.
@@ -65,27 +81,47 @@ func (r *relay) accept() {
 			_ = client.Close() // tells the client what it needs to know
 			continue
 		}
-		count := new(atomic.Int64)
+		p := new(passage)
 		r.mu.Lock()
 		r.conns = append(r.conns, client, broker)
-		r.last = count
+		r.last = p
 		r.mu.Unlock()
-		r.running.Go(func() { pass(broker, client, count) })
-		r.running.Go(func() { pass(client, broker, count) })
+		r.running.Go(func() { r.pass(broker, client, func(n int) { p.count(n, true) }) })
+		r.running.Go(func() { r.pass(client, broker, func(n int) { p.count(n, false) }) })
 	}
 }
 
+// underway is how many reads may be on a long way.
+const underway = 64
+
 // pass copies until either side ends, and then ends both.
-func pass(to, from net.Conn, count *atomic.Int64) {
-	_, _ = io.Copy(to, io.TeeReader(from, counter{count})) // the clients see how it ended
-	_ = to.Close()
-	_ = from.SetReadDeadline(time.Unix(1, 0))
-}
-
-// counter is an io.Writer that only counts.
-type counter struct{ n *atomic.Int64 }
-
-func (c counter) Write(p []byte) (int, error) {
-	c.n.Add(int64(len(p)))
-	return len(p), nil
+func (r *relay) pass(to, from net.Conn, count func(n int)) {
+	type piece struct {
+		bytes []byte
+		due   time.Time
+	}
+	pieces := make(chan piece, underway)
+	r.running.Go(func() {
+		defer close(pieces)
+		for {
+			buf := make([]byte, 32<<10)
+			n, err := from.Read(buf)
+			if n > 0 {
+				count(n)
+				pieces <- piece{buf[:n], time.Now().Add(r.delay)}
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	for p := range pieces {
+		if r.delay > 0 {
+			time.Sleep(time.Until(p.due))
+		}
+		if _, err := to.Write(p.bytes); err != nil {
+			_ = from.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+	_ = to.Close() // the clients see how it ended
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"time"
 )
 
 // Traffic is what a publisher and its broker exchange, both directions together, in
@@ -17,7 +18,7 @@ type Traffic struct {
 
 // Weigh sends n messages and counts.
 func Weigh(ctx context.Context, cfg Config, n int) (t Traffic, err error) {
-	relay, err := newRelay(cfg.Broker.URL.Host)
+	relay, err := newRelay(cfg.Broker.URL.Host, 0)
 	if err != nil {
 		return Traffic{}, err
 	}
@@ -33,6 +34,34 @@ func Weigh(ctx context.Context, cfg Config, n int) (t Traffic, err error) {
 	}
 	t.Message = float64(relay.Last()-t.Connect) / float64(n)
 	return t, nil
+}
+
+// Trip is one connection over a long way, from dialing to CONNACK. TCP's own connect takes no time there: on a real
+// link it is one round trip more.
+type Trip struct {
+	Time time.Duration
+	// RoundTrips is how often the client had to wait for the broker.
+	RoundTrips int64
+	// Bytes is what both have sent, counted as in [Traffic].
+	Bytes int64
+}
+
+// Travel connects a publisher over a link on which everything arrives a delay later, in either direction.
+func Travel(ctx context.Context, cfg Config, delay time.Duration) (t Trip, err error) {
+	relay, err := newRelay(cfg.Broker.URL.Host, delay)
+	if err != nil {
+		return Trip{}, err
+	}
+	defer func() { err = errors.Join(err, relay.Close()) }()
+	start := time.Now()
+	disconnect, err := Connect(ctx, cfg.via(relay))
+	if err != nil {
+		return Trip{}, err
+	}
+	t.Time = time.Since(start)
+	passed := relay.passage()
+	t.RoundTrips, t.Bytes = passed.trips.Load(), passed.bytes.Load()
+	return t, disconnect()
 }
 
 // via is cfg with the relay for a broker, whose certificate is still asked for in the
