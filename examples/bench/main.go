@@ -4,9 +4,11 @@
 //	go run ./examples/bench -out bench-report   the same with JSON and plots, in a directory
 //	go run ./examples/bench -goals              the goals that the module has set itself
 //
-// The report compares connections and messages that are plain, sealed, over TLS, and
-// both: delay, rate, CPU, allocations, memory, bytes on the wire. With -broker it goes
-// through a broker of yours, where the messages use topics below mqttsec-bench/.
+// The report compares connections and messages that are plain, sealed, over TLS with
+// certificates or with a pre-shared key, and both: delay, rate, CPU, allocations, memory,
+// bytes on the wire; and what connecting costs with these, with ACE and with MQTT-Auth,
+// also over a link that is far. With -broker it goes through a broker of yours, where the
+// messages use topics below mqttsec-bench/.
 package main
 
 import (

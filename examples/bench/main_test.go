@@ -73,6 +73,12 @@ func TestParseUnderstands(t *testing.T) {
 	require.Len(t, o.config.Schemes, 1)
 	require.Equal(t, "TLS", o.config.Schemes[0].Name)
 
+	require.Empty(t, o.config.Ways, "none of that name")
+	o, err = parse([]string{"-only", "plain,ace"}, os.Stderr)
+	require.NoError(t, err)
+	require.Len(t, o.config.Schemes, 1)
+	require.Len(t, o.config.Ways, 2)
+
 	o, err = parse([]string{"-goals", "-only", "M1,A1"}, os.Stderr)
 	require.NoError(t, err)
 	require.True(t, o.goals)
@@ -121,6 +127,24 @@ func TestThroughABroker(t *testing.T) {
 	text, err = os.ReadFile(filepath.Join(out, "report.json"))
 	require.NoError(t, err)
 	require.True(t, json.Valid(text))
+}
+
+// TestConnectingAlone has a report of nothing else.
+func TestConnectingAlone(t *testing.T) {
+	o, err := parse([]string{"-only", "ace,mqttauth"}, os.Stderr)
+	require.NoError(t, err)
+	o.config.Connects, o.config.Trips = 1, 1
+	measured, err := report.Run(t.Context(), o.config)
+	require.NoError(t, err)
+	require.Len(t, measured.Connecting, 4)
+	require.Empty(t, measured.Connects)
+	dir := t.TempDir()
+	require.NoError(t, save(measured, dir, &bytes.Buffer{}))
+	text, err := os.ReadFile(filepath.Join(dir, "report.md"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), "| v5 | ace |")
+	require.FileExists(t, filepath.Join(dir, "connecting.png"))
+	require.NoFileExists(t, filepath.Join(dir, "delay.png"))
 }
 
 // rootPEM is the certificate that the broker's own comes from.

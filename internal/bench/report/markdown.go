@@ -30,7 +30,8 @@ func (r *Report) Markdown(w io.Writer, plots []string) error {
 	fmt.Fprintf(&b, "Measured %s with %s on %s, %d processors.\n", r.Time.Format("2006-01-02 15:04 UTC"), r.Go, r.Platform, r.Processors)
 	fmt.Fprintf(&b, "Broker: %s. Each figure is the median of %d rounds in which all schemes took turns;\n", r.Broker, r.Rounds)
 	b.WriteString("times are of this machine, compare them with each other only.\n")
-	for _, client := range r.clients() {
+	r.connectingTable(&b)
+	for _, client := range distinct(r.Connects, func(c Connect) link.Client { return c.Client }) {
 		fmt.Fprintf(&b, "\n## %s\n\n### To connect\n\n", titles[client])
 		r.connectTable(&b, client)
 		for _, qos := range r.qualities() {

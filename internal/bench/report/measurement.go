@@ -25,6 +25,7 @@ type measurement struct {
 	config Config
 	prefix string
 	rows   []row
+	doors  []door
 	report *Report
 	topics int
 	done   int // of the parts that progress is told in
@@ -32,6 +33,14 @@ type measurement struct {
 
 func (m *measurement) run(ctx context.Context) error {
 	for _, client := range m.config.Clients {
+		if len(m.doors) > 0 {
+			if err := m.connecting(ctx, client); err != nil {
+				return err
+			}
+		}
+		if len(m.rows) == 0 {
+			continue
+		}
 		if err := m.connects(ctx, client); err != nil {
 			return err
 		}
@@ -48,7 +57,14 @@ func (m *measurement) run(ctx context.Context) error {
 
 // progress tells that a fraction of the part at hand is done.
 func (m *measurement) progress(fraction float64, format string, args ...any) {
-	parts := len(m.config.Clients) * (1 + len(m.config.QoS)*len(m.config.Sizes))
+	each := 0
+	if len(m.doors) > 0 {
+		each++
+	}
+	if len(m.rows) > 0 {
+		each += 1 + len(m.config.QoS)*len(m.config.Sizes)
+	}
+	parts := len(m.config.Clients) * each
 	m.config.Progress((float64(m.done)+fraction)/float64(parts), fmt.Sprintf(format, args...))
 }
 

@@ -13,15 +13,16 @@ import (
 	"github.com/mqttsec/mqttsec/internal/bench/link"
 )
 
-// A figure is one image: a quantity for every scheme.
+// A figure is one image: a quantity for every scheme, or all that connecting costs if it has none.
 type figure struct {
 	file, title, unit string
-	connect           func(Connect) float64 // one of these two is nil
+	connect           func(Connect) float64 // one of these two is nil, or both
 	message           func(Message) float64
 }
 
 func figures() []figure {
 	return []figure{
+		{file: "connecting", title: "What connecting costs"},
 		{file: "connect", title: "Time to connect", unit: "ms", connect: func(c Connect) float64 { return c.Time / 1000 }},
 		{file: "connect-wire", title: "Bytes to connect", unit: "B", connect: func(c Connect) float64 { return c.Wire }},
 		{file: "delay", title: "Delay of a message", unit: "µs", message: func(m Message) float64 { return m.Delay }},
@@ -39,6 +40,9 @@ func (r *Report) Plots(dir string) ([]string, error) {
 	var names []string
 	for _, f := range figures() {
 		drawn := r.figure(f)
+		if drawn == nil {
+			continue
+		}
 		for format, draw := range map[string]func(io.Writer) error{".svg": drawn.SVG, ".png": drawn.PNG} {
 			if err := write(filepath.Join(dir, f.file+format), draw); err != nil {
 				return nil, fmt.Errorf("report: %s: %w", f.file, err)
@@ -59,8 +63,14 @@ func write(path string, draw func(io.Writer) error) (err error) {
 }
 
 // figure has a panel for each client beside each other, and one for each QoS below each
-// other.
+// other. It is nil if nothing of the kind was measured.
 func (r *Report) figure(f figure) *chart.Figure {
+	if f.connect == nil && f.message == nil {
+		return r.connectingFigure(f.title)
+	}
+	if len(r.Connects) == 0 {
+		return nil
+	}
 	drawn := &chart.Figure{Title: f.title, Unit: f.unit, Series: r.schemes()}
 	if f.connect != nil {
 		var row []chart.Panel
@@ -74,6 +84,47 @@ func (r *Report) figure(f figure) *chart.Figure {
 		var row []chart.Panel
 		for _, client := range r.clients() {
 			row = append(row, r.messagePanel(f, client, qos))
+		}
+		drawn.Panels = append(drawn.Panels, row)
+	}
+	return drawn
+}
+
+// connectingFigure has what connecting costs below each other, the clients beside each other. Stretching costs so much
+// on purpose that nobody could see the other bars beside it: it is named instead.
+func (r *Report) connectingFigure(title string) *chart.Figure {
+	if len(r.Connecting) == 0 {
+		return nil
+	}
+	drawn := &chart.Figure{Title: title, Series: distinct(r.Connecting, func(c Connecting) string { return c.Way })}
+	for _, quantity := range []struct {
+		title     string
+		stretched bool
+		value     func(Connecting) float64
+	}{
+		{"bytes on the wire", false, func(c Connecting) float64 { return c.Wire }},
+		{"CPU of both sides, ms", true, func(c Connecting) float64 { return c.CPU / 1000 }},
+		{"time on loopback, ms", true, func(c Connecting) float64 { return c.Time / 1000 }},
+		{fmt.Sprintf("time with %.0f ms a round trip, ms", r.RoundTrip/1000), false, func(c Connecting) float64 { return c.Far / 1000 }},
+	} {
+		var row []chart.Panel
+		for _, client := range r.clients() {
+			title := string(client) + ": " + quantity.title
+			var values []float64
+			for _, c := range r.Connecting {
+				if c.Client != client {
+					continue
+				}
+				value := quantity.value(c)
+				if quantity.stretched && c.Way == wayStretch {
+					title += fmt.Sprintf(" (%s: %.0f, not drawn)", c.Way, value)
+					value = math.NaN()
+				}
+				values = append(values, value)
+			}
+			row = append(row, chart.Panel{
+				Title: title, Groups: []string{"one connection"}, Values: [][]float64{values},
+			})
 		}
 		drawn.Panels = append(drawn.Panels, row)
 	}
@@ -123,6 +174,9 @@ func distinct[T any, K comparable](items []T, key func(T) K) []K {
 }
 
 func (r *Report) clients() []link.Client {
+	if len(r.Connects) == 0 {
+		return distinct(r.Connecting, func(c Connecting) link.Client { return c.Client })
+	}
 	return distinct(r.Connects, func(c Connect) link.Client { return c.Client })
 }
 

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"runtime"
 	"time"
 
@@ -22,8 +21,10 @@ type Config struct {
 	// that is reached over TLS the schemes that use TLS are measured, otherwise the
 	// others; the one in this process does both.
 	Broker *link.Broker
-	// Schemes are rows of [Schemes], all by default.
+	// Schemes are rows of [Schemes], all by default. An empty slice is none.
 	Schemes []Scheme
+	// Ways are rows of [Ways], all by default, for the broker in this process alone. An empty slice is none.
+	Ways []Way
 	// Clients are both by default.
 	Clients []link.Client
 	// QoS are 0 and 1 by default.
@@ -37,6 +38,9 @@ type Config struct {
 	// Connects and Delays are how many connections and single messages are timed, 40
 	// and 300 by default. Slow ones are fewer.
 	Connects, Delays int
+	// Trips is how many connections each Way makes over a link with the given RoundTrip: 3 and 50 ms by default.
+	Trips     int
+	RoundTrip time.Duration
 	// Progress may be nil. It hears the fraction done and what is being measured.
 	Progress func(fraction float64, what string)
 }
@@ -51,7 +55,10 @@ type Report struct {
 	Processors int       `json:"processors"`
 	Rounds     int       `json:"rounds"`
 	Connects   []Connect `json:"connects"`
-	Messages   []Message `json:"messages"`
+	// Connecting is empty for a broker that is not in this process. RoundTrip is that of its long way.
+	Connecting []Connecting `json:"connecting,omitempty"`
+	RoundTrip  float64      `json:"round_trip_us"`
+	Messages   []Message    `json:"messages"`
 }
 
 // Connect is what it costs to connect one client, from dialing to CONNACK; medians.
@@ -88,6 +95,7 @@ type Message struct {
 // Run measures. An error names the scheme that it happened with.
 func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	cfg = cfg.withDefaults()
+	var embedded *brokers.Embedded
 	plain, secure := link.Broker{}, link.Broker{}
 	name := "mochi-mqtt in this process"
 	if cfg.Broker != nil {
@@ -99,6 +107,7 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, broker.Close()) }()
+		embedded = broker
 		plain.URL, secure.URL = broker.URL(brokers.TCP), broker.URL(brokers.TLS)
 		secure.TLS = &tls.Config{RootCAs: broker.RootCAs(), MinVersion: tls.VersionTLS12}
 	}
@@ -112,17 +121,21 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 			Platform:   runtime.GOOS + "/" + runtime.GOARCH,
 			Processors: runtime.GOMAXPROCS(0),
 			Rounds:     cfg.Rounds,
+			RoundTrip:  micros(cfg.RoundTrip),
 		},
 	}
-	if err := m.choose(plain, secure); err != nil {
+	if err := m.choose(embedded, plain, secure); err != nil {
 		return nil, err
 	}
 	return m.report, m.run(ctx)
 }
 
 func (cfg Config) withDefaults() Config {
-	if len(cfg.Schemes) == 0 {
+	if cfg.Schemes == nil {
 		cfg.Schemes = Schemes()
+	}
+	if cfg.Ways == nil {
+		cfg.Ways = Ways()
 	}
 	if len(cfg.Clients) == 0 {
 		cfg.Clients = []link.Client{link.V5, link.V3}
@@ -133,13 +146,16 @@ func (cfg Config) withDefaults() Config {
 	if len(cfg.Sizes) == 0 {
 		cfg.Sizes = []int{64, 1024, 16384}
 	}
-	for value, normal := range map[*int]int{&cfg.Rounds: 25, &cfg.Connects: 40, &cfg.Delays: 300} {
+	for value, normal := range map[*int]int{&cfg.Rounds: 25, &cfg.Connects: 40, &cfg.Delays: 300, &cfg.Trips: 3} {
 		if *value <= 0 {
 			*value = normal
 		}
 	}
 	if cfg.Batch <= 0 {
 		cfg.Batch = 40 * time.Millisecond
+	}
+	if cfg.RoundTrip <= 0 {
+		cfg.RoundTrip = 50 * time.Millisecond
 	}
 	if cfg.Progress == nil {
 		cfg.Progress = func(float64, string) {}
@@ -165,27 +181,49 @@ type row struct {
 	broker link.Broker
 }
 
-// choose makes the rows that the broker can show.
-func (m *measurement) choose(plain, secure link.Broker) error {
+// choose makes the rows that the broker can show, and opens doors to the one in this process, nil if there is none.
+func (m *measurement) choose(embedded *brokers.Embedded, plain, secure link.Broker) error {
 	for _, s := range m.config.Schemes {
-		broker := plain
+		r := row{Scheme: s, broker: plain}
 		if s.TLS {
-			broker = secure
+			r.broker = secure
 		}
-		if usesTLS, _ := IsTLS(broker.URL.Scheme); usesTLS != s.TLS {
+		if usesTLS, _ := IsTLS(r.broker.URL.Scheme); usesTLS != s.TLS || s.way != nil && embedded == nil {
 			continue
 		}
-		r := row{Scheme: s, broker: broker}
-		if s.New != nil {
-			var err error
-			if r.link, err = s.New(m.prefix); err != nil {
-				return fmt.Errorf("%s: %w", s.Name, err)
-			}
+		if err := r.prepare(embedded, m.prefix); err != nil {
+			return err
 		}
 		m.rows = append(m.rows, r)
 	}
-	if len(m.rows) == 0 {
+	if embedded != nil {
+		for _, w := range m.config.Ways {
+			d, err := openWay(embedded, w)
+			if err != nil {
+				return err
+			}
+			m.doors = append(m.doors, d)
+		}
+	}
+	if len(m.rows)+len(m.doors) == 0 {
 		return errors.New("none of these schemes goes with this broker: with a TLS URL those over TLS do, without one the others")
+	}
+	return nil
+}
+
+// prepare makes the row's scheme.
+func (r *row) prepare(embedded *brokers.Embedded, prefix string) (err error) {
+	switch {
+	case r.way != nil:
+		d, err := openWay(embedded, Way{Name: r.Name, open: r.way})
+		if err != nil {
+			return err
+		}
+		r.broker, r.link = d.broker, d.link
+	case r.New != nil:
+		if r.link, err = r.New(prefix); err != nil {
+			return named(*r, err)
+		}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ func tiny() Config {
 		Batch:    time.Nanosecond,
 		Connects: 1,
 		Delays:   1,
+		Trips:    1,
 	}
 }
 
@@ -53,6 +55,14 @@ func TestRun(t *testing.T) {
 			require.Positive(t, v, "%s %s: %s", c.Client, c.Scheme, what)
 		}
 	}
+	require.Len(t, r.Connecting, 2*len(Ways()))
+	for _, c := range r.Connecting {
+		for what, v := range map[string]float64{
+			"time": c.Time, "far": c.Far, "allocs": c.Allocs, "memory": c.Memory, "wire": c.Wire, "round trips": c.RoundTrips,
+		} {
+			require.Positive(t, v, "%s %s: %s", c.Client, c.Way, what)
+		}
+	}
 	for _, m := range r.Messages {
 		name := strings.Join([]string{string(m.Client), m.Scheme}, " ")
 		for what, v := range map[string]float64{"rate": m.Rate, "delay": m.Delay, "allocs": m.Allocs, "memory": m.Memory} {
@@ -70,6 +80,24 @@ func TestRun(t *testing.T) {
 					require.InDelta(t, overhead, r.find(client, scheme, 0, size).Wire-plain.Wire, 3)
 				}
 			}
+		}
+	})
+	t.Run("connecting costs what each way needs", func(t *testing.T) {
+		for _, client := range []link.Client{link.V5, link.V3} {
+			wire := map[string]float64{}
+			for _, c := range r.Connecting {
+				if c.Client == client {
+					wire[c.Way] = c.Wire
+				}
+			}
+			for _, version := range []string{"1.3", "1.2"} {
+				order := []string{"plain", "tlspsk " + version, "TLS " + version + " ECDSA", "TLS " + version + " ECDSA mutual"}
+				for i, less := range order[:len(order)-1] {
+					require.Less(t, wire[less], wire[order[i+1]], "%s: %s, %s", client, less, order[i+1])
+				}
+			}
+			require.Greater(t, wire["ace"], wire["TLS 1.3 ECDSA"], "a token, and a proof, over TLS")
+			require.Greater(t, wire["mqttauth"], wire["plain"])
 		}
 	})
 	t.Run("Markdown", func(t *testing.T) { checkMarkdown(t, r) })
@@ -98,9 +126,16 @@ func checkMarkdown(t *testing.T, r *Report) {
 	text := b.String()
 	for _, s := range Schemes() {
 		// Twice to connect, and for two clients, two QoS and two sizes.
-		require.Equal(t, 2+8, strings.Count(text, "| "+s.Name+" |"), s.Name)
+		times := 2 + 8
+		if slices.ContainsFunc(Ways(), func(w Way) bool { return w.Name == s.Name }) {
+			times += 2 // and once for each client among the ways
+		}
+		require.Equal(t, times, strings.Count(text, "| "+s.Name+" |"), s.Name)
 	}
 	require.Contains(t, text, "![delay](delay.svg)")
+	for _, sentence := range []string{"ECDHE-PSK takes", "ACE takes", "MQTT-Auth's login takes"} {
+		require.Equal(t, 2, strings.Count(text, sentence), sentence)
+	}
 	columns := 0
 	for _, line := range strings.Split(text, "\n") {
 		n := strings.Count(line, "|")
@@ -116,6 +151,7 @@ func checkPlots(t *testing.T, r *Report) {
 	names, err := r.Plots(dir)
 	require.NoError(t, err)
 	require.Len(t, names, len(figures()))
+	require.Contains(t, names, "connecting.svg")
 	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)

@@ -1,8 +1,11 @@
 package report
 
 import (
+	"net"
+
 	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/internal/bench/link"
+	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
 	"github.com/mqttsec/mqttsec/present"
 )
 
@@ -14,6 +17,8 @@ type Scheme struct {
 	// New makes what goes between client and connection; nil for nothing. Topics
 	// start with the given prefix.
 	New func(prefix string) (link.Scheme, error)
+	// way is to the broker in this process, which has no listener for the scheme; nil is by a listener that it has.
+	way func(inner net.Listener) (net.Listener, entrance, error)
 }
 
 // Schemes lists what can be compared. The first of those that use TLS, and of those
@@ -26,6 +31,7 @@ func Schemes() []Scheme {
 		{Name: "TLS", TLS: true},
 		{Name: "aesmsg over TLS", TLS: true, New: newAES},
 		{Name: "present over TLS", TLS: true, New: newPresent},
+		{Name: "tlspsk", TLS: true, way: psk(tlspsk.TLS13)},
 	}
 }
 

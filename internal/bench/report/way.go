@@ -1,0 +1,171 @@
+package report
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/url"
+
+	"github.com/mqttsec/mqttsec/internal/bench/link"
+	"github.com/mqttsec/mqttsec/internal/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
+	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
+	"github.com/mqttsec/mqttsec/pake"
+)
+
+// Way is how a client proves who it is and the broker who that is, or neither: a row of the table "Connecting". It
+// needs a half at the broker, which is put before the one in this process.
+type Way struct {
+	Name string
+	open func(inner net.Listener) (net.Listener, entrance, error)
+}
+
+// entrance is what the client's side of a Way needs.
+type entrance struct {
+	secure bool // the URL says TLS
+	tls    *tls.Config
+	link   link.Scheme
+}
+
+// What the sentences below the table compare.
+const (
+	wayPlain   = "plain"
+	wayServer  = "TLS 1.3 ECDSA"
+	wayMutual  = "TLS 1.3 ECDSA mutual"
+	wayPSK     = "tlspsk 1.3"
+	wayACE     = "ace"
+	wayAuth    = "mqttauth"
+	wayStretch = "mqttauth stretched"
+)
+
+// Ways lists what can be compared; the first protects nothing.
+func Ways() []Way {
+	skip := pake.Stretch{Skip: true}
+	return []Way{
+		{wayPlain, openPlain},
+		{wayServer, certificates(tls.VersionTLS13, false)},
+		{wayMutual, certificates(tls.VersionTLS13, true)},
+		{wayPSK, psk(tlspsk.TLS13)},
+		{"TLS 1.2 ECDSA", certificates(tls.VersionTLS12, false)},
+		{"TLS 1.2 ECDSA mutual", certificates(tls.VersionTLS12, true)},
+		{"tlspsk 1.2", psk(tlspsk.TLS12)},
+		{wayACE, openACE},
+		{wayAuth, password(skip)},
+		{wayStretch, password(pake.Stretch{})},
+	}
+}
+
+// door is a Way that is open, and who goes through it.
+type door struct {
+	name   string
+	broker link.Broker
+	link   link.Scheme
+}
+
+// openWay puts the broker's half of a Way before a broker, which closes it.
+func openWay(broker *brokers.Embedded, w Way) (door, error) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return door{}, err
+	}
+	address := inner.Addr().String()
+	listener, client, err := w.open(inner)
+	if err != nil {
+		_ = inner.Close() // what went wrong before says more
+		return door{}, fmt.Errorf("%s: %w", w.Name, err)
+	}
+	u := &url.URL{Scheme: "tcp", Host: address}
+	if client.secure {
+		u.Scheme = "tls"
+	}
+	if err := broker.Serve(listener); err != nil {
+		return door{}, fmt.Errorf("%s: %w", w.Name, err)
+	}
+	return door{name: w.Name, broker: link.Broker{URL: u, TLS: client.tls}, link: client.link}, nil
+}
+
+func openPlain(inner net.Listener) (net.Listener, entrance, error) { return inner, entrance{}, nil }
+
+// likePSK makes certificates all that differs from TLS with a pre-shared key: X25519, where crypto/tls would choose a
+// hybrid group of its own that costs more, and no tickets.
+func likePSK(authority *ca.Authority, version uint16) (server, client *tls.Config, err error) {
+	if server, err = authority.ServerConfig(); err != nil {
+		return nil, nil, err
+	}
+	client = authority.ClientConfig()
+	for _, c := range []*tls.Config{server, client} {
+		c.MinVersion, c.MaxVersion = version, version
+		c.NextProtos = []string{"mqtt"}
+		c.CurvePreferences = []tls.CurveID{tls.X25519}
+		c.SessionTicketsDisabled = true
+	}
+	return server, client, nil
+}
+
+// certificates is TLS with ECDSA certificates on P-256, of the server alone or of both.
+func certificates(version uint16, mutual bool) func(net.Listener) (net.Listener, entrance, error) {
+	return func(inner net.Listener) (net.Listener, entrance, error) {
+		authority, err := ca.New()
+		if err != nil {
+			return nil, entrance{}, err
+		}
+		server, client, err := likePSK(authority, version)
+		if err != nil {
+			return nil, entrance{}, err
+		}
+		if mutual {
+			own, err := authority.Issue(ca.Subject{Name: identity, Client: true})
+			if err != nil {
+				return nil, entrance{}, err
+			}
+			client.Certificates = []tls.Certificate{own}
+			server.ClientCAs, server.ClientAuth = authority.Pool(), tls.RequireAndVerifyClientCert
+		}
+		return tls.NewListener(inner, server), entrance{secure: true, tls: client}, nil
+	}
+}
+
+// identity is the client's name, whoever asks.
+const identity = "device-7"
+
+// psk is TLS with a pre-shared key and ECDHE.
+func psk(version tlspsk.Version) func(net.Listener) (net.Listener, entrance, error) {
+	return func(inner net.Listener) (net.Listener, entrance, error) {
+		key := random(32)
+		listener, err := tlspsk.NewListener(inner, &tlspsk.Config{Keys: func(string) []byte { return key }})
+		if err != nil {
+			return nil, entrance{}, err
+		}
+		scheme, err := tlspsk.New(tlspsk.Config{Identity: identity, Key: key, MinVersion: version, MaxVersion: version})
+		if err != nil {
+			return nil, entrance{}, err
+		}
+		return listener, entrance{secure: true, link: scheme}, nil
+	}
+}
+
+// password is the login of MQTT-Auth, without TLS below. Everybody may do everything once logged in.
+func password(stretch pake.Stretch) func(net.Listener) (net.Listener, entrance, error) {
+	return func(inner net.Listener) (net.Listener, entrance, error) {
+		secret := fmt.Appendf(nil, "%x", random(16))
+		const server = "broker.example"
+		verifier, err := pake.NewVerifier(pake.Config{Stretch: stretch}, identity, server, secret)
+		if err != nil {
+			return nil, entrance{}, err
+		}
+		store := authbroker.MemoryStore()
+		if err := store.SetUser(identity, verifier); err != nil {
+			return nil, entrance{}, err
+		}
+		listener, err := authbroker.NewListener(inner, authbroker.Config{
+			Server: server, Store: store, Stretch: stretch,
+			Public: []authbroker.Rule{{Filter: "#", Publish: true, Subscribe: true}},
+		})
+		if err != nil {
+			return nil, entrance{}, err
+		}
+		scheme, err := mqttauthClient(server, secret, stretch)
+		return listener, entrance{link: scheme}, err
+	}
+}
