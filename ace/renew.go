@@ -80,10 +80,13 @@ func (f *session) renew() {
 // show begins to use a new token: on v5 by re-authentication, and otherwise by ending the connection, after which the
 // client makes another. The session is locked.
 func (f *session) show(token Token) error {
-	if f.scheme.method == "" || f.conn.Version() != wire.V5 {
-		f.phase = over
-		_ = f.conn.Retire(ErrRenewal, goodbye(f.conn.Version()))
-		f.tell(token, nil)
+	if f.reconnects() {
+		f.leaving = &token
+		if len(f.unacknowledged) == 0 {
+			f.leave()
+			return nil
+		}
+		f.after(f.token.Expires.Sub(f.scheme.clock.Now())/2, f.left) // a client need not acknowledge at all
 		return nil
 	}
 	data, err := f.scheme.form.again(&token)
@@ -98,6 +101,64 @@ func (f *session) show(token Token) error {
 	}
 	f.next, f.asked = &token, f.scheme.form.proves()
 	return nil
+}
+
+// reconnects reports whether tokens are renewed by another connection.
+func (f *session) reconnects() bool { return f.scheme.method == "" || f.conn.Version() != wire.V5 }
+
+// delivered notes a PUBLISH that the client is to acknowledge.
+func (f *session) delivered(c *layer.Conn, p wire.Packet) {
+	if !f.reconnects() {
+		return
+	}
+	m, err := wire.ParsePublish(p, c.Version())
+	if err != nil || m.QoS == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.unacknowledged == nil {
+		f.unacknowledged = make(map[uint16]struct{})
+	}
+	f.unacknowledged[m.ID] = struct{}{}
+}
+
+// acknowledged lets the client's PUBACK or PUBREC pass, and ends a connection that has waited for the last one.
+func (f *session) acknowledged(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
+	if !f.reconnects() {
+		return p, nil
+	}
+	m, err := wire.ParseAck(p, c.Version())
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.unacknowledged, m.ID)
+	if f.phase != up || f.leaving == nil || len(f.unacknowledged) > 0 {
+		return p, nil
+	}
+	if err := c.Send(p); err != nil { // before the DISCONNECT
+		return nil, err
+	}
+	f.leave()
+	return nil, nil
+}
+
+// left ends a connection that has waited long enough.
+func (f *session) left() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase == up && f.leaving != nil {
+		f.leave()
+	}
+}
+
+// leave ends the connection, for the client to make another with the new token. The session is locked.
+func (f *session) leave() {
+	f.phase = over
+	_ = f.conn.Retire(ErrRenewal, goodbye(f.conn.Version()))
+	f.tell(*f.leaving, nil)
 }
 
 // goodbye is a client's normal DISCONNECT: its Will is not published.

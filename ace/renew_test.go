@@ -196,6 +196,56 @@ func TestR5CleanReconnect(t *testing.T) {
 	require.ErrorIs(t, err, ErrRenewal)
 }
 
+// TestR5WaitsForAcknowledgements: the connection that is to be replaced ends behind the client's acknowledgement of
+// what it was given, at QoS 1 and 2, or when half of what is left of the token is over.
+func TestR5WaitsForAcknowledgements(t *testing.T) {
+	for name, tc := range map[string]struct {
+		publish, ack string
+		wait         time.Duration
+	}{
+		"QoS 1":          {"3206" + "0001" + "61" + "0007" + "78", "40020007", 0},
+		"QoS 2":          {"3406" + "0001" + "61" + "0007" + "78", "50020007", 0},
+		"no answer":      {"3406" + "0001" + "61" + "0007" + "78", "", 5 * time.Minute},
+		"nothing to say": {"3004" + "0001" + "61" + "78", "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			heard := make(chan string, 4)
+			b := newHandBroker(t, func(p *peer) {
+				p.packet()
+				p.send(unhexBytes(connackV3)...)
+				p.send(unhexBytes(tc.publish)...)
+				if tc.ack != "" {
+					heard <- hex.EncodeToString(p.packet())
+				}
+				heard <- hex.EncodeToString(p.packet())
+				p.drain()
+			})
+			a, clock, source := clocked(t, nil)
+			conn := connected(t, a, b)
+			send(t, conn, connectV3)
+			receive(t, conn)
+			require.Equal(t, tc.publish, receive(t, conn))
+			clock.advance(50 * time.Minute)
+			require.Equal(t, 2, source.requests())
+			if tc.ack != "" || tc.wait > 0 {
+				require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
+				_, err := readPacket(conn)
+				var ne net.Error
+				require.True(t, errors.As(err, &ne) && ne.Timeout(), "%v", err)
+				require.NoError(t, conn.SetReadDeadline(time.Time{}))
+			}
+			if tc.ack != "" {
+				send(t, conn, tc.ack)
+				require.Equal(t, tc.ack, <-heard)
+			}
+			clock.advance(tc.wait)
+			require.Equal(t, "e000", <-heard)
+			_, err := readPacket(conn)
+			require.ErrorIs(t, err, ErrRenewal)
+		})
+	}
+}
+
 // TestR2BrokerRefusesRenewal: DISCONNECT 0x87 is the client's to see; the next connection begins with another token.
 func TestR2BrokerRefusesRenewal(t *testing.T) {
 	b := newHandBroker(t, func(p *peer) {

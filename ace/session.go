@@ -29,6 +29,11 @@ type session struct {
 	next  *Token // that the broker is being shown by re-authentication
 	asked bool   // the broker is to challenge, and has not
 	stops []func() bool
+
+	// Where a token is renewed by another connection, this one ends when the client has acknowledged what it was given,
+	// or else the broker would send that again, and a client that does not remember it would show it twice.
+	unacknowledged map[uint16]struct{} // packet identifiers of PUBLISHes to the client
+	leaving        *Token              // the new token, while the connection waits for that
 }
 
 // phase is how far a session has come.
@@ -68,6 +73,8 @@ func (f *session) Outgoing(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 		return f.connect(p)
 	case wire.Auth:
 		return nil, fmt.Errorf("%w: the application sends AUTH; authentication is not its business here", ErrConfig)
+	case wire.Puback, wire.Pubrec:
+		return f.acknowledged(c, p)
 	}
 	return p, nil
 }
@@ -87,6 +94,8 @@ func (f *session) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 		return nil, f.auth(c, p)
 	case wire.Disconnect:
 		return p, f.disconnect(c, p)
+	case wire.Publish:
+		f.delivered(c, p)
 	}
 	return p, nil
 }
