@@ -25,7 +25,23 @@ type pair struct {
 	acked    map[int]span
 	received map[int]int
 	forged   int
-	rejected int // by the scheme: what the attacker made
+	rejected map[rejection]int // by the scheme
+}
+
+// rejection is what a scheme tells of a message that it withholds.
+type rejection struct {
+	client   string
+	outgoing bool
+	why      string
+}
+
+// String says it in a line.
+func (r rejection) String() string {
+	direction := "to"
+	if r.outgoing {
+		direction = "from"
+	}
+	return direction + " " + r.client + ": " + r.why
 }
 
 // span is from when a message was handed to the client library until it was reported as delivered.
@@ -41,7 +57,7 @@ func newPair(name, listener string, v5, sealed bool) *pair {
 	}
 	return &pair{
 		name: name, listener: listener, v5: v5, sealed: sealed, secret: hex.EncodeToString(secret),
-		acked: make(map[int]span), received: make(map[int]int),
+		acked: make(map[int]span), received: make(map[int]int), rejected: make(map[rejection]int),
 	}
 }
 
@@ -130,7 +146,10 @@ func (p *pair) result(kills []time.Time) Result {
 	defer p.mu.Unlock()
 	r := Result{
 		Name: p.name, Sealed: p.sealed, Plain: strings.HasPrefix(p.name, "plain"),
-		Sent: p.sent, Acknowledged: len(p.acked), Received: len(p.received), Forged: p.forged, Rejected: p.rejected,
+		Sent: p.sent, Acknowledged: len(p.acked), Received: len(p.received), Forged: p.forged, Rejected: make(map[string]int),
+	}
+	for why, n := range p.rejected {
+		r.Rejected[why.String()] = n
 	}
 	for n, at := range p.acked {
 		switch {

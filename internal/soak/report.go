@@ -21,8 +21,10 @@ type Result struct {
 	Lost, LostByBroker int
 	// TwiceQoS1 and TwiceQoS2 were seen more than once; at QoS 1 MQTT allows it.
 	TwiceQoS1, TwiceQoS2 int
-	// Forged are messages that the subscriber saw and the publisher did not send; Rejected what its scheme kept away.
-	Forged, Rejected int
+	// Forged are messages that the subscriber saw and the publisher did not send.
+	Forged int
+	// Rejected is how many messages the scheme withheld, by client, direction and reason.
+	Rejected map[string]int
 }
 
 // Gateway is the size of the gateway.
@@ -68,6 +70,9 @@ func (r *Report) Failures() []string {
 		if p.Sealed && p.TwiceQoS1 > allowed(once) { // each of which somebody replays
 			wrong("%s: %d messages of QoS 1 shown twice, and to plain clients %d", p.Name, p.TwiceQoS1, once)
 		}
+		if n := p.rejected(); n > 2*p.Sent+endless {
+			wrong("%s: %d messages withheld, more than there were: %v", p.Name, n, p.Rejected)
+		}
 		if p.Acknowledged == 0 {
 			wrong("%s: nothing was acknowledged", p.Name)
 		}
@@ -91,6 +96,17 @@ func (r *Report) Failures() []string {
 	return lines
 }
 
+// endless is how many messages may be withheld beyond those that there were. Whoever sends one again for ever is
+// beyond it soon.
+const endless = 1000
+
+func (r *Result) rejected() (n int) {
+	for _, more := range r.Rejected {
+		n += more
+	}
+	return n
+}
+
 // allowed is how many repetitions others may show where plain clients show n: what is under way when a connection is
 // cut differs from one client to the next, and clients with tokens on MQTT 3.1.1 connect anew for each.
 func allowed(n int) int {
@@ -104,7 +120,7 @@ func (r *Report) Write(w io.Writer) error {
 	fmt.Fprintln(t, "\tsent\tacknowledged\treceived\tlost\twith the broker\ttwice, QoS 1\ttwice, QoS 2\tforged\trejected\t")
 	for _, p := range r.Results {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", p.Name, p.Sent, p.Acknowledged, p.Received, p.Lost, p.LostByBroker,
-			p.TwiceQoS1, p.TwiceQoS2, p.Forged, p.Rejected)
+			p.TwiceQoS1, p.TwiceQoS2, p.Forged, p.rejected())
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -215,10 +215,10 @@ func (r *run) connect(ctx context.Context) error {
 
 // scheme is what goes under a client of a pair.
 func (r *run) scheme(p *pair, id string) (scheme, error) {
-	rejected := func(aesmsg.Rejection) {
+	rejected := func(j aesmsg.Rejection) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.rejected++
+		p.rejected[rejection{id, j.Outgoing, j.Err.Error()}]++
 	}
 	cfg := aesmsg.Config{Keys: []aesmsg.Key{r.key}, Rejected: rejected}
 	switch p.name[:len(p.name)-len("-v5")] {
@@ -336,7 +336,7 @@ func (r *run) look(report *Report) error {
 			if bytes.Contains(files, []byte(p.secret)) {
 				leak(p.name, "in the broker's files")
 			}
-			if report.Results[i].Rejected == 0 {
+			if len(report.Results[i].Rejected) == 0 {
 				report.Deaf = append(report.Deaf, p.name+" was not attacked")
 			}
 		}
