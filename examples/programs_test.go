@@ -16,17 +16,15 @@ func TestExitCodes(t *testing.T) {
 	sources, err := filepath.Glob("*/main.go")
 	require.NoError(t, err)
 	require.NotEmpty(t, sources)
-	bin := t.TempDir()
 	for _, source := range sources {
 		name := filepath.Dir(source)
 		t.Run(name, func(t *testing.T) {
-			built, err := exec.Command("go", "build", "-o", filepath.Join(bin, name), "./"+name).CombinedOutput()
-			require.NoError(t, err, string(built))
-			said, err := exec.Command(filepath.Join(bin, name), "-h").CombinedOutput()
+			program := built(t, name)
+			said, err := exec.Command(program, "-h").CombinedOutput()
 			require.NoError(t, err, string(said))
 			require.Contains(t, string(said), name)
 			for _, args := range [][]string{{"-no-such-flag"}, {"one", "argument", "too", "many", "for", "it"}} {
-				said, err := exec.Command(filepath.Join(bin, name), args...).CombinedOutput()
+				said, err := exec.Command(program, args...).CombinedOutput()
 				var exit *exec.ExitError
 				require.True(t, errors.As(err, &exit), "%v: %v", args, err)
 				require.Equal(t, 2, exit.ExitCode(), "%v: %s", args, said)

@@ -1,0 +1,189 @@
+package examples_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// programs are built once, by the first test that asks for one.
+var programs struct {
+	dir   string
+	mu    sync.Mutex
+	built map[string]func() error
+}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "examples")
+	if err != nil {
+		log.Fatal(err)
+	}
+	programs.dir, programs.built = dir, map[string]func() error{}
+	code := m.Run()
+	_ = os.RemoveAll(dir) // nothing but programs
+	os.Exit(code)
+}
+
+// built is a program of this directory.
+func built(t *testing.T, name string) string {
+	t.Helper()
+	program := filepath.Join(programs.dir, name)
+	programs.mu.Lock()
+	build := programs.built[name]
+	if build == nil {
+		build = sync.OnceValue(func() error {
+			said, err := exec.Command("go", "build", "-o", program, "./"+name).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, said)
+			}
+			return nil
+		})
+		programs.built[name] = build
+	}
+	programs.mu.Unlock()
+	require.NoError(t, build())
+	return program
+}
+
+// TestFailureExitsWith1 gives each program something that fails, in the right form.
+func TestFailureExitsWith1(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	for name, args := range map[string][]string{
+		"as":         {"-config", none},
+		"authority":  {"user", "list", "-store", t.TempDir()},
+		"bench":      {"-broker", "tcp://127.0.0.1:1", "-rounds", "1"},
+		"device":     {"-key", none, "-id", "x", "-store", none, "home/x"},
+		"gateway":    {"-config", none},
+		"keys":       {"show", "-in", none},
+		"pake":       {"serve", "-verifiers", none, "-decoys", filepath.Join(none, "x")},
+		"psk":        {"-serve", "127.0.0.1:0", "-psk-file", none},
+		"quickstart": {"-broker", "tcp://127.0.0.1:1"},
+		"request":    {"-key", none, "home/x", "?"},
+		"v3":         {"-key", none, "home/x", "text"},
+		"v5":         {"-key", none, "home/x", "text"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			said, err := exec.Command(built(t, name), args...).CombinedOutput()
+			var exit *exec.ExitError
+			require.True(t, errors.As(err, &exit), "%v: %s", err, said)
+			require.Equal(t, 1, exit.ExitCode(), "%s", said)
+			require.NotEmpty(t, said)
+			require.NotContains(t, string(said), "\x1b", "coloured or redrawn, and nobody has a terminal")
+			require.NotContains(t, string(said), "\r")
+		})
+	}
+}
+
+// soon is a second, and what a machine takes that has more to do.
+const soon = 10 * time.Second
+
+// TestInterruptEnds interrupts programs at work. They end by themselves, soon, and nothing listens any more.
+func TestInterruptEnds(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there a process cannot be interrupted by another")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // a broker that accepts and never says a word
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, listener.Close()) })
+	accepted := make(chan net.Conn, 100)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	silent := func(t *testing.T) bool {
+		select {
+		case conn := <-accepted:
+			t.Cleanup(func() { _ = conn.Close() })
+			return true
+		default:
+			return false
+		}
+	}
+	dir, port, other := t.TempDir(), free(t), free(t)
+	listening := func(address string) func(*testing.T) bool {
+		return func(*testing.T) bool {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				return false
+			}
+			_ = conn.Close()
+			return true
+		}
+	}
+	written := func(file string) func(*testing.T) bool {
+		return func(*testing.T) bool {
+			_, err := os.Stat(file)
+			return err == nil
+		}
+	}
+	psk := filepath.Join(dir, "psk")
+	require.NoError(t, os.WriteFile(psk, []byte("sensor-1:5f0e3c6a9d1b4f7208c5e2a97b36d184\n"), 0o600))
+	for _, test := range []struct {
+		name string
+		args []string
+		busy func(*testing.T) bool // tells that the program is at work
+		gone string                // the address that nobody is to listen on afterwards
+		code int
+	}{
+		{"as", []string{"-demo", filepath.Join(dir, "as")}, written(filepath.Join(dir, "as", "demo.json")), "", 0},
+		{"gateway", []string{"-demo", filepath.Join(dir, "gateway"), "-upstream", "mqtt://" + listener.Addr().String()},
+			written(filepath.Join(dir, "gateway", "demo.json")), "", 0},
+		{"authority", []string{"serve", "-server", "broker.example", "-store", filepath.Join(dir, "store"), "-listen", other},
+			listening(other), other, 0},
+		{"psk", []string{"-serve", port, "-psk-file", psk}, listening(port), port, 0},
+		{"quickstart", []string{"-broker", "tcp://" + listener.Addr().String()}, silent, "", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			command := exec.Command(built(t, test.name), test.args...)
+			command.Stdout, command.Stderr = io.Discard, io.Discard
+			require.NoError(t, command.Start())
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_ = command.Wait() // ProcessState says how
+			}()
+			t.Cleanup(func() {
+				_ = command.Process.Kill()
+				<-ended
+			})
+			require.Eventually(t, func() bool { return test.busy(t) }, time.Minute, 5*time.Millisecond)
+			require.NoError(t, command.Process.Signal(os.Interrupt))
+			select {
+			case <-ended:
+			case <-time.After(soon):
+				require.Fail(t, "it goes on")
+			}
+			require.Equal(t, test.code, command.ProcessState.ExitCode())
+			if test.gone != "" {
+				_, err := net.Dial("tcp", test.gone)
+				require.Error(t, err)
+			}
+		})
+	}
+}
+
+// free is an address that nobody listens on at the moment.
+func free(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, listener.Close()) }()
+	return listener.Addr().String()
+}
