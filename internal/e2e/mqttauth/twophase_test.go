@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -39,6 +41,7 @@ type beside struct {
 	authority *authbroker.Authority
 	stop      func() error
 	log       *synced
+	wiretap   *url.URL // in front of mosquitto, if there is one
 }
 
 // synced is a log that goroutines write.
@@ -143,6 +146,9 @@ func (b *beside) user(t testing.TB, user, clientID string, tokens ...mqttauth.To
 }
 
 func (b *beside) url() *url.URL {
+	if b.wiretap != nil {
+		return b.wiretap
+	}
 	return &url.URL{Scheme: "mqtt", Host: b.mosquitto.URL(brokers.TCP).Host}
 }
 
@@ -317,4 +323,99 @@ func TestMosquittoEnforces(t *testing.T) {
 	require.Error(t, err)
 	var exit *exec.ExitError
 	require.True(t, errors.As(err, &exit))
+}
+
+// TestNothingSecretInTwoPhases: between devices and mosquitto, without TLS, a listener learns no password of a user and
+// nothing of a token; the account that he does learn is for one hour and one Client Identifier.
+func TestNothingSecretInTwoPhases(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, lib library) {
+		b := newBeside(t, nil)
+		heard := b.listenIn(t)
+		owner, _ := b.owned(t, lib, "alice", "plant/#")
+		token := issue(t, owner, mqttauth.Auth1, "plant/1", time.Hour)
+		p, _ := b.connect(t, lib, "bob", settings{}, token)
+		require.NoError(t, p.publish("plant/1", 1, "x"))
+		seen := string(heard.recording())
+		require.Contains(t, seen, "plant/1")
+		require.NotContains(t, seen, string(password("alice")))
+		require.NotContains(t, seen, string(password("bob")))
+		secret, err := token.MarshalBinary()
+		require.NoError(t, err)
+		require.NotContains(t, seen, string(secret[len(secret)-32:]))
+	})
+}
+
+// listenIn puts a wiretap between devices and mosquitto.
+func (b *beside) listenIn(t testing.TB) *tap {
+	t.Helper()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	heard, behind := new(tap), b.url().Host
+	b.wiretap = &url.URL{Scheme: "mqtt", Host: inner.Addr().String()}
+	var copying sync.WaitGroup
+	t.Cleanup(func() { inner.Close(); copying.Wait() })
+	copying.Go(func() {
+		for {
+			device, err := tapped{inner, heard}.Accept()
+			if err != nil {
+				return
+			}
+			broker, err := net.Dial("tcp", behind)
+			if err != nil {
+				device.Close()
+				continue
+			}
+			for _, way := range [][2]net.Conn{{device, broker}, {broker, device}} {
+				copying.Go(func() {
+					_, _ = io.Copy(struct{ io.Writer }{way[0]}, struct{ io.Reader }{way[1]}) // not past Read and Write
+					_, _ = device.Close(), broker.Close()
+				})
+			}
+		}
+	})
+	return heard
+}
+
+// TestStrangersBeside: frames that anybody can publish come to nothing: replayed ones, ones in another's name, noise.
+func TestStrangersBeside(t *testing.T) {
+	t.Parallel()
+	b := newBeside(t, nil)
+	heard := b.listenIn(t)
+	owner, alice := b.owned(t, connectV3, "alice", "plant/#")
+	seen := heard.recording()
+	eve := authbroker.Account{Username: bootstrap, Password: bootstrapPassword, ClientID: "eve"}
+	send := func(payload []byte) {
+		file := filepath.Join(t.TempDir(), "frame")
+		require.NoError(t, os.WriteFile(file, payload, 0o600))
+		said, err := tool(t, b, "mosquitto_pub", eve, "-t", "mqttauth/auth", "-q", "1", "-f", file)
+		require.NoError(t, err, said)
+	}
+	before := b.authority.Counters()
+	send(requestIn(t, seen)) // alice's own, again
+	send([]byte("noise"))
+	send(bytes.Repeat([]byte{1}, 5000))
+	claims, err := b.store.Claims()
+	require.NoError(t, err)
+	require.Len(t, claims, 1)
+	require.NoError(t, alice.Release(ctx(t), owner.Filter()), "and she goes on")
+	require.Equal(t, before.Tickets+1, b.authority.Counters().Tickets, "hers alone")
+}
+
+// TestKilledBroker: mosquitto dies, comes back, and knows the accounts; the authority goes on.
+func TestKilledBroker(t *testing.T) {
+	t.Parallel()
+	b := newBeside(t, nil)
+	owner, alice := b.owned(t, connectV5, "alice", "plant/#")
+	token := issue(t, owner, mqttauth.Auth2, "plant/1", time.Hour)
+	reader, _ := b.connect(t, connectV5, "bob", settings{reconnect: true}, token)
+	require.NoError(t, reader.subscribe("plant/1"))
+	require.NoError(t, b.mosquitto.Kill())
+	loses(t, reader)
+	require.NoError(t, b.mosquitto.Start(ctx(t)))
+	require.Eventually(t, func() bool { return reader.ups() == 2 }, patience, 5*time.Millisecond)
+	require.NoError(t, reader.subscribe("plant/1"))
+	require.EqualValues(t, 3, b.authority.Counters().Welcomed, "alice twice, bob once: his ticket is good")
+	require.NoError(t, alice.Revoke(ctx(t), "plant/#", token.ID()))
+	loses(t, reader)
 }
