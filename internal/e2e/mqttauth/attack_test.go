@@ -160,28 +160,6 @@ func TestWill(t *testing.T) {
 	})
 }
 
-// TestWillEndsWithItsToken: a Will whose token is taken back is not published, and its client is cut off.
-func TestWillEndsWithItsToken(t *testing.T) {
-	t.Parallel()
-	onBoth(t, func(t *testing.T, lib library) {
-		w := newWorld(t, nil)
-		owner, alice := w.owned(t, lib, "alice", "plant/#")
-		reader, _ := w.connect(t, lib, "bob", settings{}, issue(t, owner, mqttauth.Auth2, "plant/#", time.Hour))
-		require.NoError(t, reader.subscribe("plant/#"))
-		write, id := issue(t, owner, mqttauth.Auth1, "plant/1", time.Hour), uniqueID()
-		other, c := w.connect(t, lib, "eve", settings{clientID: id})
-		require.NoError(t, c.Present(ctx(t), write))
-		other.close()
-		device, _ := w.connect(t, lib, "eve", settings{clientID: id, willTopic: "plant/1", willPayload: "gone"}, write)
-		require.NoError(t, alice.Revoke(ctx(t), "plant/#", write.ID()))
-		loses(t, device)
-		require.Eventually(t, func() bool { return !w.broker.Connected(id) }, patience, 5*time.Millisecond)
-		writer, _ := w.connect(t, lib, "eve", settings{}, issue(t, owner, mqttauth.Auth1, "plant/2", time.Hour))
-		require.NoError(t, writer.publish("plant/2", 1, "after"))
-		receives(t, reader, "plant/2 after")
-	})
-}
-
 // TestTopicAlias has mosquitto behind the listener: it is a broker that takes aliases.
 func TestTopicAlias(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package mqttauth
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/url"
 	"sync/atomic"
@@ -30,6 +31,7 @@ type settings struct {
 	willPayload string
 	persistent  bool // a session that outlives the connection
 	reconnect   bool
+	tls         *tls.Config
 }
 
 // peer is a client of either library, with application code that knows nothing of MQTT-Auth.
@@ -78,7 +80,7 @@ func connectV5(t testing.TB, c *mqttauth.Client, u *url.URL, s settings, above .
 	failed := make(chan error, 64)
 	up := make(chan struct{}, 64)
 	cfg := autopaho.ClientConfig{
-		ServerUrls: []*url.URL{u}, KeepAlive: 30, ConnectTimeout: patience,
+		ServerUrls: []*url.URL{u}, TlsCfg: s.tls, KeepAlive: 30, ConnectTimeout: patience,
 		OnConnectionUp:   func(*autopaho.ConnectionManager, *paho.Connack) { p.count.Add(1); note(up) },
 		OnConnectionDown: func() bool { note(p.down); return true },
 		OnConnectError: func(err error) {
@@ -196,6 +198,9 @@ func connectV3(t testing.TB, c *mqttauth.Client, u *url.URL, s settings, above .
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 			p.messages <- m.Topic() + " " + string(m.Payload())
 		})
+	if s.tls != nil {
+		opts.SetTLSConfig(s.tls)
+	}
 	if s.willTopic != "" {
 		opts.SetWill(s.willTopic, s.willPayload, 1, false)
 	}
