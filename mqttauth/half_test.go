@@ -258,6 +258,8 @@ func (h *half) present(s *handshake.Session, p *token.Presentation) operation.Ve
 	switch {
 	case err != nil:
 		return operation.Verdict{Code: operation.CodeOf(err)}
+	case !time.Now().Before(c.until):
+		return operation.Verdict{Code: operation.Expired}
 	case h.revoked[id]:
 		return operation.Verdict{Code: operation.Revoked}
 	case p.Once() && h.used[id] != "" && h.used[id] != s.User:

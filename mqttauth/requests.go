@@ -180,15 +180,19 @@ func (c *Client) presentWallet(ctx context.Context, r *requests, most int) error
 	if err != nil {
 		return fmt.Errorf("mqttauth: wallet: %w", err)
 	}
+	_, offset := r.established()
+	now := c.clock.Now().Add(offset) // at the authority
+	refuse := func(t Token, err error) { c.refuse(t, now, err) }
 	for _, t := range tokens[min(most, len(tokens)):] {
-		c.refuse(t, &RefusedError{Request: requestNames[operation.Present], Filter: t.Filter(), Err: ErrLimit})
+		refuse(t, &RefusedError{Request: requestNames[operation.Present], Filter: t.Filter(), Err: ErrLimit})
 	}
-	return r.present(ctx, tokens[:min(most, len(tokens))], c.refuse)
+	return r.present(ctx, tokens[:min(most, len(tokens))], refuse)
 }
 
-// refuse tells the application of a token that is not accepted, and forgets one that has expired.
-func (c *Client) refuse(t Token, err error) {
-	if c.cfg.Wallet != nil && errors.Is(err, ErrExpired) {
+// refuse tells the application of a token that is not accepted, and forgets one that has expired. One whose claim has is
+// worth something again when its owner comes back.
+func (c *Client) refuse(t Token, now time.Time, err error) {
+	if c.cfg.Wallet != nil && errors.Is(err, ErrExpired) && !now.Before(t.Expires()) {
 		c.cfg.Wallet.Remove(t.ID()) // if this fails, it is refused again next time
 	}
 	if c.cfg.Refused != nil {
@@ -229,6 +233,10 @@ func (c *Client) withRequests(ctx context.Context, f func(*requests) error) erro
 // then accepts the tokens that it makes. The first claim wins, and one that overlaps another user's is ErrTaken;
 // claiming again with the same owner token prolongs. The lifetime is in whole seconds, and the authority may cut it:
 // until is when the claim ends.
+//
+// An owner who lets a claim end, by Release or by its time, and claims again with the same owner token has the tokens
+// made from it valid again. What she had revoked stays so only if nobody else had claimed any of the topics meanwhile
+// and it was not released: begin with OwnerToken.Next, or a new owner token, if it matters.
 func (c *Client) Claim(ctx context.Context, o OwnerToken, lifetime time.Duration) (until time.Time, err error) {
 	roots, err := o.Roots()
 	if err != nil {

@@ -112,6 +112,17 @@ func TestTokensThatAreRefusedDoNotKeepTheClientOut(t *testing.T) {
 		tokens, err := wallet.Tokens()
 		require.NoError(t, err)
 		require.Len(t, tokens, 2)
+
+		h.mu.Lock()
+		h.claims["site/#"].until = time.Now()
+		h.mu.Unlock()
+		_, err = connect(t, bob, h.url(), uniqueID())
+		require.NoError(t, err)
+		require.ErrorIs(t, <-refusals, ErrInvalid)
+		require.ErrorIs(t, <-refusals, ErrExpired, "the claim has")
+		tokens, err = wallet.Tokens()
+		require.NoError(t, err)
+		require.Len(t, tokens, 2, "its owner may claim again")
 	})
 }
 
