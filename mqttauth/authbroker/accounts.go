@@ -202,6 +202,7 @@ func (a *Authority) recheck(ctx context.Context, match func(*issued) bool) error
 		return err
 	}
 	now := a.core.clock.Now()
+	var gone []namedAccount
 	for _, account := range all {
 		over := !now.Before(account.until)
 		if !over {
@@ -215,12 +216,23 @@ func (a *Authority) recheck(ctx context.Context, match func(*issued) bool) error
 			}
 		}
 		if over {
-			if err := a.remove(ctx, account.username); err != nil {
-				return err
-			}
+			gone = append(gone, account)
 		}
 	}
-	return nil
+	return a.removeEach(ctx, gone)
+}
+
+// removeEach removes accounts. One that the broker refuses to remove does not save the others; a broker that does not
+// answer ends it.
+func (a *Authority) removeEach(ctx context.Context, accounts []namedAccount) (failed error) {
+	for _, account := range accounts {
+		err := a.remove(ctx, account.username)
+		failed = errors.Join(failed, err)
+		if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			break
+		}
+	}
+	return failed
 }
 
 // reconcile removes the accounts at the broker that are not in the store, and those that should not be any more.
@@ -295,7 +307,11 @@ func (a *Authority) lookNow(ctx context.Context, whole *bool) (next time.Time, e
 		a.once.Do(func() { close(a.ready) })
 	}
 	now := a.core.clock.Now()
-	if err := a.recheck(ctx, func(i *issued) bool { return !now.Before(i.until) }); err != nil {
+	owed := a.owed.Swap(false)
+	if err := a.recheck(ctx, func(i *issued) bool { return owed || !now.Before(i.until) }); err != nil {
+		if owed {
+			a.owed.Store(true)
+		}
 		return next, err
 	}
 	left, err := a.issued(func(*issued) bool { return true })
@@ -305,6 +321,12 @@ func (a *Authority) lookNow(ctx context.Context, whole *bool) (next time.Time, e
 		}
 	}
 	return next, err
+}
+
+// owe has accounts that could not be removed looked for again, whatever their time.
+func (a *Authority) owe() {
+	a.owed.Store(true)
+	note(a.wake)
 }
 
 // Revoke takes something back: a user's accounts are removed, or those that live by a claim, which cuts their
@@ -326,23 +348,35 @@ func (a *Authority) Revoke(ctx context.Context, r Revocation) (removed int, err 
 		if _, err := a.core.store.RemoveClaim(r.Claim); err != nil {
 			return 0, err
 		}
-		err = a.recheck(ctx, func(i *issued) bool { return i.dependsOn(r.Claim) })
+		if err = a.recheck(ctx, func(i *issued) bool { return i.dependsOn(r.Claim) }); err != nil {
+			a.owe()
+		}
 	}
 	a.core.logger.Info("revoked", "user", r.User, "claim", r.Claim)
 	return int(a.counters.accountsRemoved.Load() - before), err
 }
 
+// removeAccounts removes accounts now or, if the broker does not, as soon as it does: their time is over.
 func (a *Authority) removeAccounts(ctx context.Context, match func(*issued) bool) error {
 	a.accounts.Lock()
 	defer a.accounts.Unlock()
+	defer note(a.wake)
 	all, err := a.issued(match)
 	if err != nil {
 		return err
 	}
-	for _, account := range all {
-		if err := a.remove(ctx, account.username); err != nil {
-			return err
+	err = a.core.store.update(func(t tx) error {
+		for _, account := range all {
+			over := account.issued
+			over.until = time.Unix(0, 0)
+			if err := t.put(bucketAccounts, account.username, over.encode()); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	return nil
+	return a.removeEach(ctx, all)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eclipse/paho.golang/autopaho"
@@ -108,7 +109,8 @@ type Authority struct {
 	sources  map[frame.ID]source
 	sessions map[frame.ID]*handshake.Session
 
-	accounts sync.Mutex // one change of accounts at a time
+	accounts sync.Mutex  // one change of accounts at a time
+	owed     atomic.Bool // some could not be removed whose grants are over
 	wake     chan struct{}
 	once     sync.Once
 }

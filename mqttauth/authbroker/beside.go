@@ -212,7 +212,7 @@ func (a *Authority) carryOut(ctx context.Context, s *handshake.Session, o *opera
 		// The owner's answer comes when those are cut off who lived by it.
 		if err := a.recheck(ctx, func(i *issued) bool { return i.dependsOn(out.claim) }); err != nil {
 			a.core.logger.Error("accounts to be removed are left for later", "claim", shown(out.claim), "reason", err.Error())
-			note(a.wake)
+			a.owe()
 		}
 	}
 	return result

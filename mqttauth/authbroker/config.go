@@ -111,7 +111,7 @@ type Config struct {
 	UserName func(user string) string
 
 	// AuthenticationTopic is where clients publish their frames, TemporaryTopic where they get answers; "%c" in it
-	// stands for the Client Identifier and must be there. Both never reach the broker.
+	// stands for the Client Identifier and must be there. Frames on them never reach the broker.
 	AuthenticationTopic, TemporaryTopic string
 
 	// Lifetime ends each connection that long after its handshake; 0 does not.

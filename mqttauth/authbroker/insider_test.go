@@ -1,6 +1,8 @@
 package authbroker
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -273,4 +275,106 @@ func TestFilterWithAPattern(t *testing.T) {
 		require.ErrorIs(t, m.Provision(t.Context(), Account{Username: AccountPrefix + "x", Publish: []string{"ok", filter}}), errPattern)
 		require.ErrorIs(t, m.Provision(t.Context(), Account{Username: AccountPrefix + "x", Subscribe: []string{filter}}), errPattern)
 	}
+}
+
+// stubborn is a broker that does not remove accounts as long as it is told so.
+type stubborn struct {
+	directory
+	down *bool
+}
+
+func (s stubborn) Remove(ctx context.Context, username string) error {
+	if *s.down {
+		return errors.New("the broker is away")
+	}
+	return s.directory.Remove(ctx, username)
+}
+
+// TestRevokedWhileTheBrokerIsAway: accounts that could not be removed at a revocation are removed at the next look
+// after accounts, however long they have to live, whether an owner revoked a token or an administrator a user.
+func TestRevokedWhileTheBrokerIsAway(t *testing.T) {
+	for _, who := range []string{"owner", "administrator of a claim", "administrator of a user"} {
+		t.Run(who, func(t *testing.T) {
+			s, err := newSubject(t.TempDir(), new(fate))
+			require.NoError(t, err)
+			defer s.store.Close()
+			down := false
+			s.cfg.Provisioner = stubborn{s.cfg.Provisioner.(directory), &down}
+			enrolFor(t, s.store, "alice", "the password of alice")
+			enrolFor(t, s.store, "bob", "the password of bob")
+			alice, err := s.login("alice", "a")
+			require.NoError(t, err)
+			bob, err := s.login("bob", "b")
+			require.NoError(t, err)
+			owner, claim := owned(t, "plant/#")
+			_, err = s.do(alice, claim)
+			require.NoError(t, err)
+			given, err := owner.Auth1("plant/1", s.now.at.Add(time.Hour))
+			require.NoError(t, err)
+			_, err = s.do(bob, present(bob, given))
+			require.NoError(t, err)
+			_, err = s.do(bob, operation.Operation{Kind: operation.Ticket})
+			require.NoError(t, err)
+
+			down = true
+			switch who {
+			case "owner":
+				_, err = s.do(alice, operation.Operation{Kind: operation.Revoke, Filter: "plant/#", Token: given.ID()})
+				require.NoError(t, err)
+			case "administrator of a claim":
+				_, err = s.Authority.Revoke(t.Context(), Revocation{Claim: "plant/#"})
+				require.Error(t, err)
+			default:
+				_, err = s.Authority.Revoke(t.Context(), Revocation{User: "bob"})
+				require.Error(t, err)
+			}
+			whole := false
+			_, err = s.lookNow(t.Context(), &whole)
+			require.Error(t, err, "still away: to be tried again")
+			down = false
+			_, err = s.lookNow(t.Context(), &whole)
+			require.NoError(t, err)
+			left, err := s.cfg.Provisioner.Accounts(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
+// TestOneAccountThatStays does not save those behind it.
+func TestOneAccountThatStays(t *testing.T) {
+	s, err := newSubject(t.TempDir(), new(fate))
+	require.NoError(t, err)
+	defer s.store.Close()
+	broker := &choosy{directory: s.cfg.Provisioner.(directory)}
+	s.cfg.Provisioner = broker
+	enrolFor(t, s.store, "bob", "the password of bob")
+	for _, id := range []string{"a", "b", "c"} {
+		session, err := s.login("bob", id)
+		require.NoError(t, err)
+		_, err = s.do(session, operation.Operation{Kind: operation.Ticket})
+		require.NoError(t, err)
+	}
+	all, err := broker.Accounts(t.Context())
+	require.NoError(t, err)
+	broker.stays = all[0]
+	_, err = s.Authority.Revoke(t.Context(), Revocation{User: "bob"})
+	require.Error(t, err)
+	left, err := broker.Accounts(t.Context())
+	require.NoError(t, err)
+	for _, name := range left {
+		require.Equal(t, broker.stays, name)
+	}
+}
+
+type choosy struct {
+	directory
+	stays string
+}
+
+func (c *choosy) Remove(ctx context.Context, username string) error {
+	if username == c.stays {
+		return errors.New("no")
+	}
+	return c.directory.Remove(ctx, username)
 }
