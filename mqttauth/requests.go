@@ -189,8 +189,8 @@ func (c *Client) presentWallet(ctx context.Context, r *requests, most int) error
 	return r.present(ctx, tokens[:min(most, len(tokens))], refuse)
 }
 
-// refuse tells the application of a token that is not accepted, and forgets one that has expired. One whose claim has is
-// worth something again when its owner comes back.
+// refuse tells the application of a token that is not accepted, and forgets one that has expired. One whose claim has
+// is worth something again when its owner comes back.
 func (c *Client) refuse(t Token, now time.Time, err error) {
 	if c.cfg.Wallet != nil && errors.Is(err, ErrExpired) && !now.Before(t.Expires()) {
 		c.cfg.Wallet.Remove(t.ID()) // if this fails, it is refused again next time
