@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,4 +90,23 @@ func TestWrongUse(t *testing.T) {
 		require.ErrorIs(t, err, errUsage, args)
 		require.Contains(t, out, "usage: gateway", args)
 	}
+}
+
+// TestTakenAddress: what is wrong with the second listener is said, and the first one's address is free again.
+func TestTakenAddress(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, free.Close())
+	s := newSite(t)
+	cfg, err := loadConfig(s.write("gateway.yaml", fmt.Sprintf(
+		"upstream: {url: mqtt://127.0.0.1:1}\nlisteners: [{name: one, address: %q}, {name: two, address: %q}]\n", free.Addr(), taken.Addr())))
+	require.NoError(t, err)
+	_, err = newGateway(cfg, slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, "listener two")
+	free, err = net.Listen("tcp", free.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, free.Close())
 }

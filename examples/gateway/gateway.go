@@ -44,9 +44,10 @@ func newGateway(cfg *config, log *slog.Logger) (g *gateway, err error) {
 	if g.upstream, err = newUpstream(&cfg.Upstream, k); err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
+	opened := g // which the result is not any more after an error
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, g.close())
+			err = errors.Join(err, opened.close())
 		}
 	}()
 	for i := range cfg.Listeners {

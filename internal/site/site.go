@@ -243,14 +243,11 @@ func (s *Site) prepare(ctx context.Context, cfg Config) error {
 		return err
 	}
 	var keys strings.Builder
-	for _, identity := range cfg.Identities {
+	for _, identity := range append(cfg.Identities, "nobody") { // an empty file would be a mistake
 		key := make([]byte, 32)
 		s.keys[identity] = key
 		cryptorand.Read(key) // never fails
 		fmt.Fprintf(&keys, "%s:%s\n", identity, hex.EncodeToString(key))
-	}
-	if len(cfg.Identities) == 0 {
-		keys.WriteString("nobody:" + strings.Repeat("5a", 32) + "\n") // an empty file would be a mistake
 	}
 	verifiers, err := users(cfg.Users)
 	if err != nil {

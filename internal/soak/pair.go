@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mqttsec/mqttsec/internal/site"
 )
 
 // pair is a publisher and a subscriber of one scheme, and what became of their messages.
@@ -145,7 +147,7 @@ func (p *pair) result(kills []time.Time) Result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := Result{
-		Name: p.name, Sealed: p.sealed, Plain: strings.HasPrefix(p.name, "plain"),
+		Name: p.name, Sealed: p.sealed, Plain: strings.HasPrefix(p.name, "plain"), Tokens: p.listener == site.Tokens,
 		Sent: p.sent, Acknowledged: len(p.acked), Received: len(p.received), Forged: p.forged, Rejected: make(map[string]int),
 	}
 	for why, n := range p.rejected {

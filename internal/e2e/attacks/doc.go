@@ -60,7 +60,7 @@
 //	    internal/e2e             TestBadInput TestLyingLengthTakesNoMemory
 //	    mqttauth/tlspsk          TestRecordsWithoutDataAreBounded
 //	14  floods: half-open handshakes, hellos, authz-info, connections
-//	    internal/e2e/attacks     TestHalfOpen TestTokenSpam
+//	    internal/e2e/attacks     TestHalfOpen TestTokenSpam TestManyConnections
 //	    internal/layer           TestListenerUnderTenThousandBadPeers TestPendingDrivesOutTheBusiest
 //	    mqttauth/internal/handshake TestRunsAreBounded TestOneSourceFillsItsShareAlone
 //	    ace/acebroker            TestAuthzInfoFlood
