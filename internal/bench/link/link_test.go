@@ -220,6 +220,6 @@ func TestRelayPassesAndCounts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "answer", string(answer))
 	require.EqualValues(t, len("hello")+len("answer"), relay.Last())
-	require.EqualValues(t, 1, relay.passage().trips.Load())
+	require.EqualValues(t, 1, relay.passages()[0].trips.Load())
 	require.NoError(t, relay.Close())
 }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,19 +18,19 @@ type relay struct {
 
 	mu    sync.Mutex
 	conns []net.Conn
-	last  *passage // of the connection that was made last
+	made  []*passage // of the connections, in the order in which they were made
 }
 
 // passage is what has passed on one connection.
 type passage struct {
 	bytes  atomic.Int64 // both directions together
-	trips  atomic.Int64 // how often the client spoke first, or after the broker
+	trips  atomic.Int64 // how often the broker spoke after the client
 	client atomic.Bool  // who spoke last
 }
 
 func (p *passage) count(n int, client bool) {
 	p.bytes.Add(int64(n))
-	if before := p.client.Swap(client); client && !before {
+	if before := p.client.Swap(client); before && !client {
 		p.trips.Add(1)
 	}
 }
@@ -40,7 +41,7 @@ func newRelay(target string, delay time.Duration) (*relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{listener: listener, target: target, delay: delay, last: new(passage)}
+	r := &relay{listener: listener, target: target, delay: delay}
 	r.running.Go(r.accept)
 	return r, nil
 }
@@ -50,12 +51,18 @@ func (r *relay) Addr() string { return r.listener.Addr().String() }
 
 // Last is how many bytes have passed on the connection that was made last. Bytes count
 // before they are passed on.
-func (r *relay) Last() int64 { return r.passage().bytes.Load() }
+func (r *relay) Last() int64 {
+	made := r.passages()
+	if len(made) == 0 {
+		return 0
+	}
+	return made[len(made)-1].bytes.Load()
+}
 
-func (r *relay) passage() *passage {
+func (r *relay) passages() []*passage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.last
+	return slices.Clone(r.made)
 }
 
 // Close ends all connections.
@@ -84,7 +91,7 @@ func (r *relay) accept() {
 		p := new(passage)
 		r.mu.Lock()
 		r.conns = append(r.conns, client, broker)
-		r.last = p
+		r.made = append(r.made, p)
 		r.mu.Unlock()
 		r.running.Go(func() { r.pass(broker, client, func(n int) { p.count(n, true) }) })
 		r.running.Go(func() { r.pass(client, broker, func(n int) { p.count(n, false) }) })

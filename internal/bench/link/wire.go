@@ -36,8 +36,8 @@ func Weigh(ctx context.Context, cfg Config, n int) (t Traffic, err error) {
 	return t, nil
 }
 
-// Trip is one connection over a long way, from dialing to CONNACK. TCP's own connect takes no time there: on a real
-// link it is one round trip more.
+// Trip is how a client connects over a long way, from dialing to CONNACK, with all connections that it makes. TCP's own connect takes no time there: on a real
+// link it is one round trip more for each.
 type Trip struct {
 	Time time.Duration
 	// RoundTrips is how often the client had to wait for the broker.
@@ -59,8 +59,10 @@ func Travel(ctx context.Context, cfg Config, delay time.Duration) (t Trip, err e
 		return Trip{}, err
 	}
 	t.Time = time.Since(start)
-	passed := relay.passage()
-	t.RoundTrips, t.Bytes = passed.trips.Load(), passed.bytes.Load()
+	for _, p := range relay.passages() {
+		t.RoundTrips += p.trips.Load()
+		t.Bytes += p.bytes.Load()
+	}
 	return t, disconnect()
 }
 

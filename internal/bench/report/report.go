@@ -124,7 +124,8 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 			RoundTrip:  micros(cfg.RoundTrip),
 		},
 	}
-	if err := m.choose(embedded, plain, secure); err != nil {
+	defer func() { err = errors.Join(err, m.stop()) }()
+	if err := m.choose(ctx, embedded, plain, secure); err != nil {
 		return nil, err
 	}
 	return m.report, m.run(ctx)
@@ -182,7 +183,7 @@ type row struct {
 }
 
 // choose makes the rows that the broker can show, and opens doors to the one in this process, nil if there is none.
-func (m *measurement) choose(embedded *brokers.Embedded, plain, secure link.Broker) error {
+func (m *measurement) choose(ctx context.Context, embedded *brokers.Embedded, plain, secure link.Broker) error {
 	for _, s := range m.config.Schemes {
 		r := row{Scheme: s, broker: plain}
 		if s.TLS {
@@ -191,14 +192,14 @@ func (m *measurement) choose(embedded *brokers.Embedded, plain, secure link.Brok
 		if usesTLS, _ := IsTLS(r.broker.URL.Scheme); usesTLS != s.TLS || s.way != nil && embedded == nil {
 			continue
 		}
-		if err := r.prepare(embedded, m.prefix); err != nil {
+		if err := r.prepare(ctx, embedded, m.prefix); err != nil {
 			return err
 		}
 		m.rows = append(m.rows, r)
 	}
 	if embedded != nil {
 		for _, w := range m.config.Ways {
-			d, err := openWay(embedded, w)
+			d, err := openWay(ctx, embedded, w)
 			if err != nil {
 				return err
 			}
@@ -212,10 +213,10 @@ func (m *measurement) choose(embedded *brokers.Embedded, plain, secure link.Brok
 }
 
 // prepare makes the row's scheme.
-func (r *row) prepare(embedded *brokers.Embedded, prefix string) (err error) {
+func (r *row) prepare(ctx context.Context, embedded *brokers.Embedded, prefix string) (err error) {
 	switch {
 	case r.way != nil:
-		d, err := openWay(embedded, Way{Name: r.Name, open: r.way})
+		d, err := openWay(ctx, embedded, Way{Name: r.Name, open: r.way})
 		if err != nil {
 			return err
 		}
@@ -226,4 +227,13 @@ func (r *row) prepare(embedded *brokers.Embedded, prefix string) (err error) {
 		}
 	}
 	return nil
+}
+
+// stop ends what stands beside the broker.
+func (m *measurement) stop() error {
+	var errs []error
+	for _, d := range m.doors {
+		errs = append(errs, d.stop())
+	}
+	return errors.Join(errs...)
 }

@@ -98,6 +98,7 @@ func TestRun(t *testing.T) {
 			}
 			require.Greater(t, wire["ace"], wire["TLS 1.3 ECDSA"], "a token, and a proof, over TLS")
 			require.Greater(t, wire["mqttauth"], wire["plain"])
+			require.Greater(t, wire["mqttauth two-phase"], wire["mqttauth"], "both connections count")
 		}
 	})
 	t.Run("Markdown", func(t *testing.T) { checkMarkdown(t, r) })
@@ -133,7 +134,7 @@ func checkMarkdown(t *testing.T, r *Report) {
 		require.Equal(t, times, strings.Count(text, "| "+s.Name+" |"), s.Name)
 	}
 	require.Contains(t, text, "![delay](delay.svg)")
-	for _, sentence := range []string{"ECDHE-PSK takes", "ACE takes", "MQTT-Auth's login takes"} {
+	for _, sentence := range []string{"ECDHE-PSK takes", "ACE takes", "MQTT-Auth's two-phase login takes"} {
 		require.Equal(t, 2, strings.Count(text, sentence), sentence)
 	}
 	columns := 0

@@ -16,8 +16,6 @@ import (
 	"github.com/mqttsec/mqttsec/ace/acebroker"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 	"github.com/mqttsec/mqttsec/internal/cose"
-	"github.com/mqttsec/mqttsec/mqttauth"
-	"github.com/mqttsec/mqttsec/pake"
 )
 
 // openACE is a signed token with a key of Ed25519 for each connection, over TLS 1.3 whose server has a certificate. No
@@ -123,10 +121,6 @@ func (i *issuer) Token(context.Context) (ace.Token, error) {
 	token := i.made[0]
 	i.made = i.made[1:]
 	return token, nil
-}
-
-func mqttauthClient(server string, secret []byte, stretch pake.Stretch) (*mqttauth.Client, error) {
-	return mqttauth.New(mqttauth.Config{User: identity, Password: secret, Server: server, Stretch: stretch})
 }
 
 func random(n int) []byte {

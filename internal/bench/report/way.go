@@ -1,6 +1,7 @@
 package report
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"github.com/mqttsec/mqttsec/internal/bench/link"
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/mqttauth"
 	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
 	"github.com/mqttsec/mqttsec/pake"
@@ -26,6 +28,8 @@ type entrance struct {
 	secure bool // the URL says TLS
 	tls    *tls.Config
 	link   link.Scheme
+	// beside may be nil. It starts what stands beside the broker, once that listens there.
+	beside func(ctx context.Context, broker *url.URL) (stop func() error, err error)
 }
 
 // What the sentences below the table compare.
@@ -37,6 +41,7 @@ const (
 	wayACE     = "ace"
 	wayAuth    = "mqttauth"
 	wayStretch = "mqttauth stretched"
+	wayTwo     = "mqttauth two-phase"
 )
 
 // Ways lists what can be compared; the first protects nothing.
@@ -52,6 +57,7 @@ func Ways() []Way {
 		{"tlspsk 1.2", psk(tlspsk.TLS12)},
 		{wayACE, openACE},
 		{wayAuth, password(skip)},
+		{wayTwo, openTwoPhase},
 		{wayStretch, password(pake.Stretch{})},
 	}
 }
@@ -61,10 +67,11 @@ type door struct {
 	name   string
 	broker link.Broker
 	link   link.Scheme
+	stop   func() error
 }
 
-// openWay puts the broker's half of a Way before a broker, which closes it.
-func openWay(broker *brokers.Embedded, w Way) (door, error) {
+// openWay puts the broker's half of a Way before a broker, which closes it. What stands beside is to be stopped before.
+func openWay(ctx context.Context, broker *brokers.Embedded, w Way) (door, error) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return door{}, err
@@ -82,7 +89,13 @@ func openWay(broker *brokers.Embedded, w Way) (door, error) {
 	if err := broker.Serve(listener); err != nil {
 		return door{}, fmt.Errorf("%s: %w", w.Name, err)
 	}
-	return door{name: w.Name, broker: link.Broker{URL: u, TLS: client.tls}, link: client.link}, nil
+	d := door{name: w.Name, broker: link.Broker{URL: u, TLS: client.tls}, link: client.link, stop: func() error { return nil }}
+	if client.beside != nil {
+		if d.stop, err = client.beside(ctx, u); err != nil {
+			return door{}, fmt.Errorf("%s: %w", w.Name, err)
+		}
+	}
+	return d, nil
 }
 
 func openPlain(inner net.Listener) (net.Listener, entrance, error) { return inner, entrance{}, nil }
@@ -145,27 +158,35 @@ func psk(version tlspsk.Version) func(net.Listener) (net.Listener, entrance, err
 	}
 }
 
+// authorityName is what verifiers are made for.
+const authorityName = "broker.example"
+
+// enrolled is a store with a user who has a secret.
+func enrolled(stretch pake.Stretch) (secret []byte, store *authbroker.Store, err error) {
+	secret = fmt.Appendf(nil, "%x", random(16))
+	verifier, err := pake.NewVerifier(pake.Config{Stretch: stretch}, identity, authorityName, secret)
+	if err != nil {
+		return nil, nil, err
+	}
+	store = authbroker.MemoryStore()
+	return secret, store, store.SetUser(identity, verifier)
+}
+
 // password is the login of MQTT-Auth, without TLS below. Everybody may do everything once logged in.
 func password(stretch pake.Stretch) func(net.Listener) (net.Listener, entrance, error) {
 	return func(inner net.Listener) (net.Listener, entrance, error) {
-		secret := fmt.Appendf(nil, "%x", random(16))
-		const server = "broker.example"
-		verifier, err := pake.NewVerifier(pake.Config{Stretch: stretch}, identity, server, secret)
+		secret, store, err := enrolled(stretch)
 		if err != nil {
 			return nil, entrance{}, err
 		}
-		store := authbroker.MemoryStore()
-		if err := store.SetUser(identity, verifier); err != nil {
-			return nil, entrance{}, err
-		}
 		listener, err := authbroker.NewListener(inner, authbroker.Config{
-			Server: server, Store: store, Stretch: stretch,
+			Server: authorityName, Store: store, Stretch: stretch,
 			Public: []authbroker.Rule{{Filter: "#", Publish: true, Subscribe: true}},
 		})
 		if err != nil {
 			return nil, entrance{}, err
 		}
-		scheme, err := mqttauthClient(server, secret, stretch)
+		scheme, err := mqttauth.New(mqttauth.Config{User: identity, Password: secret, Server: authorityName, Stretch: stretch})
 		return listener, entrance{link: scheme}, err
 	}
 }
