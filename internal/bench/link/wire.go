@@ -36,8 +36,8 @@ func Weigh(ctx context.Context, cfg Config, n int) (t Traffic, err error) {
 	return t, nil
 }
 
-// Trip is how a client connects over a long way, from dialing to CONNACK, with all connections that it makes. TCP's own connect takes no time there: on a real
-// link it is one round trip more for each.
+// Trip is how a client connects over a long way, from dialing to CONNACK, with all connections that it makes. TCP's
+// own connect takes no time there: on a real link it is one round trip more for each.
 type Trip struct {
 	Time time.Duration
 	// RoundTrips is how often the client had to wait for the broker.
