@@ -110,9 +110,10 @@ func (o Owner) Next() (Owner, error) {
 	return generate(o.claim, o.epoch+1)
 }
 
-// Delegate returns the secret of a branch, which makes tokens for that branch and nothing beside it. filter must name
-// more levels before its first wildcard than the owner's own: one that narrows by a wildcard alone would come with
-// the undiminished secret.
+// Delegate returns the secret of a branch, which makes tokens for that branch and nothing beside it. The branch is all
+// that is at or below the levels of filter before its first wildcard: whoever takes the secret out of the delegate of
+// "a/b/+/c", or of "a/b", makes tokens for "a/b/#" with it. filter must name more such levels than the owner's own: one
+// that narrows by a wildcard alone would come with the undiminished secret. Who is to have less gets tokens.
 func (o Owner) Delegate(filter string) (Owner, error) {
 	branch, err := o.branch(filter)
 	if err == nil && branch.filter == o.filter {

@@ -303,3 +303,24 @@ func TestNothingPrintsASecret(t *testing.T) {
 	require.NotContains(t, log.String(), string(text))
 	require.Contains(t, log.String(), "secret hidden")
 }
+
+// TestDelegateHasTheWholeBranch: a delegate who takes the secret apart makes tokens for all that is at or below the
+// levels before the first wildcard of what was delegated, which Delegate says, and for nothing above or beside it.
+func TestDelegateHasTheWholeBranch(t *testing.T) {
+	owner, err := GenerateOwner("a/#")
+	require.NoError(t, err)
+	roots, err := owner.Roots()
+	require.NoError(t, err)
+	for _, delegated := range []string{"a/b", "a/b/+/c", "a/b/#"} {
+		rogue, err := owner.Delegate(delegated)
+		require.NoError(t, err)
+		secret, err := node(rogue.trees[publish], rogue.filter)
+		require.NoError(t, err)
+		for filter, made := range map[string]bool{"a/b": true, "a/b/#": true, "a/b/+": true, "a/#": false, "a/+": false, "a/c": false, "a/+/c": false} {
+			forged := terms{until: time.Now().Add(time.Hour).Unix(), filter: filter}
+			p := newToken(Auth1, forged, 1, "a/#", secret.Leaf(forged.label()), rogue.trees[payload]).Present([32]byte{})
+			_, err := roots.Verify(1, &p, [32]byte{}, time.Now())
+			require.Equal(t, made, err == nil, "%q with the secret of %q", filter, delegated)
+		}
+	}
+}
