@@ -188,16 +188,23 @@ func TestStampede(t *testing.T) {
 	begin := make(chan struct{})
 	var running sync.WaitGroup
 	var admitted atomic.Int64
+	var refused atomic.Pointer[error]
 	for range clients {
 		running.Go(func() {
 			<-begin
-			if connectRaw(w, token) == nil {
+			err := connectRaw(w, token)
+			if err == nil {
 				admitted.Add(1)
+			} else {
+				refused.CompareAndSwap(nil, &err)
 			}
 		})
 	}
 	close(begin)
 	running.Wait()
+	if err := refused.Load(); err != nil {
+		t.Errorf("one was refused: %v", *err)
+	}
 	require.EqualValues(t, clients, admitted.Load())
 	require.EqualValues(t, 1, w.as.requests.Load()-before)
 }
