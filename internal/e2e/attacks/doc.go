@@ -8,9 +8,10 @@
 // The number is that of the attack, then come the package and the tests that play it.
 //
 //	 1  sniff CONNECT: no password, no hash to try passwords on, no secret that can be used again
-//	    internal/e2e/attacks     TestSniffed TestBrokerSeesNoCredentials TestTokenOnlyOverTLS
+//	    internal/e2e/attacks     TestSniffed TestBrokerSeesNoCredentials TestTokenOnlyOverTLS TestPasswords
 //	    ace                      TestT1UnencryptedConnection
 //	    mqttauth                 TestWireHasNoSecret
+//	    internal/e2e/mqttauth    TestNothingSecretOnTheWire TestNothingSecretInTwoPhases
 //	 2  sniff PUBLISH: payload and sealed properties cannot be read
 //	    internal/e2e/attacks     TestSniffed TestCuriousBroker
 //	    internal/e2e             TestNothingReadableOnTheWire
@@ -22,6 +23,7 @@
 //	 4  replay a PUBLISH, a handshake, a CONNECT, a proof, a TLS session
 //	    internal/e2e             TestReplay TestWillReplayed TestOlderRetained
 //	    internal/e2e/attacks     TestStolenConnect TestReplayedChallenge TestResumedSession
+//	    mqttauth/authbroker      TestReplayedHandshake
 //	    mqttauth/internal/handshake TestRepeatedFramesHaveTheSameAnswer TestSplicing
 //	    pake                     TestReplayAndReflection
 //	 5  reorder and duplicate
@@ -30,10 +32,11 @@
 //	    internal/replay          TestNeverTwice
 //	 6  impersonate a client: password, verifier, Client Identifier, key
 //	    internal/e2e/attacks     TestImpersonation TestForgedAuthentication TestKeysOfOthers
+//	    internal/e2e/mqttauth    TestNobodyGetsInWithoutTheProof TestClientIDIsNotTakenOver
 //	    mqttauth/internal/handshake TestStolenVerifierIsNoPassword
 //	    internal/guard           TestTakeoverByAStranger
 //	 7  impersonate the broker or the authority
-//	    internal/e2e/attacks     TestFalseBrokers TestStolenConnect
+//	    internal/e2e/attacks     TestFalseBrokers TestStolenConnect TestPasswords
 //	    ace                      TestBrokerThatMisbehaves TestT1BrokerThatIsNotVerified
 //	    mqttauth                 TestBrokerThatDoesNotProveItself
 //	    internal/layer           TestConnackIsTamed
@@ -46,13 +49,15 @@
 //	10  SUBSCRIBE beyond the scope
 //	    internal/e2e/attacks     TestSubscribeBeyondScope TestSubscribeBeyondScopeIsTold
 //	    internal/guard           TestScopeAttacks
-//	    internal/e2e/mqttauth    TestTokensDecide
+//	    internal/e2e/mqttauth    TestTokensDecide TestSubscriptionsBeyondTheToken
 //	11  PUBLISH beyond the scope: each QoS, alias, Will, retained
 //	    internal/e2e/attacks     TestPublishBeyondScope TestPublishBeyondScopeIsTold
 //	    internal/guard           TestPublishByAlias
+//	    internal/e2e/mqttauth    TestTopicAlias TestWill TestMosquittoEnforces
 //	12  a token expires or is revoked while connected
 //	    internal/e2e/attacks     TestExpiredWhileConnected TestExpiryIsTold TestRenewed
 //	    ace/acebroker            TestRevoke
+//	    internal/e2e/mqttauth    TestTokenExpires TestOwnerTakesBack TestRevocationCutsOff
 //	    internal/guard           TestExpiryIsCheckedOnEveryPacket
 //	13  malformed and oversize packets
 //	    internal/e2e/attacks     TestMalformed TestHugeLength
@@ -63,6 +68,7 @@
 //	    internal/e2e/attacks     TestHalfOpen TestTokenSpam TestManyConnections
 //	    internal/layer           TestListenerUnderTenThousandBadPeers TestPendingDrivesOutTheBusiest
 //	    mqttauth/internal/handshake TestRunsAreBounded TestOneSourceFillsItsShareAlone
+//	    mqttauth/authbroker      TestHelloFlood
 //	    ace/acebroker            TestAuthzInfoFlood
 //	15  downgrade: version, group, suite, stretching, plain mode, exporter proof on a resumed session
 //	    internal/e2e/attacks     TestDowngrade TestResumedSession
@@ -74,6 +80,7 @@
 //	    internal/e2e/attacks     TestCrossUse TestImpersonation
 //	    internal/seal            TestSubOpensNothingElse TestSignatureIsBound
 //	    mqttauth/internal/token  TestPresentationIsOfOneSession
+//	    internal/e2e/mqttauth    TestRequestOfAnotherSession
 //	17  a curious broker, bridge or disk
 //	    internal/e2e/attacks     TestCuriousBroker TestBrokersDisk TestBrokerSeesNoCredentials
 //	    internal/e2e             TestAliasLeavesNothingReadableOnDisk
@@ -81,6 +88,7 @@
 //	18  kill: client, broker, gateway, authority, AS
 //	    internal/soak            TestSoak
 //	    ace/aceserver            TestKilledServerForgetsNothing
+//	    mqttauth/authbroker      TestKilledAuthorityForgetsNothing
 //	    internal/e2e             TestBrokerRestart
 //
 // # Not covered

@@ -79,6 +79,7 @@ func (w *world) start(ctx context.Context) error {
 	}
 	w.site, err = site.Start(ctx, site.Config{
 		Upstream: "mqtt://" + w.upstream.address(), Clients: known, Identities: []string{"device-1", "device-2"},
+		Users:  []string{user},
 		Limits: "{pending: 400, pending_per_address: 100, connect_timeout: 5s}",
 	})
 	if err != nil {
@@ -97,7 +98,7 @@ func (w *world) start(ctx context.Context) error {
 		{name: "mochi behind acebroker", world: w, addresses: halves, broker: w.mochi},
 		{name: w.mosquitto.Name() + " behind the gateway", world: w, broker: w.mosquitto, addresses: map[string]string{
 			site.TLS: w.site.URL(site.TLS).Host, site.PSK: w.site.URL(site.PSK).Host, site.Tokens: w.site.URL(site.Tokens).Host,
-			site.Plain: w.site.URL(site.Plain).Host,
+			site.Plain: w.site.URL(site.Plain).Host, site.Passwords: w.site.URL(site.Passwords).Host,
 		}},
 	}
 	return nil

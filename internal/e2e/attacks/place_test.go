@@ -15,7 +15,9 @@ import (
 	"github.com/mqttsec/mqttsec/ace/acebroker"
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/mqttsec/mqttsec/internal/site"
+	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
+	"github.com/mqttsec/mqttsec/pake"
 )
 
 // place is a protected broker: where to attack it, and where to see what reached the broker itself.
@@ -39,11 +41,23 @@ func (w *world) halves() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	store := authbroker.MemoryStore()
+	w.closers = append(w.closers, store.Close)
+	verifier, err := pake.NewVerifier(pake.Config{Stretch: site.Stretch()}, user, site.Authority, site.Password(user))
+	if err == nil {
+		err = store.SetUser(user, verifier)
+	}
+	if err != nil {
+		return nil, err
+	}
 	addresses := make(map[string]string)
 	for name, protect := range map[string]func(net.Listener) (net.Listener, error){
 		site.Tokens: func(l net.Listener) (net.Listener, error) { return acebroker.NewListener(l, guard) },
 		site.PSK: func(l net.Listener) (net.Listener, error) {
 			return tlspsk.NewListener(l, &tlspsk.Config{Keys: func(identity string) []byte { return keys[identity] }})
+		},
+		site.Passwords: func(l net.Listener) (net.Listener, error) {
+			return authbroker.NewListener(l, authbroker.Config{Server: site.Authority, Store: store, Stretch: site.Stretch()})
 		},
 		site.TLS:   func(l net.Listener) (net.Listener, error) { return tls.NewListener(l, presents), nil },
 		site.Plain: func(l net.Listener) (net.Listener, error) { return l, nil },
@@ -67,7 +81,7 @@ func (w *world) halves() (map[string]string, error) {
 // url leads to a listener.
 func (p place) url(listener string) *url.URL {
 	u := &url.URL{Scheme: "mqtts", Host: p.addresses[listener]}
-	if listener == site.Plain {
+	if listener == site.Plain || listener == site.Passwords {
 		u.Scheme = "mqtt"
 	}
 	return u
