@@ -149,7 +149,10 @@ func checkMarkdown(t *testing.T, r *Report) {
 
 func checkPlots(t *testing.T, r *Report) {
 	dir := t.TempDir()
-	names, err := r.Plots(dir)
+	// The panels of another QoS are drawn as these are, and drawing takes long under the race detector.
+	one := *r
+	one.Messages = slices.DeleteFunc(slices.Clone(r.Messages), func(m Message) bool { return m.QoS != 0 })
+	names, err := one.Plots(dir)
 	require.NoError(t, err)
 	require.Len(t, names, len(figures()))
 	require.Contains(t, names, "connecting.svg")
