@@ -16,6 +16,8 @@ type Cluster struct {
 	dir       string
 	urls      []*url.URL // of the nodes
 	processes []*process // those of the nodes come last
+
+	management *url.URL
 }
 
 // newCluster makes the directory.
@@ -32,6 +34,9 @@ func (c *Cluster) Nodes() int { return len(c.urls) }
 
 // URL is the address of a node, from 0, for clients.
 func (c *Cluster) URL(node int) *url.URL { return copied(c.urls[node]) }
+
+// Management is the address of RabbitMQ's HTTP API where [StartManagedRabbitMQ] has started it, else nil.
+func (c *Cluster) Management() *url.URL { return copied(c.management) }
 
 // User is a name that clients have to give, with any password; empty if they need none.
 func (c *Cluster) User() string { return c.user }

@@ -27,7 +27,13 @@ distribution.listener.interface = 127.0.0.1
 // StartRabbitMQ starts the RabbitMQ of Debian that is installed on this machine, with its plugin for MQTT: of version
 // 3.10, which speaks MQTT 3.1.1 only. It returns when the broker takes MQTT clients, which takes some seconds. The
 // error wraps [ErrNotInstalled] if there is none to start.
-func StartRabbitMQ(ctx context.Context) (*Cluster, error) {
+func StartRabbitMQ(ctx context.Context) (*Cluster, error) { return startRabbitMQ(ctx, false) }
+
+// StartManagedRabbitMQ is StartRabbitMQ with the HTTP API at [Cluster.Management], whose administrator is guest with
+// the password guest.
+func StartManagedRabbitMQ(ctx context.Context) (*Cluster, error) { return startRabbitMQ(ctx, true) }
+
+func startRabbitMQ(ctx context.Context, managed bool) (*Cluster, error) {
 	// The program in PATH would change the user, and use the system's directories.
 	program, err := exec.LookPath("/usr/lib/rabbitmq/bin/rabbitmq-server")
 	if err != nil {
@@ -37,8 +43,12 @@ func StartRabbitMQ(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = c.startRabbitMQ(ctx, program); err == nil {
+	if err = c.startRabbitMQ(ctx, program, managed); err == nil {
 		err = c.welcomed(ctx)
+	}
+	if err == nil && managed {
+		node := c.processes[len(c.processes)-1]
+		err = node.await(ctx, func() error { return listening(ctx, c.management.Host) })
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -46,8 +56,8 @@ func StartRabbitMQ(ctx context.Context) (*Cluster, error) {
 	return c, nil
 }
 
-func (c *Cluster) startRabbitMQ(ctx context.Context, program string) error {
-	urls, err := addresses(c.dir, []string{"epmd", "mqtt", "nodes"})
+func (c *Cluster) startRabbitMQ(ctx context.Context, program string, managed bool) error {
+	urls, err := addresses(c.dir, []string{"epmd", "mqtt", "nodes", "management"})
 	if err != nil {
 		return err
 	}
@@ -57,10 +67,16 @@ func (c *Cluster) startRabbitMQ(ctx context.Context, program string) error {
 	}
 	c.urls = []*url.URL{{Scheme: TCP, Host: urls["mqtt"].Host}}
 	conf := strings.NewReplacer("{mqtt}", urls["mqtt"].Port(), "{nodes}", urls["nodes"].Port()).Replace(rabbitConf)
+	plugins := "rabbitmq_mqtt"
+	if managed {
+		c.management = &url.URL{Scheme: "http", Host: urls["management"].Host}
+		conf += "management.tcp.ip = " + c.management.Hostname() + "\nmanagement.tcp.port = " + c.management.Port() + "\n"
+		plugins += ",rabbitmq_management"
+	}
 	in := func(name string) string { return filepath.Join(c.dir, name) }
 	err = errors.Join(
 		os.WriteFile(in("rabbitmq.conf"), []byte(conf), 0o600),
-		os.WriteFile(in("plugins"), []byte("[rabbitmq_mqtt].\n"), 0o600),
+		os.WriteFile(in("plugins"), []byte("["+plugins+"].\n"), 0o600),
 		os.WriteFile(in("env.conf"), nil, 0o600), // instead of the system's
 	)
 	if err != nil {
