@@ -29,6 +29,14 @@ type options struct {
 	filter   string // to subscribe to; empty for none
 	qos      byte
 	received func(topic string, payload []byte)
+	lost     func(error) // a connection, for this reason; nil if nobody wants to know
+}
+
+// noteLost tells of a connection that has ended.
+func (o *options) noteLost(err error) {
+	if o.lost != nil {
+		o.lost(err)
+	}
 }
 
 // client is an application.
@@ -67,7 +75,8 @@ func startV5(o options) (*client, error) {
 			}()
 		},
 		ClientConfig: paho.ClientConfig{
-			ClientID: o.id,
+			ClientID:      o.id,
+			OnClientError: o.noteLost,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 				if o.received != nil {
 					o.received(p.Packet.Topic, p.Packet.Payload)
@@ -112,6 +121,7 @@ func startV3(o options) (*client, error) {
 				o.received(m.Topic(), m.Payload())
 			}
 		}).
+		SetConnectionLostHandler(func(_ mqtt.Client, err error) { o.noteLost(err) }).
 		SetOnConnectHandler(func(library mqtt.Client) {
 			if o.filter == "" {
 				ready()

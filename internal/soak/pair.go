@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +30,7 @@ type pair struct {
 	received map[int]int
 	forged   int
 	rejected map[rejection]int // by the scheme
+	ended    map[string]int    // connections of the subscriber, by reason
 }
 
 // rejection is what a scheme tells of a message that it withholds.
@@ -60,6 +63,7 @@ func newPair(name, listener string, v5, sealed bool) *pair {
 	return &pair{
 		name: name, listener: listener, v5: v5, sealed: sealed, secret: hex.EncodeToString(secret),
 		acked: make(map[int]span), received: make(map[int]int), rejected: make(map[rejection]int),
+		ended: make(map[string]int),
 	}
 }
 
@@ -123,6 +127,15 @@ func (p *pair) hear(topic string, payload []byte) {
 	p.received[n]++
 }
 
+// lost notes why a connection of the subscriber has ended, without the ports in the reason.
+func (p *pair) lost(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended[ports.ReplaceAllString(err.Error(), "")]++
+}
+
+var ports = regexp.MustCompile(`:\d+`)
+
 // missing is how many messages were acknowledged and have not arrived.
 func (p *pair) missing() (n int) {
 	p.mu.Lock()
@@ -148,7 +161,7 @@ func (p *pair) result(kills []time.Time) Result {
 	defer p.mu.Unlock()
 	r := Result{
 		Name: p.name, Sealed: p.sealed, Plain: strings.HasPrefix(p.name, "plain"), Tokens: p.listener == site.Tokens,
-		Sent: p.sent, Acknowledged: len(p.acked), Received: len(p.received), Forged: p.forged, Rejected: make(map[string]int),
+		Sent: p.sent, Acknowledged: len(p.acked), Received: len(p.received), Forged: p.forged, Rejected: make(map[string]int), Ended: maps.Clone(p.ended),
 	}
 	for why, n := range p.rejected {
 		r.Rejected[why.String()] = n

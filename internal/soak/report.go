@@ -25,6 +25,8 @@ type Result struct {
 	Forged int
 	// Rejected is how many messages the scheme withheld, by client, direction and reason.
 	Rejected map[string]int
+	// Ended is why connections of the subscriber ended, and how often.
+	Ended map[string]int
 }
 
 // Gateway is the size of the gateway.
@@ -75,7 +77,7 @@ func (r *Report) Failures() []string {
 			wrong("%s: %d messages of QoS 1 shown twice, and to plain clients %d", p.Name, p.TwiceQoS1, once)
 		}
 		if n := p.rejected(); n > 2*p.Sent+endless {
-			wrong("%s: %d messages withheld, more than there were: %v", p.Name, n, p.Rejected)
+			wrong("%s: %d messages withheld, more than there were: %v; connections ended: %v", p.Name, n, p.Rejected, p.Ended)
 		}
 		if p.Acknowledged == 0 {
 			wrong("%s: nothing was acknowledged", p.Name)

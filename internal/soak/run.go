@@ -182,6 +182,7 @@ func (r *run) connect(ctx context.Context) error {
 		o := options{url: u, trust: r.site.Trust()}
 		sub := o
 		sub.id, sub.filter, sub.qos, sub.received = p.name+"-sub", "soak/"+p.name+"/#", 2, p.hear
+		sub.lost = p.lost
 		if sub.scheme, err = r.scheme(p, sub.id); err != nil {
 			return err
 		}
