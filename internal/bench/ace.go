@@ -131,7 +131,7 @@ func (d *door) cwt() ([]byte, error) {
 		return nil, err
 	}
 	claims, err := cose.Encoding.Marshal(map[int64]any{
-		1: "as", 2: "alice", 3: "broker", 4: 32503680000, 7: []byte(rand.Text()), 8: map[int64]cbor.RawMessage{1: d.key}, 9: scope,
+		1: "as", 2: "alice", 3: "broker", 4: int64(32503680000), 7: []byte(rand.Text()), 8: map[int64]cbor.RawMessage{1: d.key}, 9: scope,
 	})
 	if err != nil {
 		return nil, err
