@@ -128,7 +128,7 @@ func (f *filter) openPublish(v wire.Version, m *layer.Message, name []byte) (wir
 		return nil, errReceivedTooLarge
 	}
 	if m.QoS > 0 {
-		l.delivered(m.ID, o.Entry)
+		l.delivered(m.ID, m.QoS, o.Entry)
 	}
 	f.tell(Delivery{Topic: string(m.Name), Publisher: o.Publisher, Payload: o.Payload})
 	p := m.Raw()
@@ -183,7 +183,7 @@ func (f *filter) withhold(c *layer.Conn, id uint16, qos byte, err error) error {
 	if qos == 0 {
 		return nil
 	}
-	switch f.link.Load().again(id) {
+	switch f.link.Load().again(id, qos) {
 	case unacknowledged:
 		return nil // the local side's own acknowledgement is still to come
 	case received:

@@ -129,6 +129,36 @@ func TestRedelivery(t *testing.T) {
 	}
 }
 
+// TestIdentifierOfABrokerThatForgot: a broker that crashed between PUBREC and PUBREL gives identifiers out anew. A message
+// of QoS 1 under one that a message of QoS 2 had is answered as its QoS demands, be it new or known; a broker ends the
+// connection otherwise, and the next one in the same way.
+func TestIdentifierOfABrokerThatForgot(t *testing.T) {
+	for _, v := range versions {
+		t.Run(fmt.Sprint(v), func(t *testing.T) {
+			alice, bob := connectedPair(t, v, Config{})
+			s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: func(r Rejection) { bob.rejected <- r }})
+			bob = client(t, s, bob.rejected, v, nil, nil)
+			known := alice.publish(message(1, "site/7", "known"))
+			twice := alice.publish(message(2, "site/7", "twice"))
+			known.ID, twice.ID = 6, 7
+			bob.deliver(known)
+			bob.write(bob.app, bob.ack(wire.Puback, 6, 0))
+			require.Equal(t, bob.ack(wire.Puback, 6, 0), bob.read(bob.broker))
+			bob.deliver(twice)
+			bob.write(bob.app, bob.ack(wire.Pubrec, 7, 0))
+			require.Equal(t, bob.ack(wire.Pubrec, 7, 0), bob.read(bob.broker))
+			bob.app.Close()
+
+			bob = client(t, s, bob.rejected, v, nil, nil)
+			known.ID, known.Dup = 7, true
+			bob.write(bob.broker, bob.packet(known))
+			require.Equal(t, bob.ack(wire.Puback, 7, 0), bob.read(bob.broker))
+			bob.refused(false, "site/7", ErrReplay)
+			bob.quiet()
+		})
+	}
+}
+
 // TestTakeover has a client open a connection while it has another one. What it has not
 // acknowledged on the old one comes through on the new one, once, and never on the old
 // one again; what it has acknowledged on either is done.

@@ -49,9 +49,10 @@ func (l *link) end() *mqttSession {
 // delivered tells that a message went to the local side. If the peer uses an identifier that
 // the local side has not answered for, the message before has been delivered for good: an
 // honest peer does not do that, and to a dishonest one it must be of no use.
-func (l *link) delivered(id uint16, e replay.Entry) {
+func (l *link) delivered(id uint16, qos byte, e replay.Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.reused(id, qos)
 	l.memory.Done(l.waiting[id])
 	if l.waiting == nil {
 		l.waiting = make(map[uint16]replay.Entry)
@@ -86,9 +87,10 @@ const (
 	received              // it has sent PUBREC and waits for PUBREL
 )
 
-func (l *link) again(id uint16) int {
+func (l *link) again(id uint16, qos byte) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.reused(id, qos)
 	if _, ok := l.waiting[id]; ok {
 		return unacknowledged
 	}
@@ -96,4 +98,13 @@ func (l *link) again(id uint16) int {
 		return received
 	}
 	return nothing
+}
+
+// reused forgets the exchange of QoS 2 under an identifier that a message of QoS 1 comes with: a broker that has lost
+// its own memory of it, in a crash for instance, gives identifiers out anew, and ends a connection on which PUBREC
+// answers a message of QoS 1.
+func (l *link) reused(id uint16, qos byte) {
+	if qos == 1 {
+		delete(l.received, id)
+	}
 }
