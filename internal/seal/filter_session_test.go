@@ -129,9 +129,9 @@ func TestRedelivery(t *testing.T) {
 	}
 }
 
-// TestIdentifierOfABrokerThatForgot: a broker that crashed between PUBREC and PUBREL gives identifiers out anew. A message
-// of QoS 1 under one that a message of QoS 2 had is answered as its QoS demands, be it new or known; a broker ends the
-// connection otherwise, and the next one in the same way.
+// TestIdentifierOfABrokerThatForgot: a broker that crashed between PUBREC and PUBREL gives identifiers out anew. A
+// message of QoS 1 under one that a message of QoS 2 had is answered as its QoS demands, be it new or known; a broker
+// ends the connection otherwise, and the next one in the same way.
 func TestIdentifierOfABrokerThatForgot(t *testing.T) {
 	for _, v := range versions {
 		t.Run(fmt.Sprint(v), func(t *testing.T) {
