@@ -59,7 +59,8 @@ func (b *buffer) space(size int) []byte {
 		b.fit()
 		return b.data
 	}
-	if size <= len(b.data)-b.start && b.end < len(b.data) {
+	// What is held moves once, not for each read: a large packet in small pieces would cost its square.
+	if b.end < len(b.data) && (b.start == 0 || size <= len(b.data)-b.start) {
 		return b.data[b.end:]
 	}
 	held := b.end - b.start
