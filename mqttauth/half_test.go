@@ -275,7 +275,6 @@ type halfLink struct {
 	half    *half
 	connect []byte
 	client  string
-	run     frame.ID
 	session *handshake.Session
 }
 

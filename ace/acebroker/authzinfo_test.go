@@ -120,7 +120,6 @@ func TestAuthzInfoUpdates(t *testing.T) {
 // (attacks.md 14).
 func TestAuthzInfoFlood(t *testing.T) {
 	s := newStage(t, func(cfg *Config) { cfg.AuthzInfo, cfg.StoredTokenLimit, cfg.CachedTokens = true, 3, 3 })
-	c := s.edClient()
 	r := s.dial()
 	r.send(connectV5("c", true, nil))
 	r.connack()
@@ -135,7 +134,7 @@ func TestAuthzInfoFlood(t *testing.T) {
 	}
 	for range 20 {
 		s.clock.advance(limitInterval)
-		c = s.edClient()
+		c := s.edClient()
 		r.send(publishV5("authz-info", 1, 7, string(c.token())))
 		require.Equal(t, []byte{0x40, 2, 0, 7}, r.receive())
 	}

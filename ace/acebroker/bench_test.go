@@ -46,8 +46,10 @@ func BenchmarkVerify(b *testing.B) {
 	})
 	b.Run("raw", func(b *testing.B) {
 		for b.Loop() {
-			if !ed25519.Verify(key.Public().(ed25519.PublicKey), input, proof) || !ed25519.Verify(key.Public().(ed25519.PublicKey), input, proof) {
-				b.Fatal("bad signature")
+			for range 2 { // the token's and the proof's
+				if !ed25519.Verify(key.Public().(ed25519.PublicKey), input, proof) {
+					b.Fatal("bad signature")
+				}
 			}
 		}
 	})

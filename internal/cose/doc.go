@@ -64,7 +64,7 @@ var Decoding = must(cbor.DecOptions{
 	MaxNestedLevels:   16,
 	MaxArrayElements:  4096,
 	MaxMapPairs:       256,
-	IntDec:            cbor.IntDecConvertSigned,
+	IntDec:            cbor.IntDecConvertSignedOrFail,
 	UTF8:              cbor.UTF8RejectInvalid,
 	FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
 }.DecMode())

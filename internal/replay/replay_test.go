@@ -39,10 +39,6 @@ type subscriptions uint32
 
 func (s subscriptions) Asked(string) uint32 { return uint32(s) }
 
-func retained(conn, asked uint32) *Arrival {
-	return &Arrival{Retained: true, Conn: conn, Asker: subscriptions(asked)}
-}
-
 // open does what opening a message does.
 func (r *receiver) open(m Message, how *Arrival) error {
 	_, err := r.take(m, how)

@@ -75,7 +75,7 @@ func TestOldFilesPutBack(t *testing.T) {
 	for _, v := range versions {
 		for _, id := range []uint16{0, 7} { // a queue's entries have no identifier
 			alice := testSealer(t, Config{Keys: keys})
-			e := client(t, alice, nil, v, nil, nil)
+			client(t, alice, nil, v, nil, nil)
 			var files []wire.Packet
 			for _, text := range []string{"first", "second", "third"} {
 				m := wire.PublishPacket{QoS: 1, ID: id, Topic: []byte("site/7"), Payload: []byte(text)}
@@ -88,7 +88,7 @@ func TestOldFilesPutBack(t *testing.T) {
 			bob := testSealer(t, Config{Keys: keys})
 			reject, rejected := rejections()
 			alice = testSealer(t, Config{Keys: keys, Rejected: reject})
-			e = client(t, alice, rejected, v, nil, nil)
+			e := client(t, alice, rejected, v, nil, nil)
 			delivered := map[string]int{}
 			for round := range 3 {
 				var packets []wire.Packet

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // backend keeps octets by bucket and key. What update's function returns nil for is kept whole, and on disk before
@@ -38,7 +39,7 @@ type bolt struct{ db *bbolt.DB }
 func openBolt(path string, wait time.Duration) (bolt, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: max(wait, time.Millisecond), FreelistType: bbolt.FreelistMapType})
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return bolt{}, fmt.Errorf("%w: %s", ErrLocked, path)
 	case err != nil:
 		return bolt{}, fmt.Errorf("authbroker: opening the store: %w", err)

@@ -3,7 +3,6 @@ package attacks
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"net"
 	"net/url"
 	"testing"
@@ -115,8 +114,6 @@ func forEachLibrary(t *testing.T, attack func(t *testing.T, p place, l library))
 
 // trust is what clients dial with.
 func (w *world) trust() *tls.Config { return w.site.Trust() }
-
-func (w *world) roots() *x509.CertPool { return w.site.Authority.Pool() }
 
 // token gets one for a client.
 func (w *world) token(t testing.TB, client, audience string) ace.Token {
