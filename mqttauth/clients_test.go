@@ -143,3 +143,15 @@ func (p *peerV3) publish(topic, payload string) error {
 func (p *peerV3) subscribe(filter string) error { return await(p.client.Subscribe(filter, 1, nil)) }
 func (p *peerV3) received() <-chan string       { return p.messages }
 func (p *peerV3) close()                        { p.client.Disconnect(0) }
+
+// next is the next message that the application gets.
+func next(t testing.TB, p interface{ received() <-chan string }) string {
+	t.Helper()
+	select {
+	case text := <-p.received():
+		return text
+	case <-time.After(patience):
+		t.Fatal("nothing received")
+		return ""
+	}
+}

@@ -47,6 +47,16 @@ func newBeside(t testing.TB) *beside {
 	return b
 }
 
+// forgets awaits that the broker has cleared up behind a client. mochi does so late, and takes the subscriptions of the
+// client's next connection with it if that is quicker.
+func (b *beside) forgets(t testing.TB, id string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_, known := b.Server.Clients.Get(id)
+		return !known
+	}, patience, time.Millisecond)
+}
+
 // receive takes a client's frame.
 func (b *beside) receive(c mqtt.Client, m mqtt.Message) {
 	f, err := frame.Parse(m.Payload())
@@ -111,8 +121,9 @@ func TestTicketServesLaterConnections(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, p.subscribe("site/#"))
 			require.NoError(t, p.publish("site/7", "21.5"))
-			require.Equal(t, "site/7 21.5", <-p.received())
+			require.Equal(t, "site/7 21.5", next(t, p))
 			p.close()
+			b.forgets(t, id)
 		}
 		require.Equal(t, 1, b.count())
 		went := string(b.recording())
