@@ -195,7 +195,17 @@ func resend(c *cell, qos byte) {
 	network.hold(true)
 	done := make(chan error, 1)
 	go func() { done <- pub.publish(c.ctx, message{topic: c.topic("resend"), payload: []byte(text), qos: qos}) }()
+	copies := func(n int) error {
+		topic := c.topic("resend")
+		_, err := c.eavesdropper.inbox().await(c.ctx, func(heard []message) bool {
+			return len(slices.DeleteFunc(slices.Clone(heard), func(m message) bool { return m.topic != topic })) >= n
+		})
+		return err
+	}
 	require.NoError(c.t, network.awaitAnswer(c.ctx))
+	if qos == 1 { // what is held back may be a PINGRESP; the broker has the message when others have it
+		require.NoError(c.t, copies(1))
+	}
 	network.cut()
 	network.hold(false)
 	err := <-done
@@ -208,11 +218,7 @@ func resend(c *cell, qos byte) {
 		// The library may say that a message is published before it has sent it again: paho.mqtt.golang completes the
 		// token of the first attempt when it makes one for the second (claimID), and what is published then can
 		// overtake that. The eavesdropper has it twice when the broker has.
-		topic := c.topic("resend")
-		_, err := c.eavesdropper.inbox().await(c.ctx, func(heard []message) bool {
-			return len(slices.DeleteFunc(slices.Clone(heard), func(m message) bool { return m.topic != topic })) >= 2
-		})
-		require.NoError(c.t, err, "the message was not resent, so nothing is proved")
+		require.NoError(c.t, copies(2), "the message was not resent, so nothing is proved")
 	}
 	times := countText(untilLast(c, pub, sub, qos), text)
 	switch {
