@@ -142,7 +142,8 @@ func TestPublishBeyondScope(t *testing.T) {
 				p.inject(t, own, "last")
 				for got := ""; got != own+" last"; {
 					got = next(t, observer.messages, "the last message")
-					require.NotContains(t, got, "forged")
+					_, payload, _ := strings.Cut(got, " ") // another test has topics of that name
+					require.NotContains(t, payload, "forged")
 				}
 				late := p.observe(t, target)
 				require.Equal(t, target+" genuine", next(t, late.messages, "the retained message"))
