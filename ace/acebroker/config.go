@@ -2,10 +2,12 @@ package acebroker
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"time"
 
@@ -52,6 +54,9 @@ type Config struct {
 	// ALPN, unless NextProtos says otherwise. nil is for a listener below whose connections are TLS connections of
 	// this process already, such as one of crypto/tls or tlspsk: a *tls.Conn, or what reaches one by NetConn.
 	TLS *tls.Config
+	// Secure is in place of TLS for what crypto/tls alone does not do, such as TLS with WebSocket inside: it returns
+	// the connection from which TLS can be reached by NetConn. ctx ends when the time is over.
+	Secure func(ctx context.Context, conn net.Conn) (net.Conn, error)
 	// BehindTLSProxy says that TLS has ended in front of this process, on a network path that is trusted. Tokens then
 	// arrive unprotected, and the proof over the TLS exporter, and with it MQTT 3.1.1, is impossible.
 	BehindTLSProxy bool
@@ -118,6 +123,8 @@ type Config struct {
 // check completes the config and finds what is wrong with it.
 func (c *Config) check() error {
 	switch {
+	case c.TLS != nil && c.Secure != nil:
+		return errors.New("acebroker: both Config.TLS and Config.Secure")
 	case c.TLS != nil && c.BehindTLSProxy:
 		return errors.New("acebroker: both Config.TLS and Config.BehindTLSProxy")
 	case len(c.Algorithms) == 0:

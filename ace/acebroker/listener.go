@@ -76,7 +76,7 @@ func NewListener(inner net.Listener, cfg Config) (*Listener, error) {
 		cfg.PSK.listener.Store(l)
 	}
 	l.listener, err = layer.NewListener(inner, layer.ListenerConfig{
-		TLS: cfg.TLS, Timeout: cfg.Timeout, MaxPending: cfg.MaxPending, MaxPendingPerSource: cfg.MaxPendingPerSource,
+		TLS: cfg.TLS, Secure: cfg.Secure, Timeout: cfg.Timeout, MaxPending: cfg.MaxPending, MaxPendingPerSource: cfg.MaxPendingPerSource,
 		Filter: l.filter, Failed: l.failed,
 	})
 	if err != nil {
@@ -114,8 +114,8 @@ func (l *Listener) prepare(cfg Config) (*settings, *guard.Scope, error) {
 // audience, the public topics, the hint and the rules about Client Identifiers, User Names and stored tokens.
 // Connections stay, with the rights that their tokens gave them, and so do revocations and the ownership of Client
 // Identifiers; valid tokens that are remembered are looked at anew. What belongs to the listener itself is not
-// replaced: TLS (where a certificate changes by GetCertificate), times, bounds, Clock and Logger. Nothing has changed
-// if Reload returns an error, or if Config.BehindTLSProxy is another one, which is an error.
+// replaced: TLS (where a certificate changes by GetCertificate), Secure, times, bounds, Clock and Logger. Nothing has
+// changed if Reload returns an error, or if Config.BehindTLSProxy is another one, which is an error.
 func (l *Listener) Reload(cfg Config) error {
 	old := l.current.Load()
 	if cfg.BehindTLSProxy != old.BehindTLSProxy || (cfg.TLS == nil) != (old.TLS == nil) {

@@ -175,17 +175,8 @@ func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) err
 	settings.MaxPending = g.cfg.Limits.Pending.value
 	settings.MaxPendingPerSource = g.cfg.Limits.PendingPerAddress.value
 	settings.Logger = g.log.With("listener", l.name)
-	inner := b.Listener
-	switch {
-	case l.certificate.Load() != nil && b.secure != nil:
-		settings.TLS = &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return l.certificate.Load(), nil },
-		}
-	case b.secure != nil:
-		inner = newSecured(b.Listener, b.secure, g.cfg.Limits)
-	}
-	guarded, err := acebroker.NewListener(inner, settings)
+	settings.Secure = b.secure
+	guarded, err := acebroker.NewListener(b.Listener, settings)
 	if err != nil {
 		return err
 	}

@@ -53,8 +53,7 @@ func (g *gateway) listen(cfg *listenerConfig, k *checker) (*listener, error) {
 	}
 	below := &below{Listener: network, secure: l.secure(cfg)}
 	if cfg.Transport.value == transportWebSocket {
-		below.Listener = newWebSocket(network, below.secure, g.cfg.Limits)
-		below.secure = nil
+		below.secure = within(below.secure, upgrade)
 	}
 	switch cfg.Scheme.value {
 	case schemeACE:
@@ -78,10 +77,25 @@ func (l *listener) free() error {
 	return l.release()
 }
 
-// below is what a scheme stands on: a listener, and how its connections are secured, if they are not yet.
+// below is what a scheme stands on: a listener, and what is done with its connections before MQTT, nil for nothing. The
+// scheme's listener does it, within its bounds on what is not established.
 type below struct {
 	net.Listener
 	secure func(context.Context, net.Conn) (net.Conn, error)
+}
+
+// within does what comes first, if anything does, and then what goes on inside.
+func within(outer, inner func(context.Context, net.Conn) (net.Conn, error)) func(context.Context, net.Conn) (net.Conn, error) {
+	if outer == nil {
+		return inner
+	}
+	return func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+		conn, err := outer(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		return inner(ctx, conn)
+	}
 }
 
 // credentials loads certificates or keys, at the start and again when the configuration is reloaded.

@@ -1,94 +1,88 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
 )
 
-// webSocket is a listener of MQTT over WebSocket (MQTT5 section 6), on any path.
-type webSocket struct {
-	network net.Listener
-	server  *http.Server
-	conns   chan net.Conn
-	closed  chan struct{}
-	once    sync.Once
-	err     error
+// maxRequest bounds the request with which a WebSocket begins.
+const maxRequest = 16 << 10
+
+// upgrader takes MQTT over WebSocket (MQTT5 section 6), on any path.
+var upgrader = websocket.Upgrader{
+	Subprotocols: []string{"mqtt", "mqttv3.1"},
+	// A page of another origin has no credentials that a browser would add by itself: MQTT's are in CONNECT.
+	CheckOrigin:    func(*http.Request) bool { return true },
+	ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
 }
 
-// newWebSocket listens on network, whose connections secure makes safe first if it is not nil.
-func newWebSocket(network net.Listener, secure func(context.Context, net.Conn) (net.Conn, error), limits limitsConfig) *webSocket {
-	w := &webSocket{network: network, conns: make(chan net.Conn), closed: make(chan struct{})}
-	upgrader := websocket.Upgrader{
-		Subprotocols: []string{"mqtt", "mqttv3.1"},
-		// A page of another origin has no credentials that a browser would add by itself: MQTT's are in CONNECT.
-		CheckOrigin:      func(*http.Request) bool { return true },
-		HandshakeTimeout: limits.ConnectTimeout.value,
+// upgrade makes a WebSocket of a connection on which nothing has been said. It needs no HTTP server, and so a
+// listener's bounds on what is not established, in time, number and by address, count here as well.
+func upgrade(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	if until, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(until); err != nil {
+			return nil, err
+		}
 	}
-	w.server = &http.Server{
-		ReadHeaderTimeout: limits.ConnectTimeout.value,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          log.New(io.Discard, "", 0), // peers go away in every way there is
-		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			ws, err := upgrader.Upgrade(rw, r, nil)
-			if err != nil {
-				return // Upgrade has answered
-			}
-			w.hand(&webSocketConn{Conn: ws.NetConn(), ws: ws})
-		}),
+	r := bufio.NewReader(io.LimitReader(conn, maxRequest))
+	request, err := http.ReadRequest(r)
+	if err != nil {
+		return nil, fmt.Errorf("not a WebSocket: %w", err)
 	}
-	raw := network
-	if secure != nil {
-		raw = newSecured(network, secure, limits)
+	answer := &answer{conn: conn, r: r, header: make(http.Header)}
+	ws, err := upgrader.Upgrade(answer, request, nil)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("not a WebSocket: %w", err), answer.send())
 	}
-	go func() {
-		err := w.server.Serve(raw)
-		w.end(err)
-	}()
-	return w
-}
-
-func (w *webSocket) hand(conn net.Conn) {
-	select {
-	case w.conns <- conn:
-	case <-w.closed:
-		_ = conn.Close()
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, err
 	}
+	return &webSocketConn{Conn: conn, ws: ws}, nil
 }
 
-func (w *webSocket) end(err error) {
-	w.once.Do(func() {
-		w.err = err
-		close(w.closed)
-	})
+// answer is the http.ResponseWriter of one request.
+type answer struct {
+	conn   net.Conn
+	r      *bufio.Reader
+	header http.Header
+	code   int
+	body   bytes.Buffer
 }
 
-// Accept returns the next connection.
-func (w *webSocket) Accept() (net.Conn, error) {
-	select {
-	case conn := <-w.conns:
-		return conn, nil
-	case <-w.closed:
-		return nil, w.err
+// Header returns the header to be sent.
+func (a *answer) Header() http.Header { return a.header }
+
+// WriteHeader notes the status.
+func (a *answer) WriteHeader(code int) { a.code = code }
+
+// Write notes the body.
+func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
+
+// Hijack gives the connection away.
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return a.conn, bufio.NewReadWriter(a.r, bufio.NewWriter(a.conn)), nil
+}
+
+// send sends a refusal, if there is one.
+func (a *answer) send() error {
+	if a.code == 0 {
+		return nil
 	}
+	response := http.Response{
+		StatusCode: a.code, ProtoMajor: 1, ProtoMinor: 1, Header: a.header, Close: true,
+		ContentLength: int64(a.body.Len()), Body: io.NopCloser(&a.body),
+	}
+	return response.Write(a.conn)
 }
-
-// Close stops listening. What has been accepted lives on.
-func (w *webSocket) Close() error {
-	w.end(net.ErrClosed)
-	return w.server.Close()
-}
-
-// Addr is the listener's address.
-func (w *webSocket) Addr() net.Addr { return w.network.Addr() }
 
 // webSocketConn carries a byte stream in binary messages.
 type webSocketConn struct {
@@ -132,63 +126,4 @@ func (c *webSocketConn) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return len(b), nil
-}
-
-// secured secures each connection in a goroutine of its own, within the time and number that the limits allow.
-type secured struct {
-	net.Listener
-	ready chan net.Conn
-	ended chan struct{}
-	err   error
-}
-
-func newSecured(inner net.Listener, secure func(context.Context, net.Conn) (net.Conn, error), limits limitsConfig) *secured {
-	s := &secured{Listener: inner, ready: make(chan net.Conn), ended: make(chan struct{})}
-	places := make(chan struct{}, limits.Pending.value)
-	go func() {
-		defer close(s.ended)
-		for {
-			conn, err := inner.Accept()
-			if temporary := (interface{ Temporary() bool })(nil); errors.As(err, &temporary) && temporary.Temporary() {
-				time.Sleep(10 * time.Millisecond)
-				continue
-			}
-			if err != nil {
-				s.err = err
-				return
-			}
-			select {
-			case places <- struct{}{}:
-			default:
-				_ = conn.Close()
-				continue
-			}
-			go func() {
-				defer func() { <-places }()
-				ctx, cancel := context.WithTimeout(context.Background(), limits.ConnectTimeout.value)
-				defer cancel()
-				safe, err := secure(ctx, conn)
-				if err != nil {
-					_ = conn.Close()
-					return
-				}
-				select {
-				case s.ready <- safe:
-				case <-s.ended:
-					_ = safe.Close()
-				}
-			}()
-		}
-	}()
-	return s
-}
-
-// Accept returns the next connection that is secured.
-func (s *secured) Accept() (net.Conn, error) {
-	select {
-	case conn := <-s.ready:
-		return conn, nil
-	case <-s.ended:
-		return nil, s.err
-	}
 }
