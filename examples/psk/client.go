@@ -39,7 +39,9 @@ func talk(ctx context.Context, o options, key []byte, out, told io.Writer) error
 			if o.publish == nil { // again after each reconnection
 				if err := subscribe(ctx, cm, o.topic); err != nil {
 					fail(err)
+					return
 				}
+				fmt.Fprintln(told, "psk: subscribed to", o.topic)
 			}
 		},
 		OnConnectError: func(err error) {

@@ -201,6 +201,8 @@ func parseLabels(m Map) (s Set, err error) {
 			s.Audience = []string{one}
 		} else if err := m.Read(LabelAud, &s.Audience); err != nil {
 			return Set{}, err
+		} else if len(s.Audience) == 0 {
+			return Set{}, fmt.Errorf("%w: aud names nobody", ErrMalformed)
 		}
 	}
 	if raw, ok := m[LabelScope]; ok {

@@ -86,7 +86,7 @@ const farthest = 1 << 37
 
 // instant makes the time of a NumericDate.
 func instant(seconds float64) (time.Time, error) {
-	if math.IsNaN(seconds) || seconds <= 0 || seconds > farthest {
+	if math.IsNaN(seconds) || seconds < 1 || seconds > farthest {
 		return time.Time{}, fmt.Errorf("%w: time out of range", ErrMalformed)
 	}
 	return time.Unix(int64(seconds), 0), nil

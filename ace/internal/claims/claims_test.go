@@ -173,8 +173,8 @@ func TestTimesAndAudiences(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, got.Audience)
 	require.Equal(t, time.Hour, got.ExpiresIn)
 	for _, bad := range []string{
-		`{"exp":"1800000000"}`, `{"exp":-1}`, `{"exp":0}`, `{"exp":1e300}`, `{"exp":null}`, `{"exi":0.5}`, `{"exi":1e18}`,
-		`{"aud":1}`, `{"aud":null}`, `{"aud":["a",null]}`, `{"aud":["a",1]}`, `{"aud":{}}`,
+		`{"exp":"1800000000"}`, `{"exp":-1}`, `{"exp":0}`, `{"exp":0.5}`, `{"exp":1e300}`, `{"exp":null}`, `{"exi":0.5}`, `{"exi":1e18}`,
+		`{"aud":1}`, `{"aud":null}`, `{"aud":["a",null]}`, `{"aud":["a",1]}`, `{"aud":{}}`, `{"aud":[]}`,
 		`{"iss":1}`, `{"iss":null}`, `{"iss":"a","iss":"b"}`, `{"i\u0073s":"a","iss":"b"}`, `{"cnonce":"+/"}`, `{"cnonce":"AA=="}`,
 		``, `[]`, `null`, `{`, `{"a":}`, `{}x`, "{\"iss\":\"\xff\"}", `{"exp":1,}`,
 	} {
@@ -182,8 +182,8 @@ func TestTimesAndAudiences(t *testing.T) {
 		require.ErrorIs(t, err, ErrMalformed, bad)
 	}
 	for _, bad := range []string{
-		"a10463313233", "a10420", "a10400", "a104fb7ff0000000000000", "a104fb7ff8000000000000", "a104f6", "a104c11a6b49d200",
-		"a103f6", "a10301", "a1038101", "a10101", "a101f6", "a2016161016162", "a1076161", "a1182760" + "", "bf0161" + "61ff", "a0a0", "f6", "",
+		"a10463313233", "a10420", "a10400", "a104fb7ff0000000000000", "a104fb7ff8000000000000", "a104f93800", "a104f6", "a104c11a6b49d200",
+		"a103f6", "a10301", "a1038101", "a10380", "a10101", "a101f6", "a2016161016162", "a1076161", "a1182760" + "", "bf0161" + "61ff", "a0a0", "f6", "",
 	} {
 		_, err := ParseCBOR(unhex(t, bad))
 		require.ErrorIs(t, err, ErrMalformed, bad)
@@ -335,8 +335,7 @@ func FuzzParseJSON(f *testing.F) {
 		require.NoError(t, err)
 		got, err := ParseJSON(again)
 		require.NoError(t, err)
-		require.Equal(t, set.Scope, got.Scope)
-		require.Equal(t, set.Expires, got.Expires)
+		requireSame(t, set, got)
 		_, _ = ParseIntrospectionJSON(b)
 	})
 }

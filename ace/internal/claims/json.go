@@ -125,8 +125,8 @@ func audience(raw json.RawMessage) ([]string, error) {
 		return []string{*one}, nil
 	}
 	var list []*string
-	if err := json.Unmarshal(raw, &list); err != nil || list == nil {
-		return nil, fmt.Errorf(`%w: "aud" is neither a string nor a list of strings`, ErrMalformed)
+	if err := json.Unmarshal(raw, &list); err != nil || len(list) == 0 {
+		return nil, fmt.Errorf(`%w: "aud" is neither a string nor a list with a string`, ErrMalformed)
 	}
 	names := make([]string, len(list))
 	for i, name := range list {
