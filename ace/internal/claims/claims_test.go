@@ -340,6 +340,37 @@ func FuzzParseJSON(f *testing.F) {
 	})
 }
 
+// FuzzObject holds what an Object says of its members against package json.
+func FuzzObject(f *testing.F) {
+	for _, seed := range []string{
+		`{"a":"plain","b":"\u0061\n","c":1,"d":-0.5e3,"e":[],"f":null,"g":true}`, `{"a": "x" , "b" : 12 }`, `{"a":"\ud800","b":1e999,"c":"\"\\"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, err := ParseObject(b)
+		if err != nil {
+			return
+		}
+		for name, raw := range o {
+			var text *string
+			want := json.Unmarshal(raw, &text) == nil && text != nil
+			got, err := o.Text(name)
+			require.Equal(t, want, err == nil, string(raw))
+			if want {
+				require.Equal(t, *text, got)
+			}
+			var number *float64
+			want = json.Unmarshal(raw, &number) == nil && number != nil
+			n, ok, err := o.number(name)
+			require.Equal(t, want, ok && err == nil, string(raw))
+			if want {
+				require.Equal(t, *number, n)
+			}
+		}
+	})
+}
+
 func FuzzParseCBOR(f *testing.F) {
 	for _, key := range keys(f) {
 		b, err := whole(key).CBOR()

@@ -71,15 +71,21 @@ func ParseJSON(b []byte) (Set, error) {
 }
 
 func parseMembers(o Object) (s Set, err error) {
-	for name, to := range map[string]*string{"iss": &s.Issuer, "sub": &s.Subject, "jti": &s.ID, "client_id": &s.ClientID, "ace_profile": &s.Profile} {
-		if *to, err = o.Text(name); err != nil {
+	for _, m := range [...]struct {
+		name string
+		to   *string
+	}{{"iss", &s.Issuer}, {"sub", &s.Subject}, {"jti", &s.ID}, {"client_id", &s.ClientID}, {"ace_profile", &s.Profile}} {
+		if *m.to, err = o.Text(m.name); err != nil {
 			return Set{}, err
 		}
 	}
-	for name, to := range map[string]*time.Time{"exp": &s.Expires, "nbf": &s.NotBefore, "iat": &s.IssuedAt} {
-		seconds, ok, err := o.number(name)
+	for _, m := range [...]struct {
+		name string
+		to   *time.Time
+	}{{"exp", &s.Expires}, {"nbf", &s.NotBefore}, {"iat", &s.IssuedAt}} {
+		seconds, ok, err := o.number(m.name)
 		if ok {
-			*to, err = instant(seconds)
+			*m.to, err = instant(seconds)
 		}
 		if err != nil {
 			return Set{}, err
@@ -120,9 +126,8 @@ func audience(raw json.RawMessage) ([]string, error) {
 	if raw == nil {
 		return nil, nil
 	}
-	var one *string
-	if json.Unmarshal(raw, &one) == nil && one != nil {
-		return []string{*one}, nil
+	if one, err := (Object{"aud": raw}).Text("aud"); err == nil {
+		return []string{one}, nil
 	}
 	var list []*string
 	if err := json.Unmarshal(raw, &list); err != nil || len(list) == 0 {

@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"unicode/utf8"
 )
 
 // An Object is a JSON object whose members have not been looked at yet.
 type Object map[string]json.RawMessage
+
+var errNotObject = fmt.Errorf("%w: not a JSON object", ErrMalformed)
 
 // ParseObject reads a JSON object and nothing behind it. Two members of one name are an error: two readers might take
 // one each.
@@ -21,29 +24,28 @@ func ParseObject(b []byte) (Object, error) {
 	if !utf8.Valid(b) {
 		return nil, fmt.Errorf("%w: not UTF-8", ErrMalformed)
 	}
-	notObject := fmt.Errorf("%w: not a JSON object", ErrMalformed)
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
-		return nil, notObject
+		return nil, errNotObject
 	}
 	o := Object{}
 	for decoder.More() {
 		token, err := decoder.Token()
 		name, ok := token.(string)
 		if err != nil || !ok {
-			return nil, notObject
+			return nil, errNotObject
 		}
 		if _, twice := o[name]; twice {
 			return nil, fmt.Errorf("%w: %.20q stands there twice", ErrMalformed, name)
 		}
 		var value json.RawMessage
 		if err := decoder.Decode(&value); err != nil {
-			return nil, notObject
+			return nil, errNotObject
 		}
 		o[name] = value
 	}
 	if _, err := decoder.Token(); err != nil {
-		return nil, notObject
+		return nil, errNotObject
 	}
 	if _, err := decoder.Token(); err != io.EOF {
 		return nil, fmt.Errorf("%w: something behind the JSON object", ErrMalformed)
@@ -57,11 +59,22 @@ func (o Object) Text(name string) (string, error) {
 	if !ok {
 		return "", nil
 	}
+	if plain, ok := unescaped(raw); ok {
+		return plain, nil
+	}
 	var text *string
 	if err := json.Unmarshal(raw, &text); err != nil || text == nil {
 		return "", fmt.Errorf("%w: %q is not a string", ErrMalformed, name)
 	}
 	return *text, nil
+}
+
+// unescaped returns the text of a JSON string without escapes, as nearly all are. The value is known to be JSON.
+func unescaped(raw json.RawMessage) (text string, ok bool) {
+	if len(raw) < 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
+		return "", false
+	}
+	return string(raw[1 : len(raw)-1]), true
 }
 
 // Bytes returns the member of that name, a string in base64url.
@@ -83,11 +96,13 @@ func (o Object) number(name string) (n float64, ok bool, err error) {
 	if !ok {
 		return 0, false, nil
 	}
-	var number *float64
-	if err := json.Unmarshal(raw, &number); err != nil || number == nil {
-		return 0, false, fmt.Errorf("%w: %q is not a number", ErrMalformed, name)
+	if c := raw[0]; c == '-' || '0' <= c && c <= '9' { // a JSON value that begins so is a number
+		n, err = strconv.ParseFloat(string(raw), 64)
+		if err == nil {
+			return n, true, nil
+		}
 	}
-	return *number, true, nil
+	return 0, false, fmt.Errorf("%w: %q is not a number", ErrMalformed, name)
 }
 
 var encoding = base64.RawURLEncoding.Strict()
