@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"unicode/utf8"
 )
@@ -24,33 +23,65 @@ func ParseObject(b []byte) (Object, error) {
 	if !utf8.Valid(b) {
 		return nil, fmt.Errorf("%w: not UTF-8", ErrMalformed)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(b))
-	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+	if !json.Valid(b) {
 		return nil, errNotObject
 	}
-	o := Object{}
-	for decoder.More() {
-		token, err := decoder.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, errNotObject
+	b = bytes.TrimLeft(b, space)
+	if b[0] != '{' {
+		return nil, errNotObject
+	}
+	o := make(Object, 12) // as many as a token has
+	for b = bytes.TrimLeft(b[1:], space); b[0] != '}'; b = bytes.TrimLeft(b, space+",") {
+		end := valueEnd(b)
+		name, ok := unescaped(b[:end])
+		if !ok {
+			if err := json.Unmarshal(b[:end], &name); err != nil {
+				return nil, errNotObject
+			}
 		}
 		if _, twice := o[name]; twice {
 			return nil, fmt.Errorf("%w: %.20q stands there twice", ErrMalformed, name)
 		}
-		var value json.RawMessage
-		if err := decoder.Decode(&value); err != nil {
-			return nil, errNotObject
-		}
-		o[name] = value
-	}
-	if _, err := decoder.Token(); err != nil {
-		return nil, errNotObject
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return nil, fmt.Errorf("%w: something behind the JSON object", ErrMalformed)
+		b = bytes.TrimLeft(b[end:], space+":")
+		end = valueEnd(b)
+		o[name], b = b[:end:end], b[end:]
 	}
 	return o, nil
+}
+
+// space is JSON's (RFC 8259, section 2).
+const space = " \t\r\n"
+
+// valueEnd returns where the JSON value at the start of b ends. It is known to be JSON, with something behind it.
+func valueEnd(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			for i++; b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+			if depth == 0 {
+				return i + 1
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 { // of what a number or a word stands in
+				return i
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\t', '\r', '\n':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return len(b)
 }
 
 // Text returns the member of that name, "" if there is none. Another type than a string is an error, null too.
