@@ -274,7 +274,7 @@ func TestRenewalUnderBothPahos(t *testing.T) {
 	cfg.OnClientError = func(err error) { t.Error(err) }
 	cm := connectedV5(t, a.Wrap(cfg))
 	for _, n := range []string{"2", "3"} {
-		clock.advance(50 * time.Minute)
+		clock.Advance(50 * time.Minute)
 		require.Equal(t, "token-"+n, string((<-renewed).Raw))
 		_, err := cm.Publish(t.Context(), &paho.Publish{Topic: "t", QoS: 1})
 		require.NoError(t, err)
@@ -288,7 +288,7 @@ func TestRenewalUnderBothPahos(t *testing.T) {
 	client := mqtt.NewClient(a.WrapV3(opts))
 	require.NoError(t, wait(t, client.Connect()))
 	<-back
-	clock.advance(50 * time.Minute)
+	clock.Advance(50 * time.Minute)
 	require.Equal(t, "token-2", string((<-renewed).Raw))
 	require.ErrorIs(t, <-lost, ErrRenewal)
 	<-back
@@ -313,7 +313,7 @@ func TestExpiryUnderBothPahos(t *testing.T) {
 	connectedV5(t, a.Wrap(cfg))
 	client := mqtt.NewClient(a.WrapV3(optionsV3(b, "mqtts").SetAutoReconnect(false).SetConnectionLostHandler(func(_ mqtt.Client, err error) { ended <- err })))
 	require.NoError(t, wait(t, client.Connect()))
-	clock.advance(time.Hour)
+	clock.Advance(time.Hour)
 	require.ErrorIs(t, <-ended, ErrTokenExpired)
 	require.ErrorIs(t, <-ended, ErrTokenExpired)
 }

@@ -12,11 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 )
 
 // clocked is an Authenticator whose source makes a new token, of an hour, for each request, on a clock that the test
 // moves.
-func clocked(t *testing.T, edit func(n int, token *Token) error, more ...func(*Config)) (*Authenticator, *fakeClock, *scripted) {
+func clocked(t *testing.T, edit func(n int, token *Token) error, more ...func(*Config)) (*Authenticator, *layertest.Clock, *scripted) {
 	t.Helper()
 	clock := newFakeClock()
 	source := &scripted{token: func(_ context.Context, n int) (Token, error) {
@@ -87,7 +88,7 @@ func TestR1ReauthenticationByteByByte(t *testing.T) {
 		}
 	}()
 	for _, n := range []string{"2", "3", "4", "5", "6", "7", "8", "9"} {
-		clock.advance(50 * time.Minute)
+		clock.Advance(50 * time.Minute)
 		got := <-steps
 		require.Equal(t, reauth(n), hex.EncodeToString(got.auth))
 		require.Len(t, got.reply, len(unhexBytes("f033"+"18"+"31"+method+"16"+"0028"))+8+32)
@@ -95,11 +96,11 @@ func TestR1ReauthenticationByteByByte(t *testing.T) {
 		send(t, conn, "c000")
 		require.Equal(t, "d000", <-read)
 	}
-	clock.advance(0)
-	require.Equal(t, 2, clock.waiting(), "one timer for renewal and one for the end")
+	clock.Advance(0)
+	require.Equal(t, 2, clock.Waiting(), "one timer for renewal and one for the end")
 	conn.Close()
 	<-read
-	require.Eventually(t, func() bool { return clock.waiting() == 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return clock.Waiting() == 0 }, 5*time.Second, time.Millisecond)
 }
 
 // TestR4RenewalThatFails: it is tried again while the token lasts, and then the connection ends with the reason.
@@ -124,14 +125,14 @@ func TestR4RenewalThatFails(t *testing.T) {
 		send(t, conn, connect)
 		receive(t, conn)
 		for range 59 {
-			clock.advance(time.Minute)
+			clock.Advance(time.Minute)
 		}
 		_, err := conn.Write(unhexBytes("c000"))
 		require.NoError(t, err, "still connected")
 		require.Greater(t, source.requests(), 3)
 		require.Less(t, source.requests(), 20)
 		require.Equal(t, "c000", <-pings)
-		clock.advance(time.Minute)
+		clock.Advance(time.Minute)
 		_, err = readPacket(conn)
 		require.ErrorIs(t, err, ErrTokenExpired)
 	}
@@ -153,8 +154,8 @@ func TestExpiryTellsTheBrokerToPublishTheWill(t *testing.T) {
 		conn := connected(t, a, b)
 		send(t, conn, connect)
 		receive(t, conn)
-		require.Equal(t, 1, clock.waiting(), "a Static is not renewed")
-		clock.advance(time.Hour)
+		require.Equal(t, 1, clock.Waiting(), "a Static is not renewed")
+		clock.Advance(time.Hour)
 		require.Equal(t, want, <-last)
 		_, err := readPacket(conn)
 		require.ErrorIs(t, err, ErrTokenExpired)
@@ -181,7 +182,7 @@ func TestR5CleanReconnect(t *testing.T) {
 	conn := connected(t, a, b)
 	send(t, conn, connectV3)
 	receive(t, conn)
-	clock.advance(50 * time.Minute)
+	clock.Advance(50 * time.Minute)
 	require.Equal(t, 2, source.requests())
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
 	_, err := readPacket(conn)
@@ -190,7 +191,7 @@ func TestR5CleanReconnect(t *testing.T) {
 	require.NoError(t, conn.SetReadDeadline(time.Time{}))
 
 	down = false
-	clock.advance(5 * time.Minute)
+	clock.Advance(5 * time.Minute)
 	require.Equal(t, "e000", <-last)
 	_, err = readPacket(conn)
 	require.ErrorIs(t, err, ErrRenewal)
@@ -225,7 +226,7 @@ func TestR5WaitsForAcknowledgements(t *testing.T) {
 			send(t, conn, connectV3)
 			receive(t, conn)
 			require.Equal(t, tc.publish, receive(t, conn))
-			clock.advance(50 * time.Minute)
+			clock.Advance(50 * time.Minute)
 			require.Equal(t, 2, source.requests())
 			if tc.ack != "" || tc.wait > 0 {
 				require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
@@ -238,7 +239,7 @@ func TestR5WaitsForAcknowledgements(t *testing.T) {
 				send(t, conn, tc.ack)
 				require.Equal(t, tc.ack, <-heard)
 			}
-			clock.advance(tc.wait)
+			clock.Advance(tc.wait)
 			require.Equal(t, "e000", <-heard)
 			_, err := readPacket(conn)
 			require.ErrorIs(t, err, ErrRenewal)
@@ -260,7 +261,7 @@ func TestR2BrokerRefusesRenewal(t *testing.T) {
 	conn := connected(t, a, b)
 	send(t, conn, connectV5)
 	receive(t, conn)
-	clock.advance(50 * time.Minute)
+	clock.Advance(50 * time.Minute)
 	require.Equal(t, "e006"+"87"+"04"+"1f"+"0001"+"78", receive(t, conn))
 	var refusal *NotAuthorizedError
 	require.ErrorAs(t, <-told, &refusal)
@@ -289,7 +290,7 @@ func TestBrokerThatMisbehavesInRenewal(t *testing.T) {
 		conn := connected(t, a, b)
 		send(t, conn, connectV5)
 		receive(t, conn)
-		clock.advance(50 * time.Minute)
+		clock.Advance(50 * time.Minute)
 		_, err := readPacket(conn)
 		if strings.Contains(name, "CONNACK") {
 			require.ErrorIs(t, err, layer.ErrProtocol, name)
@@ -332,7 +333,7 @@ func TestRenewedTokenForAnotherBroker(t *testing.T) {
 	conn := connected(t, a, b)
 	send(t, conn, connectV5)
 	receive(t, conn)
-	clock.advance(50 * time.Minute)
+	clock.Advance(50 * time.Minute)
 	require.ErrorIs(t, <-told, ErrBrokerKey)
 	send(t, conn, "c000")
 }
@@ -357,7 +358,7 @@ func TestNothingIsLeft(t *testing.T) {
 	conn := connected(t, a, b)
 	send(t, conn, connectV5)
 	receive(t, conn)
-	go clock.advance(50 * time.Minute)
+	go clock.Advance(50 * time.Minute)
 	<-asked
 	conn.Close()
 	<-ended
@@ -387,7 +388,7 @@ func TestQuietRenewal(t *testing.T) {
 		conn := connected(t, a, b)
 		send(t, conn, connectV5)
 		receive(t, conn)
-		clock.advance(50 * time.Minute)
+		clock.Advance(50 * time.Minute)
 		require.Equal(t, reauth("2"), <-seen)
 		send(t, conn, "c000")
 		written <- true

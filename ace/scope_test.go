@@ -192,7 +192,7 @@ func TestBearerRenewal(t *testing.T) {
 		receive(t, conn)
 		var read chan error
 		for n := '2'; n < '5'; n++ {
-			clock.advance(50 * time.Minute)
+			clock.Advance(50 * time.Minute)
 			if method == "" {
 				require.Equal(t, "e000", <-got)
 				_, err := readPacket(conn)

@@ -48,7 +48,7 @@ func TestAuthzInfo(t *testing.T) {
 	r = s.dial()
 	r.send(connectV5("another", true, nil, method("ace")))
 	r.refused(0x87)
-	s.clock.advance(time.Hour)
+	s.clock.Advance(time.Hour)
 	r = s.dial()
 	r.send(connectV5("c", true, nil, method("ace")))
 	r.refused(0x87)
@@ -112,7 +112,7 @@ func TestAuthzInfoUpdates(t *testing.T) {
 	may("a/b", false)
 	put(0x87, later1h) // older: no way back
 	may("b", true)
-	s.clock.advance(time.Hour)
+	s.clock.Advance(time.Hour)
 	may("b", true)
 }
 
@@ -133,7 +133,7 @@ func TestAuthzInfoFlood(t *testing.T) {
 		}
 	}
 	for range 20 {
-		s.clock.advance(limitInterval)
+		s.clock.Advance(limitInterval)
 		c := s.edClient()
 		r.send(publishV5("authz-info", 1, 7, string(c.token())))
 		require.Equal(t, []byte{0x40, 2, 0, 7}, r.receive())

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 	"github.com/mqttsec/mqttsec/internal/pop"
 )
 
@@ -14,7 +15,7 @@ import (
 // Ed25519 signatures, which no token and proof by EdDSA can do without.
 func BenchmarkVerify(b *testing.B) {
 	a := newAS(b, "as")
-	v := newTestVerifier(b, configFor(a, newClock()))
+	v := newTestVerifier(b, configFor(a, layertest.NewClock(base)))
 	key := newAS(b, "").ed
 	public, err := pop.PublicKey(key.Public())
 	require.NoError(b, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -33,7 +34,7 @@ func FuzzHandshake(f *testing.F) {
 
 	idle, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(f, err)
-	cfg := configFor(a, newClock())
+	cfg := configFor(a, layertest.NewClock(base))
 	cfg.AuthzInfo, cfg.StoredTokens, cfg.Hint = true, true, &Hint{AS: "https://as/token"}
 	l, err := NewListener(idle, cfg)
 	require.NoError(f, err)

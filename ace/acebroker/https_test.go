@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 	"github.com/mqttsec/mqttsec/internal/pop"
 )
 
@@ -81,7 +82,7 @@ func fail(w http.ResponseWriter, _ *http.Request) {
 // is published is public keys alone.
 func TestJWKSRotation(t *testing.T) {
 	a := newAS(t, "as")
-	site, clock := newWebsite(t), newClock()
+	site, clock := newWebsite(t), layertest.NewClock(base)
 	ed := jose.JSONWebKey{Key: a.ed.Public(), KeyID: "ed"}
 	site.serve(jwks(t, ed, jose.JSONWebKey{Key: a.secret, KeyID: "s256", Algorithm: "A256GCM"}))
 	keys, err := NewJWKS(JWKSConfig{URL: site.URL, TLS: site.trust(), Clock: clock})
@@ -110,13 +111,13 @@ func TestJWKSRotation(t *testing.T) {
 		require.ErrorIs(t, verify(ES256), ErrWrapper)
 	}
 	require.EqualValues(t, 1, site.asked.Load(), "a stranger with invented kids causes no requests")
-	clock.advance(DefaultMinRefresh)
+	clock.Advance(DefaultMinRefresh)
 	require.NoError(t, verify(ES256))
 	require.NoError(t, verify(EdDSA))
 	require.EqualValues(t, 2, site.asked.Load())
 
 	site.serve(jwks(t, jose.JSONWebKey{Key: a.ec.Public(), KeyID: "ec"}))
-	clock.advance(DefaultRefresh)
+	clock.Advance(DefaultRefresh)
 	require.NoError(t, verify(EdDSA), "good until the new set is here")
 	require.Eventually(t, func() bool { return verify(EdDSA) != nil }, 10*time.Second, time.Millisecond)
 	require.NoError(t, verify(ES256))
@@ -126,7 +127,7 @@ func TestJWKSRotation(t *testing.T) {
 // TestJWKSUnreachable: the last keys count for a while, and then none.
 func TestJWKSUnreachable(t *testing.T) {
 	a := newAS(t, "as")
-	site, clock := newWebsite(t), newClock()
+	site, clock := newWebsite(t), layertest.NewClock(base)
 	site.serve(fail)
 	keys, err := NewJWKS(JWKSConfig{URL: site.URL, TLS: site.trust(), Clock: clock})
 	require.NoError(t, err)
@@ -142,12 +143,12 @@ func TestJWKSUnreachable(t *testing.T) {
 	}
 	require.EqualValues(t, 1, site.asked.Load(), "no stampede on a server that is down")
 	site.serve(jwks(t, jose.JSONWebKey{Key: a.ed.Public(), KeyID: "ed"}))
-	clock.advance(DefaultMinRefresh)
+	clock.Advance(DefaultMinRefresh)
 	require.NoError(t, get())
 	site.serve(fail)
-	clock.advance(DefaultMaxStale - time.Second)
+	clock.Advance(DefaultMaxStale - time.Second)
 	require.NoError(t, get())
-	clock.advance(time.Minute)
+	clock.Advance(time.Minute)
 	require.Error(t, get())
 
 	cfg := configFor(a, clock)
@@ -248,7 +249,7 @@ func introspected(t testing.TB, site *website, a *as, clock Clock) Config {
 // TestIntrospection: a reference token is asked about, by POST with the broker's credentials, once in CacheFor.
 func TestIntrospection(t *testing.T) {
 	a := newAS(t, "as")
-	site, clock := newWebsite(t), newClock()
+	site, clock := newWebsite(t), layertest.NewClock(base)
 	key := holder(t, pop.HS256).Verifier()
 	i := &introspector{t: t, token: "ref-token-0001", answer: claims.Introspection{Active: true, Set: a.claimSet(key), TokenType: "pop"}}
 	site.serve(i.ServeHTTP)
@@ -263,7 +264,7 @@ func TestIntrospection(t *testing.T) {
 	require.Equal(t, url.Values{"token": {"ref-token-0001"}, "token_type_hint": {"pop"}}, i.form)
 	require.Equal(t, []string{"broker%3A1", "s%25cret"}, []string{i.user, i.secret})
 
-	clock.advance(DefaultCacheFor)
+	clock.Advance(DefaultCacheFor)
 	i.answer.Active = false
 	_, err := v.verify(context.Background(), []byte("ref-token-0001"))
 	require.ErrorIs(t, err, ErrInactive, "revoked there")
@@ -277,7 +278,7 @@ func TestIntrospection(t *testing.T) {
 // remembered of it.
 func TestIntrospectionFailsClosed(t *testing.T) {
 	a := newAS(t, "as")
-	site, clock := newWebsite(t), newClock()
+	site, clock := newWebsite(t), layertest.NewClock(base)
 	key := holder(t, pop.EdDSA).Verifier()
 	i := &introspector{t: t, token: "ref", answer: claims.Introspection{Active: true, Set: a.claimSet(key)}}
 	good, err := i.answer.JSON()
@@ -336,7 +337,7 @@ func TestIntrospectionFailsClosed(t *testing.T) {
 	site.Close()
 	_, err = v.verify(context.Background(), []byte("ref"))
 	require.NoError(t, err, "for as long as the answer counts")
-	clock.advance(DefaultCacheFor)
+	clock.Advance(DefaultCacheFor)
 	_, err = v.verify(context.Background(), []byte("ref"))
 	require.ErrorIs(t, err, ErrUnreachable)
 }
@@ -348,7 +349,7 @@ func TestIntrospectionStampede(t *testing.T) {
 	i := &introspector{t: t, token: "ref", answer: claims.Introspection{Active: true, Set: a.claimSet(holder(t, pop.EdDSA).Verifier())}}
 	gate := make(chan struct{})
 	site.serve(func(w http.ResponseWriter, r *http.Request) { <-gate; i.ServeHTTP(w, r) })
-	v := newTestVerifier(t, introspected(t, site, a, newClock()))
+	v := newTestVerifier(t, introspected(t, site, a, layertest.NewClock(base)))
 	done := make(chan error)
 	for range 1000 {
 		go func() {
@@ -378,7 +379,7 @@ func TestIntrospectionMistakes(t *testing.T) {
 	}
 	site := newWebsite(t)
 	site.serve(fail)
-	cfg := introspected(t, site, a, newClock())
+	cfg := introspected(t, site, a, layertest.NewClock(base))
 	cfg.Issuers[0].Introspection.TLS = nil
 	_, err := newTestVerifier(t, cfg).verify(context.Background(), []byte("ref"))
 	require.ErrorContains(t, err, "certificate", "the CA is missing")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/guard"
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 	"github.com/mqttsec/mqttsec/internal/pop"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
@@ -129,7 +130,7 @@ func TestBehindTLSProxy(t *testing.T) {
 	for _, behind := range []bool{true, false} {
 		inner, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		cfg := configFor(a, newClock())
+		cfg := configFor(a, layertest.NewClock(base))
 		cfg.BehindTLSProxy = behind
 		l, err := NewListener(inner, cfg)
 		require.NoError(t, err)

@@ -21,10 +21,10 @@ func TestExpiry(t *testing.T) {
 	v3.send(connectV3("d", append([]byte("ace"), c.token()...), c.key.prove(v3.exported())))
 	require.Equal(t, []byte{0x20, 2, 0, 0}, v3.receive())
 	b3 := s.broker()
-	s.clock.advance(time.Hour - time.Second)
+	s.clock.Advance(time.Hour - time.Second)
 	r.send(publishV5("a/b", 1, 1, ""))
 	require.Equal(t, []byte{0x40, 2, 0, 1}, r.receive())
-	s.clock.advance(time.Second)
+	s.clock.Advance(time.Second)
 	r.disconnected(0x87)
 	v3.over()
 	require.ErrorIs(t, b3.ended(t), guard.ErrExpired)
@@ -62,14 +62,14 @@ func TestReauthentication(t *testing.T) {
 	r.send(publishV5("b", 1, 2, ""))
 	require.Equal(t, []byte{0x40, 2, 0, 2}, r.receive())
 	other := s.hmacClient()
-	s.clock.advance(time.Hour)
+	s.clock.Advance(time.Hour)
 	other.set.IssuedAt = base.Add(time.Hour)
 	reauthenticate(r, other, other.key, later1h)
 	reauthenticated(r)
 	r.send(publishV5("a/b", 1, 3, ""))
 	require.Equal(t, []byte{0x40, 2, 0, 3}, r.receive())
 	require.EqualValues(t, 2, s.listener.Counters().Reauthenticated)
-	s.clock.advance(time.Hour)
+	s.clock.Advance(time.Hour)
 	r.disconnected(0x87)
 }
 
@@ -99,7 +99,7 @@ func TestReauthenticationRefused(t *testing.T) {
 		"no answer": func(r *raw) {
 			r.send(auth(0x19, authData(c.token(), nil)))
 			r.nonce()
-			s.clock.advance(DefaultTimeout)
+			s.clock.Advance(DefaultTimeout)
 		},
 		"subscription that is not covered": func(r *raw) {
 			r.send(subscribeV5(1, "s"))
@@ -137,7 +137,7 @@ func TestReauthenticationTooOften(t *testing.T) {
 		reauthenticate(r, c, c.key)
 		reauthenticated(r)
 	}
-	s.clock.advance(limitInterval)
+	s.clock.Advance(limitInterval)
 	reauthenticate(r, c, c.key)
 	reauthenticated(r)
 	r.send(auth(0x19, authData(c.token(), nil)))
@@ -187,7 +187,7 @@ func TestLiveReferenceToken(t *testing.T) {
 			r.send(connectV5("c", true, nil, method("ace"), data(authData([]byte("ref"), c.key.prove(r.exported())))))
 			r.accepted()
 			for n := range int64(3) {
-				s.clock.advance(DefaultCacheFor)
+				s.clock.Advance(DefaultCacheFor)
 				require.EqualValues(t, n+2, site.asked.Load())
 			}
 			changed := *i
@@ -201,7 +201,7 @@ func TestLiveReferenceToken(t *testing.T) {
 				changed.answer.Scope = aif.Scope{}
 				site.serve(changed.ServeHTTP)
 			}
-			s.clock.advance(DefaultCacheFor)
+			s.clock.Advance(DefaultCacheFor)
 			if ending == "narrower" {
 				r.send(publishV5("a/b", 1, 1, ""))
 				require.Equal(t, []byte{0x40, 3, 0, 1, 0x87}, r.receive())

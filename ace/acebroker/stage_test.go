@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 	"github.com/mqttsec/mqttsec/internal/pop"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
@@ -26,7 +27,7 @@ import (
 type stage struct {
 	t        testing.TB
 	as       *as
-	clock    *fakeClock
+	clock    *layertest.Clock
 	listener *Listener
 	roots    *x509.CertPool
 	log      *logbook
@@ -64,7 +65,7 @@ func (l *logbook) String() string {
 // newStage starts a Listener. change may edit the Config.
 func newStage(t testing.TB, change func(*Config)) *stage {
 	t.Helper()
-	s := &stage{t: t, as: newAS(t, "as"), clock: newClock(), log: new(logbook), arrived: make(chan *brokerSide, 64)}
+	s := &stage{t: t, as: newAS(t, "as"), clock: layertest.NewClock(base), log: new(logbook), arrived: make(chan *brokerSide, 64)}
 	certificate, roots := newCertificate(t)
 	s.roots = roots
 	cfg := configFor(s.as, s.clock)

@@ -16,6 +16,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/aif"
 	"github.com/mqttsec/mqttsec/internal/cose"
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 	"github.com/mqttsec/mqttsec/internal/pop"
 )
 
@@ -39,7 +40,7 @@ func configFor(a *as, clock Clock) Config {
 // refused (A-3).
 func TestTokenForms(t *testing.T) {
 	a := newAS(t, "as")
-	v := newTestVerifier(t, configFor(a, newClock()))
+	v := newTestVerifier(t, configFor(a, layertest.NewClock(base)))
 	for name, form := range a.encodings() {
 		for _, algorithm := range []pop.Algorithm{pop.HS256, pop.EdDSA, pop.ES256} {
 			key := holder(t, algorithm)
@@ -63,7 +64,7 @@ func TestTokenForms(t *testing.T) {
 // mistakes the one that comes first in their order is the reason.
 func TestTokenSteps(t *testing.T) {
 	a := newAS(t, "as")
-	v := newTestVerifier(t, configFor(a, newClock()))
+	v := newTestVerifier(t, configFor(a, layertest.NewClock(base)))
 	steps := []struct {
 		name   string
 		change func(*claims.Set)
@@ -103,21 +104,21 @@ func TestTokenSteps(t *testing.T) {
 // TestTokenClockSkew: nbf and iat may be a little ahead, exp may not be past.
 func TestTokenClockSkew(t *testing.T) {
 	a := newAS(t, "as")
-	clock := newClock()
+	clock := layertest.NewClock(base)
 	v := newTestVerifier(t, configFor(a, clock))
 	set := a.claimSet(holder(t, pop.EdDSA).Verifier())
 	set.NotBefore = base.Add(DefaultLeeway)
 	token := a.sign(jsonOf(t, set), EdDSA, nil)
 	_, err := v.verify(context.Background(), token)
 	require.NoError(t, err)
-	clock.advance(-time.Hour)
+	clock.Advance(-time.Hour)
 	_, err = newTestVerifier(t, configFor(a, clock)).verify(context.Background(), token)
 	require.ErrorIs(t, err, ErrNotYet)
 	require.ErrorContains(t, err, "the clock here says 2027-01-15T07:00:00Z", "a clock that is an hour off shows")
-	clock.advance(2*time.Hour - time.Second)
+	clock.Advance(2*time.Hour - time.Second)
 	_, err = v.verify(context.Background(), token)
 	require.NoError(t, err)
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	_, err = v.verify(context.Background(), token)
 	require.ErrorIs(t, err, ErrExpired, "remembered no longer than it is valid")
 }
@@ -126,7 +127,7 @@ func TestTokenClockSkew(t *testing.T) {
 // listed; with none at all; with a public key as a secret; for another purpose (attacks.md 15, 16).
 func TestTokenByAStranger(t *testing.T) {
 	a, mallory := newAS(t, "as"), newAS(t, "as")
-	cfg := configFor(a, newClock())
+	cfg := configFor(a, layertest.NewClock(base))
 	v := newTestVerifier(t, cfg)
 	set := a.claimSet(holder(t, pop.EdDSA).Verifier())
 	for name, form := range mallory.encodings() {
@@ -174,7 +175,7 @@ func TestTokenByAStranger(t *testing.T) {
 	// sealed.
 	other := newAS(t, "other")
 	other.secret = a.secret
-	cfg = configFor(a, newClock())
+	cfg = configFor(a, layertest.NewClock(base))
 	cfg.Issuers = append(cfg.Issuers, Issuer{Name: "other", Keys: other.keys()[:2]})
 	two := newTestVerifier(t, cfg)
 	_, err := two.verify(context.Background(), other.sign(payload, EdDSA, nil))
@@ -195,7 +196,7 @@ func (f keySet) Keys(_ context.Context, id string, algorithm Algorithm) ([]Key, 
 // TestTokenMutated changes every byte of a token of each form.
 func TestTokenMutated(t *testing.T) {
 	a := newAS(t, "as")
-	v := newTestVerifier(t, configFor(a, newClock()))
+	v := newTestVerifier(t, configFor(a, layertest.NewClock(base)))
 	set := a.claimSet(holder(t, pop.EdDSA).Verifier())
 	set.Scope = aif.Scope{{Filter: "a", Publish: true}}
 	for name, form := range a.encodings() {
@@ -220,7 +221,7 @@ func TestTokenMutated(t *testing.T) {
 // TestTokenScope is S-1 and S-3: what is not understood is not a smaller scope but no token; no scope is no rights.
 func TestTokenScope(t *testing.T) {
 	a := newAS(t, "as")
-	v := newTestVerifier(t, configFor(a, newClock()))
+	v := newTestVerifier(t, configFor(a, layertest.NewClock(base)))
 	set := a.claimSet(holder(t, pop.EdDSA).Verifier())
 	whole := string(jsonOf(t, set))
 	_, rest, _ := strings.Cut(whole, `"scope":"`)
@@ -248,7 +249,7 @@ func TestTokenScope(t *testing.T) {
 // 9202, section 4).
 func TestTokenKeyByName(t *testing.T) {
 	a := newAS(t, "as")
-	clock := newClock()
+	clock := layertest.NewClock(base)
 	v := newTestVerifier(t, configFor(a, clock))
 	key := holder(t, pop.HS256).Verifier()
 	first := a.claimSet(key)
@@ -267,7 +268,7 @@ func TestTokenKeyByName(t *testing.T) {
 	mallory.Subject = "mallory"
 	_, err = v.verify(context.Background(), issue(mallory))
 	require.ErrorIs(t, err, ErrKey)
-	clock.advance(time.Hour)
+	clock.Advance(time.Hour)
 	update.ID = "token-3"
 	_, err = v.verify(context.Background(), issue(update))
 	require.ErrorIs(t, err, ErrKey, "the key went with its token")
@@ -277,7 +278,7 @@ func TestTokenKeyByName(t *testing.T) {
 // 3.3).
 func TestTokenEncryptedKey(t *testing.T) {
 	a, mallory := newAS(t, "as"), newAS(t, "as")
-	v := newTestVerifier(t, configFor(a, newClock()))
+	v := newTestVerifier(t, configFor(a, layertest.NewClock(base)))
 	key := holder(t, pop.HS256).Verifier()
 	jwk, err := pop.NewJWK(key, "key-1").Encode()
 	require.NoError(t, err)
@@ -306,7 +307,7 @@ func TestTokenEncryptedKey(t *testing.T) {
 // its number (A-6).
 func TestTokenWithoutATime(t *testing.T) {
 	a := newAS(t, "as")
-	clock := newClock()
+	clock := layertest.NewClock(base)
 	cfg := configFor(a, clock)
 	cfg.CachedTokens = 2
 	v := newTestVerifier(t, cfg)
@@ -320,10 +321,10 @@ func TestTokenWithoutATime(t *testing.T) {
 	got, err := v.verify(context.Background(), token(5))
 	require.NoError(t, err)
 	require.Equal(t, base.Add(time.Minute), got.expires)
-	clock.advance(59 * time.Second)
+	clock.Advance(59 * time.Second)
 	_, err = v.verify(context.Background(), token(5))
 	require.NoError(t, err)
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	_, err = v.verify(context.Background(), token(5))
 	require.ErrorIs(t, err, ErrExpired)
 	for n := range uint64(4) {
@@ -343,7 +344,7 @@ func TestTokenWithoutATime(t *testing.T) {
 // TestTokenCNonce is M-11.
 func TestTokenCNonce(t *testing.T) {
 	a := newAS(t, "as")
-	clock := newClock()
+	clock := layertest.NewClock(base)
 	cfg := configFor(a, clock)
 	cfg.CNonce, cfg.Hint = time.Minute, &Hint{AS: "https://as/token"}
 	v := newTestVerifier(t, cfg)
@@ -362,7 +363,7 @@ func TestTokenCNonce(t *testing.T) {
 	good := token(nonce)
 	_, err := v.verify(context.Background(), good)
 	require.NoError(t, err)
-	clock.advance(time.Minute)
+	clock.Advance(time.Minute)
 	_, err = v.verify(context.Background(), good)
 	require.NoError(t, err, "it was fresh when it was seen first")
 	_, err = v.verify(context.Background(), token(nonce))
@@ -373,7 +374,7 @@ func TestTokenCNonce(t *testing.T) {
 // afterwards.
 func TestTokenSingleFlight(t *testing.T) {
 	a := newAS(t, "as")
-	cfg := configFor(a, newClock())
+	cfg := configFor(a, layertest.NewClock(base))
 	var asked atomic.Int64
 	gate := make(chan struct{})
 	cfg.Issuers[0].Keys = keySet(func(id string, algorithm Algorithm) []Key {
@@ -409,7 +410,7 @@ func TestTokenSingleFlight(t *testing.T) {
 // TestTokenCacheBounded: the token that was not used for longest goes first.
 func TestTokenCacheBounded(t *testing.T) {
 	a := newAS(t, "as")
-	cfg := configFor(a, newClock())
+	cfg := configFor(a, layertest.NewClock(base))
 	cfg.CachedTokens = 8
 	v := newTestVerifier(t, cfg)
 	set := a.claimSet(holder(t, pop.EdDSA).Verifier())
@@ -428,7 +429,7 @@ func TestTokenCacheBounded(t *testing.T) {
 
 func FuzzToken(f *testing.F) {
 	a := newAS(f, "as")
-	clock := newClock()
+	clock := layertest.NewClock(base)
 	v := newTestVerifier(f, configFor(a, clock))
 	set := a.claimSet(holder(f, pop.EdDSA).Verifier())
 	for _, form := range a.encodings() {

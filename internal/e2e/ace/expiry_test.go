@@ -44,7 +44,7 @@ func TestExpiryUnderASubscriberAndAPublisher(t *testing.T) {
 			require.Equal(t, "site/"+id+"/before x", next(t, events.messages, "a message"))
 			parts = append(parts, part{id, app, events})
 		}
-		w.clock.advance(60*time.Minute + 2*time.Second)
+		w.clock.Advance(60*time.Minute + 2*time.Second)
 		for _, p := range parts {
 			err := next(t, p.events.lost, "the end of the connection")
 			if version == 5 {
@@ -111,7 +111,7 @@ func TestWillIsPublishedAfterExpiry(t *testing.T) {
 		require.NoError(t, watcher.subscribe("site/"+id+"/will", 1))
 		auth := authenticator(t, ace.Config{Source: w.static(id, "jwt", "EdDSA")})
 		_, events := w.connected(version, auth, options{id: id, tls: w.tls(0), once: true, will: "site/" + id + "/will"})
-		w.clock.advance(11 * time.Minute)
+		w.clock.Advance(11 * time.Minute)
 		next(t, events.lost, "the end of the connection")
 		require.Equal(t, "site/"+id+"/will gone", next(t, seen.messages, "the Will"))
 	}
@@ -144,7 +144,7 @@ func TestRetainedOfAnExpiredPublisher(t *testing.T) {
 		return seen
 	}
 	require.Equal(t, []string{"board/3 x", "board/3 end"}, see())
-	w.clock.advance(lifetime + 2*time.Second)
+	w.clock.Advance(lifetime + 2*time.Second)
 	require.Equal(t, []string{"board/3 end"}, see())
 	require.EqualValues(t, 1, w.listener.Counters().RetainedWithheld)
 }

@@ -61,7 +61,7 @@ func TestASDown(t *testing.T) {
 	_, _, err := dialV3(w, unknownAuth, options{id: unknown, tls: w.tls(0), once: true})
 	require.Error(t, err)
 
-	w.clock.advance(acebroker.DefaultCacheFor)
+	w.clock.Advance(acebroker.DefaultCacheFor)
 	require.ErrorContains(t, next(t, events.lost, "the end of the connection"), "0x87")
 	_, refused = dialV5(w, referenceAuth, options{id: reference, tls: w.tls(0), once: true})
 	require.Error(t, next(t, refused.refused, "a refusal"))
@@ -169,7 +169,7 @@ func TestJWKSRotation(t *testing.T) {
 	require.True(t, connects(first))
 	current.Store(as(young, old))
 	second := auth()
-	w.clock.advance(acebroker.DefaultMinRefresh)
+	w.clock.Advance(acebroker.DefaultMinRefresh)
 	require.True(t, connects(second))
 	require.True(t, connects(first))
 	current.Store(as(young))

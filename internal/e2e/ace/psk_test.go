@@ -212,7 +212,7 @@ func TestT2RefusedIdentities(t *testing.T) {
 	_, _, err = side.connect(5, id, side.scheme(w.source(id, "jwt", "EdDSA"), ace.PSKToken, 0))
 	require.ErrorIs(t, err, ace.ErrToken, "a key that is not shared")
 
-	w.clock.advance(24 * time.Hour)
+	w.clock.Advance(24 * time.Hour)
 	_, _, err = side.connect(5, id, side.scheme(good, ace.PSKToken, 0))
 	var alert tlspsk.AlertError
 	require.True(t, errors.As(err, &alert), "expired: %v", err)
@@ -228,6 +228,6 @@ func TestT2EndsWithTheToken(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, publish("site/"+id+"/a"))
 	require.Len(t, side.listener.Established(), 1)
-	w.clock.advance(time.Hour + time.Minute)
+	w.clock.Advance(time.Hour + time.Minute)
 	require.Eventually(t, func() bool { return len(side.listener.Established()) == 0 }, patience, time.Millisecond)
 }

@@ -14,19 +14,20 @@ import (
 	"github.com/mqttsec/mqttsec/ace"
 	"github.com/mqttsec/mqttsec/ace/acebroker"
 	"github.com/mqttsec/mqttsec/internal/brokers"
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 )
 
 // renewing is a client whose tokens are renewed when the test moves its clock.
 type renewing struct {
 	application
 	*events
-	clock   *clock
+	clock   *layertest.Clock
 	renewed chan error
 }
 
 func (w *world) renewing(version int, id, algorithm string) *renewing {
 	w.t.Helper()
-	r := &renewing{clock: newClock(), renewed: make(chan error, 16)}
+	r := &renewing{clock: layertest.NewClock(time.Now()), renewed: make(chan error, 16)}
 	cfg := ace.ASConfig{
 		Endpoint: w.as.URL + "/token", ClientID: id, ClientSecret: w.secret, TLS: w.authority.ClientConfig(), Audience: "jwt",
 		Clock: r.clock,
@@ -44,7 +45,7 @@ func (w *world) renewing(version int, id, algorithm string) *renewing {
 // renew makes the token due and waits until another is in force.
 func (r *renewing) renew(t *testing.T, version int) {
 	t.Helper()
-	r.clock.advance(50 * time.Minute) // of an hour
+	r.clock.Advance(50 * time.Minute) // of an hour
 	require.NoError(t, next(t, r.renewed, "the renewal"))
 	if version == 3 {
 		require.ErrorIs(t, next(t, r.lost, "ConnectionLost"), ace.ErrRenewal)

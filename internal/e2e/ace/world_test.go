@@ -28,6 +28,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/aceserver/store"
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 )
 
 // patience is how long a test waits for what must happen.
@@ -41,7 +42,7 @@ type world struct {
 	as        *server
 	broker    *brokers.Embedded
 	listener  *acebroker.Listener
-	clock     *clock
+	clock     *layertest.Clock
 	log       *logbook
 	secret    string // of every client
 	config    acebroker.Config
@@ -65,7 +66,7 @@ func newWorld(t testing.TB, s settings) *world {
 	require.NoError(t, err)
 	broker, err := brokers.StartEmbedded(brokers.Config{})
 	require.NoError(t, err)
-	w := &world{t: t, authority: authority, broker: broker, clock: newClock(), log: new(logbook)}
+	w := &world{t: t, authority: authority, broker: broker, clock: layertest.NewClock(time.Now()), log: new(logbook)}
 	t.Cleanup(func() { require.NoError(t, broker.Close()) })
 	w.scope = s.scope
 	if w.scope == nil {
@@ -297,58 +298,4 @@ func (l *logbook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return string(l.text)
-}
-
-// clock is the broker half's: it stands still until a test moves it.
-type clock struct {
-	mu     sync.Mutex
-	now    time.Time
-	timers map[*timer]struct{}
-}
-
-type timer struct {
-	at time.Time
-	f  func()
-}
-
-// newClock returns one that shows the time of the Authorization Server.
-func newClock() *clock { return &clock{now: time.Now(), timers: make(map[*timer]struct{})} }
-
-// Now implements acebroker.Clock.
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-// AfterFunc implements acebroker.Clock.
-func (c *clock) AfterFunc(d time.Duration, f func()) (stop func() bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := &timer{c.now.Add(d), f}
-	c.timers[t] = struct{}{}
-	return func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		_, pending := c.timers[t]
-		delete(c.timers, t)
-		return pending
-	}
-}
-
-// advance moves the time and runs what is due.
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	c.now = c.now.Add(d)
-	var due []*timer
-	for t := range c.timers {
-		if !t.at.After(c.now) {
-			due = append(due, t)
-			delete(c.timers, t)
-		}
-	}
-	c.mu.Unlock()
-	for _, t := range due {
-		t.f()
-	}
 }

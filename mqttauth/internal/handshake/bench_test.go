@@ -17,7 +17,7 @@ func BenchmarkHello(b *testing.B) {
 	cfg.User = "nobody"
 	for b.Loop() {
 		b.StopTimer()
-		f.clock.advance(RunTimeout)
+		f.clock.Advance(RunTimeout)
 		hello, _, err := Start(cfg)
 		if err != nil {
 			b.Fatal(err)

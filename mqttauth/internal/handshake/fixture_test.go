@@ -1,12 +1,12 @@
 package handshake
 
 import (
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 	"github.com/mqttsec/mqttsec/pake"
 )
 
@@ -23,32 +23,14 @@ var (
 	quick = pake.Stretch{Time: 1, Memory: 1024, Threads: 1}
 )
 
-// fakeClock is a clock that a test moves.
-type fakeClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *fakeClock { return &fakeClock{now: time.Unix(1_800_000_000, 0)} }
-
-func (c *fakeClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *fakeClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
+func newClock() *layertest.Clock { return layertest.NewClock(time.Unix(1_800_000_000, 0)) }
 
 // fixture is an authority that knows alice.
 type fixture struct {
 	*Authority
 	cfg      AuthorityConfig
 	verifier *pake.Verifier
-	clock    *fakeClock
+	clock    *layertest.Clock
 }
 
 func newFixture(t testing.TB, change ...func(*AuthorityConfig)) *fixture {

@@ -34,7 +34,7 @@ func TestRunsAreBounded(t *testing.T) {
 	}
 	require.Equal(t, limit, f.Sweep())
 	require.LessOrEqual(t, len(f.order), 2*limit)
-	f.clock.advance(RunTimeout)
+	f.clock.Advance(RunTimeout)
 	require.Zero(t, f.Sweep())
 	require.Empty(t, f.live)
 	require.Empty(t, f.order)
@@ -93,9 +93,9 @@ func TestRunTakesTenSeconds(t *testing.T) {
 		require.NoError(t, err)
 		proof, err := c.Challenge(answer.Frame)
 		require.NoError(t, err)
-		f.clock.advance(RunTimeout - time.Second)
+		f.clock.Advance(RunTimeout - time.Second)
 		if late {
-			f.clock.advance(time.Second)
+			f.clock.Advance(time.Second)
 		}
 		_, err = f.Receive(testSource, proof)
 		if late {
