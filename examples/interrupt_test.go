@@ -70,6 +70,7 @@ func TestFailureExitsWith1(t *testing.T) {
 		"psk":        {"-serve", "127.0.0.1:0", "-psk-file", none},
 		"quickstart": {"-broker", "tcp://127.0.0.1:1"},
 		"request":    {"-key", none, "home/x", "?"},
+		"token":      {"-demo", none, "home/x", "text"},
 		"v3":         {"-key", none, "home/x", "text"},
 		"v5":         {"-key", none, "home/x", "text"},
 	} {

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/mqttsec/mqttsec/ace/aceserver"
 	"github.com/mqttsec/mqttsec/ace/aceserver/store"
@@ -29,6 +33,9 @@ func fromFile(ctx context.Context, o options, stdout io.Writer, log *slog.Logger
 	if err != nil {
 		return err
 	}
+	if o.keys != "" {
+		return printKeys(cfg, o.keys, stdout)
+	}
 	if o.check {
 		cfg.Store = store.NewMemory() // the state may be in use
 		if _, err := aceserver.New(cfg); err != nil {
@@ -43,6 +50,28 @@ func fromFile(ctx context.Context, o options, stdout io.Writer, log *slog.Logger
 	}
 	cfg.Store = file
 	return errors.Join(s.run(ctx, o, cfg, site{tls: server, stdout: stdout, log: log}), file.Close())
+}
+
+// printKeys prints what the broker that is this audience has to know of the server, as a JWK Set (RFC 7517).
+func printKeys(cfg aceserver.Config, name string, stdout io.Writer) error {
+	at := slices.IndexFunc(cfg.Audiences, func(a aceserver.Audience) bool { return a.Name == name })
+	if at < 0 {
+		return fmt.Errorf("there is no audience %q", name)
+	}
+	if cfg.Audiences[at].Format == aceserver.Reference {
+		return fmt.Errorf("the audience %q has reference tokens: its broker asks the server, and needs no keys", name)
+	}
+	keys, _ := acedemo.Keys(cfg, cfg.Audiences[at])
+	var set jose.JSONWebKeySet
+	for _, k := range keys {
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.Key, KeyID: k.ID, Algorithm: string(k.Algorithm)})
+	}
+	text, err := json.MarshalIndent(set, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s\n", text)
+	return err
 }
 
 // run listens and serves until ctx ends.

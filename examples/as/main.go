@@ -26,11 +26,16 @@ import (
 
 const usage = `usage:
   as -config FILE [-check] [-broker ADDR [-audience NAME]] [-invite GROUP]
+  as -config FILE -keys NAME
   as -demo DIR [-lifetime 30s]
   as -secret
 
 An Authorization Server for MQTT brokers (RFC 9431), and with -broker a broker
 that lets in who has a token of it. It runs until it is interrupted.
+
+-keys prints what a broker has to know of this server, public keys and those
+that it shares with the server, for a broker or gateway elsewhere. Nobody else
+may read it.
 
 -demo makes everything it needs and writes to DIR what clients have to know:
 demo.json, as soon as it can be used, and ca.pem, with which to verify the
@@ -58,9 +63,9 @@ var errUsage = errors.New("wrong usage")
 
 // options are what the command line says.
 type options struct {
-	config, demo, broker, audience, invite string
-	check, secret                          bool
-	lifetime                               time.Duration
+	config, demo, broker, audience, invite, keys string
+	check, secret                                bool
+	lifetime                                     time.Duration
 }
 
 // defaultLifetime is that of the demo's tokens.
@@ -75,6 +80,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.broker, "broker", "", "run a broker, too, on this `address`, with the certificate of the server")
 	flags.StringVar(&o.audience, "audience", "", "the `name` among the audiences that is the broker's, instead of the first")
 	flags.StringVar(&o.invite, "invite", "", "print an initial access token with which one client may register within an hour,\ninto this `group`; * is none")
+	flags.StringVar(&o.keys, "keys", "", "print the keys for the broker that is the audience of this `name`, as a JWK Set")
 	flags.BoolVar(&o.secret, "secret", false, "print a new client secret, and its hash for the configuration")
 	flags.StringVar(&o.demo, "demo", "", "show everything on this machine, with files in this `directory`")
 	flags.DurationVar(&o.lifetime, "lifetime", defaultLifetime, "how long tokens of the demo are valid")
@@ -108,8 +114,10 @@ func (o options) complaint(rest int) string {
 		return "there are options only, no arguments"
 	case modes != 1:
 		return "give one of -config, -demo and -secret"
-	case o.config == "" && (o.check || o.broker != "" || o.audience != "" || o.invite != ""):
-		return "-check, -broker, -audience and -invite go with -config"
+	case o.config == "" && (o.check || o.broker != "" || o.audience != "" || o.invite != "" || o.keys != ""):
+		return "-check, -broker, -audience, -invite and -keys go with -config"
+	case o.keys != "" && (o.check || o.broker != "" || o.invite != ""):
+		return "-keys goes with -config alone"
 	case o.audience != "" && o.broker == "":
 		return "-audience goes with -broker"
 	case o.demo == "" && o.lifetime != defaultLifetime:

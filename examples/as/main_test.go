@@ -180,6 +180,20 @@ func TestCheckTakesTheSample(t *testing.T) {
 	require.ErrorContains(t, run(t.Context(), []string{"-config", "as.json", "-check"}, &out, &complaints), "signing.pem")
 }
 
+// TestKeysForABroker prints what a gateway reads: public keys, and the one that it shares with the server.
+func TestKeysForABroker(t *testing.T) {
+	config := sample(t, same)
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{"-config", config, "-keys", "mqtts://broker.example"}, &out, io.Discard))
+	var set struct{ Keys []map[string]string }
+	require.NoError(t, json.Unmarshal(out.Bytes(), &set))
+	require.Len(t, set.Keys, 2)
+	require.Equal(t, []string{"OKP", "EdDSA", "2026-11", ""}, []string{set.Keys[0]["kty"], set.Keys[0]["alg"], set.Keys[0]["kid"], set.Keys[0]["d"]})
+	require.Equal(t, []string{"oct", "A256GCM", "broker-1"}, []string{set.Keys[1]["kty"], set.Keys[1]["alg"], set.Keys[1]["kid"]})
+	err := run(t.Context(), []string{"-config", config, "-keys", "elsewhere"}, &out, io.Discard)
+	require.ErrorContains(t, err, `no audience "elsewhere"`)
+}
+
 // TestCheckSaysWhatIsWrong: one sentence, at the place of the mistake.
 func TestCheckSaysWhatIsWrong(t *testing.T) {
 	for want, change := range map[string][2]string{
@@ -299,13 +313,13 @@ func TestBrokerOfEachFormat(t *testing.T) {
 func TestUsage(t *testing.T) {
 	var out, complaints bytes.Buffer
 	require.ErrorIs(t, run(t.Context(), []string{"-h"}, &out, &complaints), flag.ErrHelp)
-	for _, word := range []string{"-config", "-check", "-broker", "-demo", "-lifetime", "-secret", "-invite", "usage:"} {
+	for _, word := range []string{"-config", "-check", "-broker", "-demo", "-lifetime", "-secret", "-invite", "-keys", "usage:"} {
 		require.Contains(t, complaints.String(), word)
 	}
 	for _, args := range [][]string{
 		{}, {"x"}, {"-novel"}, {"-config", "a", "-demo", "b"}, {"-check"}, {"-demo", "d", "-check"}, {"-demo", "d", "-broker", ":0"},
 		{"-demo", "d", "-lifetime", "1ms"}, {"-demo", "d", "-lifetime", "0"}, {"-config", "a", "-lifetime", "1s"},
-		{"-config", "a", "-audience", "b"}, {"-secret", "-invite", "x"},
+		{"-config", "a", "-audience", "b"}, {"-secret", "-invite", "x"}, {"-keys", "a"}, {"-config", "a", "-keys", "b", "-check"},
 	} {
 		complaints.Reset()
 		require.ErrorIs(t, run(t.Context(), args, &out, &complaints), errUsage, "%q", args)

@@ -25,7 +25,7 @@ func (o *serveOptions) beside(ctx context.Context, store *authbroker.Store, logg
 	if err != nil {
 		return err
 	}
-	secure, err := o.tlsClient()
+	secure, err := trusting(o.cafile)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 // users is where users are changed: in the store, or by the authority that has it open.
 type users interface {
 	list() ([]string, error)
+	verifier(name string) (string, error) // in its text form
 	set(name, verifier string) error
 	remove(name string) error
 	close()
@@ -45,6 +46,18 @@ type local struct {
 
 func (l *local) list() ([]string, error) { return l.store.Users() }
 
+func (l *local) verifier(name string) (string, error) {
+	v, err := l.store.Verifier(name)
+	if err != nil {
+		return "", err
+	}
+	if v == nil {
+		return "", fmt.Errorf("there is no user %q", name)
+	}
+	text, err := v.MarshalText()
+	return string(text), err
+}
+
 func (l *local) set(name, verifier string) error {
 	if err := l.store.SetUserText(name, verifier); err != nil {
 		return err
@@ -68,8 +81,9 @@ type order struct {
 
 // An answer is what comes of it.
 type answer struct {
-	Error string
-	Users []string
+	Error    string
+	Users    []string
+	Verifier string
 }
 
 // remote has an authority change its users.
@@ -79,21 +93,28 @@ type remote struct {
 	out  *json.Encoder
 }
 
-func (r *remote) do(o order) ([]string, error) {
+func (r *remote) do(o order) (a answer, err error) {
 	if err := r.out.Encode(o); err != nil {
-		return nil, err
+		return a, err
 	}
-	var a answer
 	if err := r.in.Decode(&a); err != nil {
-		return nil, fmt.Errorf("the authority that has the store open does not answer: %w", err)
+		return a, fmt.Errorf("the authority that has the store open does not answer: %w", err)
 	}
 	if a.Error != "" {
-		return nil, errors.New(a.Error)
+		return a, errors.New(a.Error)
 	}
-	return a.Users, nil
+	return a, nil
 }
 
-func (r *remote) list() ([]string, error) { return r.do(order{Action: "list"}) }
+func (r *remote) list() ([]string, error) {
+	a, err := r.do(order{Action: "list"})
+	return a.Users, err
+}
+
+func (r *remote) verifier(name string) (string, error) {
+	a, err := r.do(order{Action: "verifier", Name: name})
+	return a.Verifier, err
+}
 
 func (r *remote) set(name, verifier string) error {
 	_, err := r.do(order{"set", name, verifier})
@@ -154,6 +175,8 @@ func obey(conn net.Conn, l *local) {
 		switch o.Action {
 		case "list":
 			a.Users, err = l.list()
+		case "verifier":
+			a.Verifier, err = l.verifier(o.Name)
 		case "set":
 			err = l.set(o.Name, o.Verifier)
 		case "remove":

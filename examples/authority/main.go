@@ -22,7 +22,8 @@ const usage = `usage:
   authority serve -server NAME -store FILE -listen ADDR [-upstream URL]
   authority serve -server NAME -store FILE -broker URL
   authority user add|passwd|remove NAME -server NAME -store FILE
-  authority user list -store FILE
+  authority user list -store FILE [-verifiers]
+  authority login NAME -server NAME -broker URL
 
 Logs MQTT clients in by a password that is never sent (MQTT-Auth), and enforces
 the tokens that the owners of topics hand out.
@@ -42,7 +43,8 @@ and in mosquitto.conf
   plugin_opt_config_file /etc/mosquitto/dynsec.json
 
 user changes the users, also while serve runs. The password is asked for, or is
-a line of the standard input. What is stored cannot be used to log in.
+a line of the standard input. What is stored cannot be used to log in. login is
+what a device does, to see that it works.
 
 authority COMMAND -h lists the options.
 `
@@ -74,6 +76,8 @@ func run(ctx context.Context, args []string, in *os.File, out, complaints io.Wri
 		return serveCommand(ctx, args[1:], complaints)
 	case "user":
 		return userCommand(ctx, args[1:], in, out, complaints)
+	case "login":
+		return loginCommand(ctx, args[1:], in, out, complaints)
 	case "-h", "-help", "--help":
 		fmt.Fprint(complaints, usage)
 		return flag.ErrHelp

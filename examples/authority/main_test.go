@@ -139,6 +139,9 @@ func TestUsersWhileItServes(t *testing.T) {
 	names, err := authority(t, "", "user", "list", "-store", store)
 	require.NoError(t, err)
 	require.Equal(t, "alice\nbob\n", names)
+	verifiers, err := authority(t, "", "user", "list", "-verifiers", "-store", store) // from the one that serves
+	require.NoError(t, err)
+	require.Regexp(t, `^alice augpake-p256 \S+\nbob augpake-p256 \S+\n$`, verifiers)
 
 	_, err = authority(t, "", "user", "remove", "bob", "-store", store)
 	require.NoError(t, err)
@@ -152,6 +155,9 @@ func TestUsersWhileItServes(t *testing.T) {
 	require.NoError(t, stop())
 	_, err = os.Stat(socketOf(store))
 	require.ErrorIs(t, err, os.ErrNotExist)
+	again, err := authority(t, "", "user", "list", "-verifiers", "-store", store) // from the file
+	require.NoError(t, err)
+	require.Regexp(t, `^alice augpake-p256 \S+\n$`, again)
 }
 
 // TestUpstreamWithHop: in front of a broker elsewhere, payloads sealed on the way to it.
@@ -166,6 +172,12 @@ func TestUpstreamWithHop(t *testing.T) {
 	upstream := strings.Replace(behind.URL(brokers.TCP).String(), "tcp:", "mqtt:", 1)
 	said, stop := start(t, append([]string{"serve", "-listen", "127.0.0.1:0", "-public", "news/#", "-hop", "present", "-upstream", upstream}, at...)...)
 	address := said.await(t, `listening address=(\S+)`)[1]
+	login := []string{"login", "alice", "-server", "broker.example", "-broker", "mqtt://" + address, "-hop", "present"}
+	out, err := authority(t, "secret\n", login...)
+	require.NoError(t, err)
+	require.Equal(t, "alice is logged in at broker.example\n", out)
+	_, err = authority(t, "guess\n", login...)
+	require.ErrorIs(t, err, mqttauth.ErrPassword)
 	alice, err := connect(t, address, "alice", "secret", present.Session(present.SessionConfig{}))
 	require.NoError(t, err)
 	received := make(chan string, 1)
@@ -212,6 +224,9 @@ func TestBesideMosquitto(t *testing.T) {
 		address := "mqtts://" + broker.URL(brokers.TLS).Host
 		said, stop := start(t, append([]string{"serve", "-broker", address, "-cafile", filepath.Join(broker.Dir(), "ca.pem"), "-public", "news/#"}, at...)...)
 		said.await(t, "msg=serving")
+		_, err := authority(t, "secret\n", "login", "alice", "-server", "broker.example", "-broker", address,
+			"-cafile", filepath.Join(broker.Dir(), "ca.pem"), "-beside")
+		require.NoError(t, err)
 		auth, err := mqttauth.New(mqttauth.Config{
 			User: "alice", Password: []byte("secret"), Server: "broker.example", ClientID: "device", TwoPhase: true, AllowPlaintext: true,
 			Bootstrap: mqttauth.Account{Username: "bootstrap", Password: "bootstrap"},
@@ -243,6 +258,10 @@ func TestMisuse(t *testing.T) {
 		{"serve", "-server", "x", "-store", "y", "-broker", "mqtt://localhost", "-hop", "aes"},
 		{"serve", "-server", "x", "-store", "y", "-broker", "mqtt://localhost", "-ticket", "1ms"},
 		{"serve", "-server", "x", "-store", "y", "-listen", ":0", "-upstream", "http://localhost"},
+		{"user", "add", "alice", "-server", "x", "-store", "y", "-verifiers"},
+		{"login", "-server", "x", "-broker", "mqtt://h"}, {"login", "alice", "-broker", "mqtt://h"}, {"login", "alice", "-server", "x"},
+		{"login", "alice", "-server", "x", "-broker", "http://h"}, {"login", "alice", "-server", "x", "-broker", "mqtt://h", "-hop", "rot13"},
+		{"login", "alice", "-server", "x", "-broker", "mqtt://h", "-plaintext"},
 	} {
 		said, err := authority(t, "", args...)
 		require.ErrorIs(t, err, errUsage, "%q", args)

@@ -21,6 +21,9 @@ import (
 // patience bounds what other machines may take, and how long clients have to go when the program ends.
 const patience = 10 * time.Second
 
+// bootstrap is the account, and its password, with which devices log in beside a broker.
+const bootstrap = "bootstrap"
+
 // serveOptions are what the command line of serve says.
 type serveOptions struct {
 	server, store string
@@ -62,7 +65,7 @@ func (o *serveOptions) define(flags *flag.FlagSet) {
 	flags.StringVar(&o.upstream, "upstream", "", "`URL` of the broker behind, mqtt://HOST:PORT or mqtts://HOST:PORT; without one there is one in this process")
 	flags.StringVar(&o.broker, "broker", "", "`URL` of a mosquitto with its dynamic-security plugin to serve beside it, mqtt://HOST:PORT or mqtts://HOST:PORT")
 	flags.StringVar(&o.user, "user", "admin", "`NAME` of the plugin's administrator; the password is in "+passwordVariable)
-	flags.StringVar(&o.clients, "bootstrap", "bootstrap", "`NAME`, and password, of the account with which devices log in at -broker; everybody may know it")
+	flags.StringVar(&o.clients, "bootstrap", bootstrap, "`NAME`, and password, of the account with which devices log in at -broker; everybody may know it")
 	flags.DurationVar(&o.ticket, "ticket", authbroker.DefaultTicket, "the longest life of an account at -broker")
 	flags.StringVar(&o.cafile, "cafile", "", "PEM `FILE` with the certificates that vouch for the broker, instead of the system's")
 	flags.StringVar(&o.hop, "hop", "", "`aes` or present: payloads are sealed between clients and here, in place of TLS or beside it")
@@ -180,7 +183,7 @@ func (o *serveOptions) behind() (broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	secure, err := o.tlsClient()
+	secure, err := trusting(o.cafile)
 	if err != nil {
 		return nil, err
 	}
@@ -214,19 +217,20 @@ func (o *serveOptions) rules() (rules []authbroker.Rule) {
 	return rules
 }
 
-// tlsClient is for connections to a broker.
-func (o *serveOptions) tlsClient() (*tls.Config, error) {
+// trusting is for connections to a broker whose certificate one of those in a file vouches for, or the system's if it
+// is empty.
+func trusting(cafile string) (*tls.Config, error) {
 	secure := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.cafile == "" {
+	if cafile == "" {
 		return secure, nil
 	}
-	pem, err := os.ReadFile(o.cafile)
+	pem, err := os.ReadFile(cafile)
 	if err != nil {
 		return nil, fmt.Errorf("-cafile: %w", err)
 	}
 	secure.RootCAs = x509.NewCertPool()
 	if !secure.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("-cafile %s: no certificate in it", o.cafile)
+		return nil, fmt.Errorf("-cafile %s: no certificate in it", cafile)
 	}
 	return secure, nil
 }

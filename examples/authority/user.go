@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -18,6 +19,7 @@ import (
 // userOptions are what the command line of user says.
 type userOptions struct {
 	action, name, server, store string
+	verifiers                   bool
 }
 
 // userCommand changes the users, through the authority that has the store open if there is one.
@@ -27,9 +29,10 @@ func userCommand(ctx context.Context, args []string, in *os.File, out, complaint
 	if o.action != "list" {
 		o.name, args = word(args)
 	}
-	flags := newFlags("user", "user add|passwd|remove NAME -server NAME -store FILE\n       authority user list -store FILE", complaints)
+	flags := newFlags("user", "user add|passwd|remove NAME -server NAME -store FILE\n       authority user list -store FILE [-verifiers]", complaints)
 	flags.StringVar(&o.server, "server", "", "`NAME` of the authority, which clients are configured with")
 	flags.StringVar(&o.store, "store", "", "`FILE` with the users; it is made if there is none")
+	flags.BoolVar(&o.verifiers, "verifiers", false, "list each user's verifier too, as a gateway reads them; whoever has one can guess the password offline")
 	if err := parse(flags, args, o.check); err != nil {
 		return err
 	}
@@ -62,6 +65,8 @@ func (o *userOptions) check() error {
 		return fmt.Errorf("user %q: want add, passwd, remove or list", o.action)
 	}
 	switch {
+	case o.verifiers && o.action != "list":
+		return errors.New("-verifiers goes with list")
 	case o.action != "list" && o.name == "":
 		return fmt.Errorf("user %s: the user's name is missing", o.action)
 	case o.store == "":
@@ -75,16 +80,11 @@ func (o *userOptions) carryOut(u users, in *os.File, out, complaints io.Writer) 
 	if err != nil {
 		return err
 	}
-	known := false
-	for _, name := range names {
-		known = known || name == o.name
-		if o.action == "list" {
-			fmt.Fprintln(out, name)
-		}
+	if o.action == "list" {
+		return o.print(u, names, out)
 	}
+	known := slices.Contains(names, o.name)
 	switch {
-	case o.action == "list":
-		return nil
 	case o.action == "add" && known:
 		return fmt.Errorf("there is a user %q already; passwd gives her another password", o.name)
 	case o.action != "add" && !known:
@@ -92,7 +92,7 @@ func (o *userOptions) carryOut(u users, in *os.File, out, complaints io.Writer) 
 	case o.action == "remove":
 		return u.remove(o.name)
 	}
-	password, err := readPassword(o.name, in, complaints)
+	password, err := readPassword(o.name, in, complaints, true)
 	if err != nil {
 		return err
 	}
@@ -108,11 +108,28 @@ func (o *userOptions) carryOut(u users, in *os.File, out, complaints io.Writer) 
 	return u.set(o.name, string(text))
 }
 
+// print lists the users, one a line.
+func (o *userOptions) print(u users, names []string, out io.Writer) error {
+	for _, name := range names {
+		if !o.verifiers {
+			fmt.Fprintln(out, name)
+			continue
+		}
+		verifier, err := u.verifier(name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, name, verifier)
+	}
+	return nil
+}
+
 // maxPassword bounds a line of the standard input, bytes.
 const maxPassword = 1024
 
-// readPassword asks for a password twice, without showing it, or reads a line if nobody is there to ask.
-func readPassword(user string, in *os.File, complaints io.Writer) ([]byte, error) {
+// readPassword asks for a password, twice if it is a new one, without showing it, or reads a line if nobody is there to
+// ask.
+func readPassword(user string, in *os.File, complaints io.Writer, fresh bool) ([]byte, error) {
 	if !term.IsTerminal(int(in.Fd())) {
 		line, err := bufio.NewReader(io.LimitReader(in, maxPassword)).ReadBytes('\n')
 		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
@@ -125,6 +142,9 @@ func readPassword(user string, in *os.File, complaints io.Writer) ([]byte, error
 	fmt.Fprintln(complaints)
 	if err != nil {
 		return nil, err
+	}
+	if !fresh {
+		return first, nil
 	}
 	fmt.Fprint(complaints, "once more: ")
 	second, err := term.ReadPassword(int(in.Fd()))
