@@ -3,6 +3,7 @@
 //	go run ./examples/bench                     a report in Markdown, from an embedded broker
 //	go run ./examples/bench -out bench-report   the same with JSON and plots, in a directory
 //	go run ./examples/bench -goals              the goals that the module has set itself
+//	go run ./examples/bench -goals -json        the same for machines, an object a line
 //
 // The report compares connections and messages that are plain, sealed, over TLS with
 // certificates or with a pre-shared key, and both: delay, rate, CPU, allocations, memory,
@@ -13,6 +14,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -29,7 +31,10 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	apart, err := bench.Apart(ctx, os.Stdout)
+	if !apart {
+		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}
 	stop()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -57,7 +62,7 @@ func run(ctx context.Context, args []string, out io.Writer, messages *os.File) (
 	defer bar.Clear()
 	if o.goals {
 		// Whatever comes of it is a measurement, so it is never an error.
-		if _, err := bench.Run(ctx, o.chosen, out, bar); err != nil {
+		if err := goals(ctx, o, out, bar); err != nil {
 			fmt.Fprintln(messages, "bench:", err)
 		}
 		return nil
@@ -72,6 +77,23 @@ func run(ctx context.Context, args []string, out io.Writer, messages *os.File) (
 		return measured.Markdown(out, nil)
 	}
 	return save(measured, o.out, out)
+}
+
+// goals measures the chosen goals and writes a line for each, under one that says on what machine, or for machines.
+func goals(ctx context.Context, o options, out io.Writer, bar *bench.Bar) error {
+	line := func(r bench.Result) error {
+		_, err := fmt.Fprintln(out, r.Line())
+		return err
+	}
+	if o.json {
+		encoder := json.NewEncoder(out)
+		encoder.SetEscapeHTML(false) // or <= is unreadable
+		line = func(r bench.Result) error { return encoder.Encode(r.Record()) }
+	} else if _, err := fmt.Fprintf(out, "# %s\n", bench.Machine()); err != nil {
+		return err
+	}
+	_, err := bench.Run(ctx, o.chosen, line, bar)
+	return err
 }
 
 // save writes all forms of the report into a directory.

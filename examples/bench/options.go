@@ -26,6 +26,7 @@ type options struct {
 	config  report.Config
 	out     string
 	goals   bool
+	json    bool
 	chosen  []bench.Goal
 	profile string
 }
@@ -42,6 +43,29 @@ Eclipse clients. Takes three to four minutes. Writes Markdown to the standard ou
 With -broker URL (tcp://host:1883, ssl://host:8883, ws://..., wss://...) it goes through
 that broker, on topics below mqttsec-bench/; otherwise through one that it starts itself.
 What needs a half of this module at the broker is left out then.
+
+With -goals it measures what the module has set itself, on every path through package present
+that the processor has. A goal is a line: its name, the figure, the limit, "ok" or "short" or
+"skipped", and what was compared with what. Where the tenth percentile is much better than the
+median, a busy neighbour was measured and not the module. F7, aesmsg beside other libraries, is
+not among them: no dependency is worth a comparison, so it is measured outside of this module.
+
+With -goals -json a goal is a JSON object with these fields, to which others may be added:
+
+  id, what          the goal's name, and what tells its variants apart
+  path              the instructions that present used, where that is what the goal is about
+  verdict           "ok", "short", "skipped" or "failed"; why has the reason of the latter two,
+                    install the command that brings what was missing
+  figure, sense, limit, stretch, unit
+                    what is judged: <= or >= the limit, and what is hoped for besides, all in
+                    unit, which is empty for ratios
+  judged_by         which of the next two the figure is, "median" or "tenth percentile", or
+                    "count" if it is the same each time
+  median, tenth_percentile, low, high
+                    of the rounds; half of them lie between low and high
+  a_ns, b_ns, a_allocs, b_allocs
+                    time and allocations of one operation of either side
+  machine           the processor, how many, the platform, the version of Go
 
 Flags:
 `
@@ -63,6 +87,7 @@ func parse(args []string, messages io.Writer) (options, error) {
 	flags.StringVar(&o.out, "out", "", "`directory` for the report with plots; it is made if need be")
 	flags.IntVar(&o.config.Rounds, "rounds", 0, "how often each scheme takes its turn (default 25)")
 	flags.BoolVar(&o.goals, "goals", false, "measure the module's own goals, a line each, and exit with 0 whatever they are; about 3 minutes")
+	flags.BoolVar(&o.json, "json", false, "with -goals: one JSON object a line and goal")
 	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile for go tool pprof to this `file`")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
@@ -73,6 +98,9 @@ func parse(args []string, messages io.Writer) (options, error) {
 	var err error
 	if flags.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err == nil && o.json && !o.goals {
+		err = errors.New("-json goes with -goals; -out writes a report in JSON")
 	}
 	if err == nil && *broker != "" {
 		o.config.Broker, err = reach(*broker, *user, *password, *cafile)

@@ -124,7 +124,7 @@ func start(ctx context.Context, name string) (brokers.Broker, error) {
 	}
 	b, err := brokers.StartMosquitto(ctx, brokers.Config{})
 	if errors.Is(err, brokers.ErrNoMosquitto) {
-		return nil, fmt.Errorf("%w: %w", ErrSkip, err)
+		return nil, &missing{err, "apt-get install mosquitto"}
 	}
 	return b, err
 }

@@ -67,6 +67,9 @@ type gateway struct {
 	dir string
 }
 
+// noGo is that programs cannot be built.
+var noGo = &missing{errors.New("the go command is not there"), "apt-get install golang"}
+
 var listening = regexp.MustCompile(`msg=listening .*address=(\S+)`)
 
 // startGateway builds and starts a gateway without a scheme before an upstream. Outside a clone of the module it cannot
@@ -79,7 +82,12 @@ func startGateway(ctx context.Context, upstream string) (*gateway, error) {
 	program, config := filepath.Join(dir, "gateway"), filepath.Join(dir, "gateway.yaml")
 	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/mqttsec/mqttsec/examples/gateway")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: the gateway cannot be built: %s", ErrSkip, out), os.RemoveAll(dir))
+		if errors.Is(err, exec.ErrNotFound) {
+			err = noGo
+		} else {
+			err = fmt.Errorf("%w: the gateway cannot be built: %s", ErrSkip, out)
+		}
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	text := "upstream: {url: \"mqtt://" + upstream + "\"}\ndrain: 0s\nlisteners: [{address: \"127.0.0.1:0\"}]\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {

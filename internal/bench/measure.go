@@ -16,30 +16,46 @@ const defaultBatch = 2 * time.Millisecond
 // hears the fraction done. When ctx ends, the Result has its error.
 func Measure(ctx context.Context, g Goal, progress func(fraction float64)) Result {
 	r := Result{Goal: g}
+	if g.Setting != "" && !isApart() {
+		return measureApart(ctx, g)
+	}
 	if g.Skip != nil {
 		if r.Skipped = g.Skip(); r.Skipped != "" {
 			return r
 		}
 	}
-	if g.Count != nil {
-		a, b, err := g.Count(ctx)
-		r.Err, r.Figure = err, a/b
-		r.Low, r.High = r.Figure, r.Figure
+	err := r.measure(ctx, progress)
+	if !errors.Is(err, ErrSkip) {
+		r.Err = err
 		return r
 	}
-	pair, err := g.Setup(ctx)
-	if err == nil {
-		err = r.compare(ctx, pair, progress)
-		if pair.Close != nil {
-			err = errors.Join(err, pair.Close())
-		}
-	}
-	if errors.Is(err, ErrSkip) {
-		r.Skipped = err.Error()
-	} else {
-		r.Err = err
+	r.Skipped = err.Error()
+	var m *missing
+	if errors.As(err, &m) {
+		r.Install = m.install
 	}
 	return r
+}
+
+func (r *Result) measure(ctx context.Context, progress func(float64)) error {
+	g := r.Goal
+	if g.Count != nil {
+		a, b, err := g.Count(ctx)
+		if g.Of == "" {
+			a /= b
+		}
+		r.Figure, r.Median, r.Tenth, r.Low, r.High = a, a, a, a, a
+		return err
+	}
+	pair, err := g.Setup(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.compare(ctx, pair, progress)
+	if pair.Close != nil {
+		err = errors.Join(err, pair.Close())
+	}
+	return err
 }
 
 // compare runs the rounds and fills in what r is to tell.
@@ -48,13 +64,12 @@ func (r *Result) compare(ctx context.Context, pair Pair, progress func(float64))
 	if target == 0 {
 		target = defaultBatch
 	}
-	a, err := newColumn(ctx, pair.A, target)
-	if err != nil {
-		return err
-	}
-	b, err := newColumn(ctx, pair.B, target)
-	if err != nil {
-		return err
+	var columns [4]*column
+	for i, side := range [...]Side{pair.A, pair.B, pair.C, pair.D} {
+		var err error
+		if columns[i], err = newColumn(ctx, side, target); err != nil {
+			return err
+		}
 	}
 	rounds := max(r.Goal.Rounds, minRounds)
 	var figures []float64
@@ -62,24 +77,40 @@ func (r *Result) compare(ctx context.Context, pair Pair, progress func(float64))
 		if progress != nil {
 			progress(float64(i) / float64(rounds))
 		}
-		if err := a.turn(ctx); err != nil {
-			return err
+		for _, c := range columns {
+			if err := c.turn(ctx); err != nil {
+				return err
+			}
 		}
-		if err := b.turn(ctx); err != nil {
-			return err
-		}
-		figures = append(figures, r.Goal.figure(a.last(), b.last()))
+		figures = append(figures, r.Goal.figure(each(columns, (*column).last)))
 	}
-	r.Low, r.Figure, r.High = meter.Quantile(figures, 0.25), meter.Median(figures), meter.Quantile(figures, 0.75)
-	r.A, r.B = a.median(), b.median()
+	r.Low, r.Median, r.High = meter.Quantile(figures, 0.25), meter.Median(figures), meter.Quantile(figures, 0.75)
+	r.Tenth = r.Goal.figure(each(columns, (*column).tenth))
+	r.Figure = r.Median
+	if r.Goal.Tenth {
+		r.Figure = r.Tenth
+	}
+	a, b := columns[0], columns[1]
+	r.A, r.B = time.Duration(a.quantile(0.5)+0.5), time.Duration(b.quantile(0.5)+0.5)
 	r.AllocsA, r.AllocsB = a.allocations(), b.allocations()
 	return nil
 }
 
+// each returns what f says of each column.
+func each(columns [4]*column, f func(*column) float64) (of [4]float64) {
+	for i, c := range columns {
+		of[i] = f(c)
+	}
+	return of
+}
+
 // figure is what is compared with the limit, of the times that an operation of each side
 // took: their ratio, that of the rates which they mean, or the first alone.
-func (g Goal) figure(a, b float64) float64 {
+func (g Goal) figure(t [4]float64) float64 {
+	a, b, c, d := t[0], t[1], t[2], t[3]
 	switch {
+	case c != 0:
+		return a / b / (c / d)
 	case g.Unit != 0:
 		return a / float64(g.Unit)
 	case g.AtLeast:
@@ -125,11 +156,13 @@ func (c *column) last() float64 {
 	return c.times[len(c.times)-1]
 }
 
-func (c *column) median() time.Duration {
+func (c *column) tenth() float64 { return c.quantile(0.1) }
+
+func (c *column) quantile(q float64) float64 {
 	if c.meter == nil {
 		return 0
 	}
-	return time.Duration(meter.Median(c.times) + 0.5)
+	return meter.Quantile(c.times, q)
 }
 
 // allocations are those of one operation, rounded down: now and then the runtime

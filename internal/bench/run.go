@@ -3,15 +3,14 @@ package bench
 import (
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 )
 
-// Run measures goals one after the other and writes the [Result.Line] of each to out
-// as soon as it is known. Bar, which may be nil, shows how far it is. The error is that
-// of ctx, or of writing to out.
-func Run(ctx context.Context, goals []Goal, out io.Writer, bar *Bar) ([]Result, error) {
+// Run measures goals one after the other and hands each [Result] to report as soon as it
+// is known. Bar, which may be nil, shows how far it is. The error is that of ctx, or of
+// report.
+func Run(ctx context.Context, goals []Goal, report func(Result) error, bar *Bar) ([]Result, error) {
 	var results []Result
 	defer bar.Clear()
 	for i, g := range goals {
@@ -23,7 +22,7 @@ func Run(ctx context.Context, goals []Goal, out io.Writer, bar *Bar) ([]Result, 
 		}
 		results = append(results, r)
 		bar.Clear()
-		if _, err := fmt.Fprintln(out, r.Line()); err != nil {
+		if err := report(r); err != nil {
 			return results, err
 		}
 	}
@@ -35,31 +34,56 @@ func Run(ctx context.Context, goals []Goal, out io.Writer, bar *Bar) ([]Result, 
 func (r Result) Line() string {
 	g := r.Goal
 	switch {
+	case r.Skipped != "" && r.Install != "":
+		return fmt.Sprintf("%s skipped: %s; %s (%s)", g.ID, r.Skipped, r.Install, g.What)
 	case r.Skipped != "":
 		return fmt.Sprintf("%s skipped: %s (%s)", g.ID, r.Skipped, g.What)
 	case r.Err != nil:
 		return fmt.Sprintf("%s failed: %v (%s)", g.ID, r.Err, g.What)
 	}
-	sign, verdict := "<=", "ok"
-	if g.AtLeast {
-		sign = ">="
-	}
-	if !r.Reached() {
-		verdict = "short"
-	}
-	unit := ""
-	if g.Unit != 0 {
-		unit = " " + strings.TrimPrefix(g.Unit.String(), "1")
+	unit := g.unit()
+	if unit != "" {
+		unit = " " + unit
 	}
 	digits := r.digits()
-	return fmt.Sprintf("%s %.*f %s %.*f%s %-5s | %s", g.ID, digits, r.Figure, sign, digits, g.Limit, unit, verdict, r.detail(digits))
+	return fmt.Sprintf("%s %.*f %s %.*f%s %-5s | %s",
+		g.ID, digits, r.Figure, g.sense(), digits, g.Limit, unit, r.verdict(), r.detail(digits))
+}
+
+// sense is how the figure is to compare with the limit.
+func (g Goal) sense() string {
+	if g.AtLeast {
+		return ">="
+	}
+	return "<="
+}
+
+// unit is that of figure and limit, empty for a ratio.
+func (g Goal) unit() string {
+	if g.Unit != 0 {
+		return strings.TrimPrefix(g.Unit.String(), "1")
+	}
+	return g.Of
+}
+
+// verdict is the outcome in one word.
+func (r Result) verdict() string {
+	switch {
+	case r.Skipped != "":
+		return "skipped"
+	case r.Err != nil:
+		return "failed"
+	case r.Reached():
+		return "ok"
+	}
+	return "short"
 }
 
 // digits is how many decimals show the figure: enough to see on which side of the
 // limit it is.
 func (r Result) digits() int {
 	digits := 2
-	if r.Goal.Limit < 0.2 {
+	if r.Goal.Limit < 0.2 && r.Goal.Of == "" {
 		digits = 3
 	}
 	for ; digits < 6; digits++ {
@@ -75,10 +99,16 @@ func (r Result) digits() int {
 func (r Result) detail(digits int) string {
 	g := r.Goal
 	parts := []string{g.What}
-	if g.Unit == 0 && g.Count == nil {
-		parts = append(parts, fmt.Sprintf("%v / %v", r.A, r.B))
+	if g.Count == nil {
+		if g.Unit == 0 {
+			parts = append(parts, fmt.Sprintf("%v / %v", r.A, r.B))
+		}
+		other := fmt.Sprintf("tenth percentile %.*f", digits, r.Tenth)
+		if g.Tenth {
+			other = fmt.Sprintf("tenth percentile, median %.*f", digits, r.Median)
+		}
+		parts = append(parts, other, fmt.Sprintf("half of all rounds %.*f to %.*f", digits, r.Low, digits, r.High))
 	}
-	parts = append(parts, fmt.Sprintf("half of all rounds %.*f to %.*f", digits, r.Low, digits, r.High))
 	if g.NoAllocs {
 		parts = append(parts, fmt.Sprintf("%d allocs, goal 0", r.AllocsA))
 	}
