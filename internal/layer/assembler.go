@@ -46,6 +46,15 @@ func (a *Assembler) Push(b []byte, emit func(wire.Packet) error) error {
 	return nil
 }
 
+// Several tells whether b goes on behind the end of the packet that it completes.
+func (a *Assembler) Several(b []byte) bool {
+	if len(a.partial) > 0 {
+		return a.need > 0 && len(b) > a.need-len(a.partial)
+	}
+	n, err := wire.Scan(b, wire.MaxPacket)
+	return err == nil && n > 0 && n < len(b)
+}
+
 // Reset forgets the packet that is not whole yet.
 func (a *Assembler) Reset() {
 	putBuffer(a.partial)

@@ -196,6 +196,7 @@ func (c *Conn) CloseWrite() error {
 	c.out.Lock()
 	defer c.out.Unlock()
 	c.writeAnswers()
+	_ = c.writeBatch()
 	_ = c.fail(net.ErrClosed)
 	return halfClose(c.inner)
 }

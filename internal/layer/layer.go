@@ -8,7 +8,8 @@
 // What the layer takes on itself, because both Eclipse clients need it:
 //
 //   - It is a [sync.Locker], which paho.golang holds while it writes one packet in pieces.
-//   - It reassembles split writes and split reads; the peer gets one Write a packet.
+//   - It reassembles split writes and split reads; the peer gets one Write a packet, or one for small packets that
+//     were written at once.
 //   - A filter may answer for a packet that it withholds, with [Conn.Send] to the peer and [Conn.Inject] to the local
 //     side, also while the local side blocks in Read.
 //   - A scheme may speak with the peer before the application does: [Conn.Hold] keeps the application's packets back in
@@ -83,11 +84,14 @@ type Conn struct {
 	failed  error      // why no packet goes out any more
 	broken  bool       // because the connection below takes none
 	scratch scratch    // of the packet going out
+	gather  bool       // several packets are being written at once
+	batch   []byte     // those that have been judged
 
 	reading sync.Mutex
 	in      buffer
 	skip    int     // bytes of a packet that is passed over
 	ready   []byte  // of the packet being delivered
+	first   bool    // which is CONNECT or CONNACK
 	opened  scratch // that it may be in
 	refused error   // of a packet that came in
 	inEnded error   // of the connection below

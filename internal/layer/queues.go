@@ -258,12 +258,9 @@ func (c *Conn) writeAnswers() {
 	q.answers = nil
 	q.answering.Store(false)
 	q.Unlock()
-	if len(batch) == 0 || c.broken {
-		return
-	}
-	if _, err := c.inner.Write(batch); err != nil {
-		c.broken = true
-		c.fail(err)
+	_ = c.writeBatch() // what fails is sticky
+	if len(batch) > 0 {
+		_ = c.put(batch)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
-// Read delivers the packets that the filter let pass, and those injected, byte by byte or in larger pieces. Once the
-// connection has been ended by [Conn.End] it returns the error that was given there, behind what had been injected
-// before.
+// Read delivers the packets that the filter let pass, and those injected, byte by byte or in larger pieces: all that
+// have arrived whole and fit into p. Once the connection has been ended by [Conn.End] it returns the error that was
+// given there, behind what had been injected before.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -27,7 +27,25 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 	n := copy(p, c.ready)
 	c.ready = c.ready[n:]
+	for len(c.ready) == 0 && n < len(p) && c.whole() {
+		if c.next() != nil {
+			break // it is sticky: the next Read returns it
+		}
+		k := copy(p[n:], c.ready)
+		c.ready = c.ready[k:]
+		n += k
+	}
 	return n, nil
+}
+
+// whole tells that a packet of the peer's has arrived, is the next and can be judged without reading more. What comes
+// behind CONNECT or CONNACK is not judged before the local side has that and may have answered.
+func (c *Conn) whole() bool {
+	if c.queues.busy.Load() || c.refused != nil || c.skip > 0 || c.first {
+		return false
+	}
+	size, err := c.in.scan(int(c.state.limit.Load()))
+	return err == nil && size > 0 && size <= len(c.in.held()) && !c.oversize(size)
 }
 
 // Await reads until there is a packet for the local side, or an error for it, so that an exchange with the peer makes
@@ -91,6 +109,7 @@ func (c *Conn) incoming(p wire.Packet) error {
 	if err := c.state.received(p); err != nil {
 		return err
 	}
+	c.first = p.Type() == wire.Connect || p.Type() == wire.Connack
 	q, err := c.filter.Incoming(c, p)
 	if err != nil || len(q) == 0 {
 		return err
