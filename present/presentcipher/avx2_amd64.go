@@ -10,13 +10,30 @@ package presentcipher
 //go:noescape
 func ctrAVX2(rk *[32]uint64, dst *byte, src *byte, n int, iv uint64)
 
-// macAVX2 is the XOR of the n pieces at p, numbered from next, encrypted. It
-// reads p as if n were rounded up to a multiple of 32, and 2 bytes more.
+// macAVX2 is the XOR of the n pieces at p, numbered from next, encrypted. The
+// last 1 to 48 are read from last instead.
 //
 //go:noescape
-func macAVX2(rk *[32]uint64, p *byte, n int, next uint64) uint64
+func macAVX2(rk *[32]uint64, p *byte, last *[290]byte, n int, next uint64) uint64
+
+// streamAVX2 sets dst to 16 blocks of the key stream, from block iv on, whose four
+// lowest bits are clear.
+//
+//go:noescape
+func streamAVX2(rk *[32]uint64, dst *[128]byte, iv uint64)
+
+// tagAVX2 is the tag of buf, its first byte lowest: pieces whole ones, 1 to 32, and
+// then the last one, padded.
+//
+//go:noescape
+func tagAVX2(keys *[96]uint64, buf *[208]byte, pieces int) uint64
 
 // encryptAVX2 encrypts one block.
 //
 //go:noescape
-func encryptAVX2(rk *[32]uint64, v uint64) uint64
+func encryptAVX2(rk *[32]uint64, dst *[8]byte, src *[8]byte)
+
+// deriveAVX2 derives Ke, K1 and K2 from key and sets rk to their schedules.
+//
+//go:noescape
+func deriveAVX2(key *[16]byte, rk *[96]uint64)

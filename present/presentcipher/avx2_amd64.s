@@ -34,15 +34,29 @@ DATA keyBytes<>+48(SB)/8, $0x0707060607070606
 DATA keyBytes<>+56(SB)/8, $0x0707060607070606
 GLOBL keyBytes<>(SB), RODATA|NOPTR, $64
 
-DATA keyBits<>+0(SB)/8, $0x2002200210011001
-DATA keyBits<>+8(SB)/8, $0x8008800840044004
-DATA keyBits<>+16(SB)/8, $0x2002200210011001
-DATA keyBits<>+24(SB)/8, $0x8008800840044004
-DATA keyBits<>+32(SB)/8, $0x2002200210011001
-DATA keyBits<>+40(SB)/8, $0x8008800840044004
-DATA keyBits<>+48(SB)/8, $0x2002200210011001
-DATA keyBits<>+56(SB)/8, $0x8008800840044004
-GLOBL keyBits<>(SB), RODATA|NOPTR, $64
+DATA keyByte<>+0(SB)/8, $0x0101000001010000
+DATA keyByte<>+8(SB)/8, $0x0101000001010000
+DATA keyByte<>+16(SB)/8, $0x0101000001010000
+DATA keyByte<>+24(SB)/8, $0x0101000001010000
+DATA keyByte<>+32(SB)/8, $0x0303020203030202
+DATA keyByte<>+40(SB)/8, $0x0303020203030202
+DATA keyByte<>+48(SB)/8, $0x0303020203030202
+DATA keyByte<>+56(SB)/8, $0x0303020203030202
+DATA keyByte<>+64(SB)/8, $0x0505040405050404
+DATA keyByte<>+72(SB)/8, $0x0505040405050404
+DATA keyByte<>+80(SB)/8, $0x0505040405050404
+DATA keyByte<>+88(SB)/8, $0x0505040405050404
+DATA keyByte<>+96(SB)/8, $0x0707060607070606
+DATA keyByte<>+104(SB)/8, $0x0707060607070606
+DATA keyByte<>+112(SB)/8, $0x0707060607070606
+DATA keyByte<>+120(SB)/8, $0x0707060607070606
+GLOBL keyByte<>(SB), RODATA|NOPTR, $128
+
+DATA keyBit<>+0(SB)/8, $0x2002200210011001
+DATA keyBit<>+8(SB)/8, $0x8008800840044004
+DATA keyBit<>+16(SB)/8, $0x2002200210011001
+DATA keyBit<>+24(SB)/8, $0x8008800840044004
+GLOBL keyBit<>(SB), RODATA|NOPTR, $32
 
 DATA turnMasks<>+0(SB)/8, $0x0000000000003355
 GLOBL turnMasks<>(SB), RODATA|NOPTR, $8
@@ -54,9 +68,15 @@ DATA storeBytes<>+0(SB)/8, $0x00080109020a030b
 DATA storeBytes<>+8(SB)/8, $0x040c050d060e070f
 GLOBL storeBytes<>(SB), RODATA|NOPTR, $16
 
+DATA valueBytes<>+0(SB)/8, $0x0b030a0209010800
+DATA valueBytes<>+8(SB)/8, $0x0f070e060d050c04
+GLOBL valueBytes<>(SB), RODATA|NOPTR, $16
+
 DATA loadBytes<>+0(SB)/8, $0x0e090b0d06010305
 DATA loadBytes<>+8(SB)/8, $0x0f080a0c07000204
-GLOBL loadBytes<>(SB), RODATA|NOPTR, $16
+DATA loadBytes<>+16(SB)/8, $0x0e090b0d06010305
+DATA loadBytes<>+24(SB)/8, $0x0f080a0c07000204
+GLOBL loadBytes<>(SB), RODATA|NOPTR, $32
 
 DATA counters<>+0(SB)/8, $0x00000000000000aa
 DATA counters<>+8(SB)/8, $0x0000000000000000
@@ -82,60 +102,214 @@ DATA numbers<>+16(SB)/8, $0x0008000000000000
 DATA numbers<>+24(SB)/8, $0x000c000000000000
 GLOBL numbers<>(SB), RODATA|NOPTR, $32
 
+DATA numbersOne<>+0(SB)/8, $0x0001000000000000
+DATA numbersOne<>+8(SB)/8, $0x0005000000000000
+DATA numbersOne<>+16(SB)/8, $0x0009000000000000
+DATA numbersOne<>+24(SB)/8, $0x000d000000000000
+DATA numbersOne<>+32(SB)/8, $0x0011000000000000
+DATA numbersOne<>+40(SB)/8, $0x0015000000000000
+DATA numbersOne<>+48(SB)/8, $0x0019000000000000
+DATA numbersOne<>+56(SB)/8, $0x001d000000000000
+GLOBL numbersOne<>(SB), RODATA|NOPTR, $64
+
 DATA one<>+0(SB)/8, $0x0001000100010001
-GLOBL one<>(SB), RODATA|NOPTR, $8
+DATA one<>+8(SB)/8, $0x0001000100010001
+DATA one<>+16(SB)/8, $0x0001000100010001
+DATA one<>+24(SB)/8, $0x0001000100010001
+GLOBL one<>(SB), RODATA|NOPTR, $32
 
 DATA lanes<>+0(SB)/8, $0x0000000000000000
 DATA lanes<>+8(SB)/8, $0x0000000000000000
 DATA lanes<>+16(SB)/8, $0x0101010101010101
 DATA lanes<>+24(SB)/8, $0x0101010101010101
-DATA lanes<>+32(SB)/8, $0x0202020202020202
-DATA lanes<>+40(SB)/8, $0x0202020202020202
-DATA lanes<>+48(SB)/8, $0x0303030303030303
-DATA lanes<>+56(SB)/8, $0x0303030303030303
-GLOBL lanes<>(SB), RODATA|NOPTR, $64
+GLOBL lanes<>(SB), RODATA|NOPTR, $32
+
+DATA topNibble<>+0(SB)/8, $0x0f00000000000000
+DATA topNibble<>+8(SB)/8, $0x0f00000000000000
+DATA topNibble<>+16(SB)/8, $0x0f00000000000000
+DATA topNibble<>+24(SB)/8, $0x0f00000000000000
+GLOBL topNibble<>(SB), RODATA|NOPTR, $32
+
+DATA substitute<>+0(SB)/8, $0x0600090104080800
+DATA substitute<>+8(SB)/8, $0x010306040f090b07
+GLOBL substitute<>(SB), RODATA|NOPTR, $16
+
+DATA substituteZero<>+0(SB)/8, $0xcc00000000000000
+DATA substituteZero<>+8(SB)/8, $0xcc00000000000000
+DATA substituteZero<>+16(SB)/8, $0xcc00000000000000
+DATA substituteZero<>+24(SB)/8, $0xcc00000000000000
+GLOBL substituteZero<>(SB), RODATA|NOPTR, $32
+
+DATA threeBits<>+0(SB)/8, $0x1c00000000000000
+DATA threeBits<>+8(SB)/8, $0x1c00000000000000
+DATA threeBits<>+16(SB)/8, $0x1c00000000000000
+DATA threeBits<>+24(SB)/8, $0x1c00000000000000
+GLOBL threeBits<>(SB), RODATA|NOPTR, $32
+
+DATA schedule<>+0(SB)/8, $0x0000000000000000
+DATA schedule<>+8(SB)/8, $0x0800000000000000
+DATA schedule<>+16(SB)/8, $0x1000000000000000
+DATA schedule<>+24(SB)/8, $0x1800000000000001
+DATA schedule<>+32(SB)/8, $0x0000000000000001
+DATA schedule<>+40(SB)/8, $0x0800000000000001
+DATA schedule<>+48(SB)/8, $0x1000000000000001
+DATA schedule<>+56(SB)/8, $0x1800000000000002
+DATA schedule<>+64(SB)/8, $0x0000000000000002
+DATA schedule<>+72(SB)/8, $0x0800000000000002
+DATA schedule<>+80(SB)/8, $0x1000000000000002
+DATA schedule<>+88(SB)/8, $0x1800000000000003
+DATA schedule<>+96(SB)/8, $0x0000000000000003
+DATA schedule<>+104(SB)/8, $0x0800000000000003
+DATA schedule<>+112(SB)/8, $0x1000000000000003
+DATA schedule<>+120(SB)/8, $0x1800000000000004
+DATA schedule<>+128(SB)/8, $0x0000000000000004
+DATA schedule<>+136(SB)/8, $0x0800000000000004
+DATA schedule<>+144(SB)/8, $0x1000000000000004
+DATA schedule<>+152(SB)/8, $0x1800000000000005
+DATA schedule<>+160(SB)/8, $0x0000000000000005
+DATA schedule<>+168(SB)/8, $0x0800000000000005
+DATA schedule<>+176(SB)/8, $0x1000000000000005
+DATA schedule<>+184(SB)/8, $0x1800000000000006
+DATA schedule<>+192(SB)/8, $0x0000000000000006
+DATA schedule<>+200(SB)/8, $0x0800000000000006
+DATA schedule<>+208(SB)/8, $0x1000000000000006
+DATA schedule<>+216(SB)/8, $0x1800000000000007
+DATA schedule<>+224(SB)/8, $0x0000000000000007
+DATA schedule<>+232(SB)/8, $0x0800000000000007
+DATA schedule<>+240(SB)/8, $0x1000000000000007
+GLOBL schedule<>(SB), RODATA|NOPTR, $248
+
+DATA sbox0<>+0(SB)/8, $0x0d0a00090b06050c
+DATA sbox0<>+8(SB)/8, $0x02010704080f0e03
+GLOBL sbox0<>(SB), RODATA|NOPTR, $16
+
+DATA mask0<>+0(SB)/8, $0x0202020201010101
+DATA mask0<>+8(SB)/8, $0x0808080804040404
+DATA mask0<>+16(SB)/8, $0x0804020108040201
+DATA mask0<>+24(SB)/8, $0x0804020108040201
+GLOBL mask0<>(SB), RODATA|NOPTR, $32
+
+DATA parity0<>+0(SB)/8, $0x0100000100010100
+DATA parity0<>+8(SB)/8, $0x0001010001000001
+GLOBL parity0<>(SB), RODATA|NOPTR, $16
+
+DATA sbox1<>+0(SB)/8, $0x0b050003070c0a09
+DATA sbox1<>+8(SB)/8, $0x04020e08010f0d06
+GLOBL sbox1<>(SB), RODATA|NOPTR, $16
+
+DATA mask1<>+0(SB)/8, $0x0404040402020202
+DATA mask1<>+8(SB)/8, $0x0101010108080808
+DATA mask1<>+16(SB)/8, $0x0108040201080402
+DATA mask1<>+24(SB)/8, $0x0108040201080402
+GLOBL mask1<>(SB), RODATA|NOPTR, $32
+
+DATA shuffle1<>+0(SB)/8, $0x0407060500030201
+DATA shuffle1<>+8(SB)/8, $0x0c0f0e0d080b0a09
+GLOBL shuffle1<>(SB), RODATA|NOPTR, $16
+
+DATA parity1<>+0(SB)/8, $0x0200000200020200
+DATA parity1<>+8(SB)/8, $0x0002020002000002
+GLOBL parity1<>(SB), RODATA|NOPTR, $16
+
+DATA sbox2<>+0(SB)/8, $0x070a00060e090503
+DATA sbox2<>+8(SB)/8, $0x08040d01020f0b0c
+GLOBL sbox2<>(SB), RODATA|NOPTR, $16
+
+DATA mask2<>+0(SB)/8, $0x0808080804040404
+DATA mask2<>+8(SB)/8, $0x0202020201010101
+DATA mask2<>+16(SB)/8, $0x0201080402010804
+DATA mask2<>+24(SB)/8, $0x0201080402010804
+GLOBL mask2<>(SB), RODATA|NOPTR, $32
+
+DATA shuffle2<>+0(SB)/8, $0x0504070601000302
+DATA shuffle2<>+8(SB)/8, $0x0d0c0f0e09080b0a
+GLOBL shuffle2<>(SB), RODATA|NOPTR, $16
+
+DATA parity2<>+0(SB)/8, $0x0400000400040400
+DATA parity2<>+8(SB)/8, $0x0004040004000004
+GLOBL parity2<>(SB), RODATA|NOPTR, $16
+
+DATA sbox3<>+0(SB)/8, $0x0e05000c0d030a06
+DATA sbox3<>+8(SB)/8, $0x01080b02040f0709
+GLOBL sbox3<>(SB), RODATA|NOPTR, $16
+
+DATA mask3<>+0(SB)/8, $0x0101010108080808
+DATA mask3<>+8(SB)/8, $0x0404040402020202
+DATA mask3<>+16(SB)/8, $0x0402010804020108
+DATA mask3<>+24(SB)/8, $0x0402010804020108
+GLOBL mask3<>(SB), RODATA|NOPTR, $32
+
+DATA shuffle3<>+0(SB)/8, $0x0605040702010003
+DATA shuffle3<>+8(SB)/8, $0x0e0d0c0f0a09080b
+GLOBL shuffle3<>(SB), RODATA|NOPTR, $16
+
+DATA parity3<>+0(SB)/8, $0x0800000800080800
+DATA parity3<>+8(SB)/8, $0x0008080008000008
+GLOBL parity3<>(SB), RODATA|NOPTR, $16
+
+DATA lowNibble<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA lowNibble<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f
+GLOBL lowNibble<>(SB), RODATA|NOPTR, $16
+
+DATA cross<>+0(SB)/8, $0x0d0905010c080400
+DATA cross<>+8(SB)/8, $0x0f0b07030e0a0602
+GLOBL cross<>(SB), RODATA|NOPTR, $16
+
+DATA loadNibbles<>+0(SB)/8, $0x03070b0f02060a0e
+DATA loadNibbles<>+8(SB)/8, $0x0105090d0004080c
+GLOBL loadNibbles<>(SB), RODATA|NOPTR, $16
+
+DATA packNibbles<>+0(SB)/8, $0x09080b0a0d0c0f0e
+DATA packNibbles<>+8(SB)/8, $0x0100030205040706
+GLOBL packNibbles<>(SB), RODATA|NOPTR, $16
+
+DATA weighNibbles<>+0(SB)/8, $0x1001100110011001
+DATA weighNibbles<>+8(SB)/8, $0x1001100110011001
+GLOBL weighNibbles<>(SB), RODATA|NOPTR, $16
 
 // func ctrAVX2(rk *[32]uint64, dst *byte, src *byte, n int, iv uint64)
 // Requires: AVX, AVX2
-TEXT ·ctrAVX2(SB), $2048-40
+TEXT ·ctrAVX2(SB), $4032-40
 	MOVQ rk+0(FP), AX
 
 	// Spread the round keys
-	LEAQ    (SP), CX
-	ADDQ    $0x3f, CX
-	ANDQ    $-64, CX
-	LEAQ    8(AX), DX
-	MOVQ    CX, BX
-	LEAQ    256(AX), SI
-	VMOVDQU keyBytes<>+0(SB), Y0
-	VMOVDQU keyBits<>+0(SB), Y1
-	VMOVDQU keyBytes<>+32(SB), Y2
-	VMOVDQU keyBits<>+32(SB), Y3
-	VPXOR   Y4, Y4, Y4
+	LEAQ  (SP), CX
+	ADDQ  $0x3f, CX
+	ANDQ  $-64, CX
+	MOVQ  CX, DX
+	MOVQ  $-31, BX
+	VPXOR Y1, Y1, Y1
 
 ctrKeys:
-	VPBROADCASTQ (DX), Y5
-	VPSHUFB      Y0, Y5, Y6
-	VPAND        Y1, Y6, Y6
-	VPCMPEQB     Y1, Y6, Y6
-	VMOVDQA      Y6, (BX)
-	VPSHUFB      Y2, Y5, Y5
-	VPAND        Y3, Y5, Y5
-	VPCMPEQB     Y4, Y5, Y5
-	VMOVDQA      Y5, 32(BX)
-	ADDQ         $0x08, DX
-	ADDQ         $0x40, BX
-	CMPQ         DX, SI
+	VPBROADCASTQ 256(AX)(BX*8), Y0
+	VPSHUFB      keyByte<>+0(SB), Y0, Y2
+	VPAND        keyBit<>+0(SB), Y2, Y2
+	VPCMPEQB     keyBit<>+0(SB), Y2, Y2
+	VMOVDQA      Y2, (DX)
+	VPSHUFB      keyByte<>+32(SB), Y0, Y2
+	VPAND        keyBit<>+0(SB), Y2, Y2
+	VPCMPEQB     keyBit<>+0(SB), Y2, Y2
+	VMOVDQA      Y2, 32(DX)
+	VPSHUFB      keyByte<>+64(SB), Y0, Y2
+	VPAND        keyBit<>+0(SB), Y2, Y2
+	VPCMPEQB     Y1, Y2, Y2
+	VMOVDQA      Y2, 64(DX)
+	VPSHUFB      keyByte<>+96(SB), Y0, Y0
+	VPAND        keyBit<>+0(SB), Y0, Y0
+	VPCMPEQB     Y1, Y0, Y0
+	VMOVDQA      Y0, 96(DX)
+	SUBQ         $-128, DX
+	INCQ         BX
 	JNE          ctrKeys
 	MOVQ         (AX), AX
 	MOVQ         dst+8(FP), DX
 	MOVQ         src+16(FP), BX
 	MOVQ         n+24(FP), SI
 	MOVQ         iv+32(FP), DI
-	CMPQ         SI, $0x02
-	JLT          ctrOne
 
-ctrTwo:
+ctrMore:
+	CMPQ         SI, $0x03
+	JLT          ctrRest
 	MOVQ         DI, R8
 	XORQ         AX, R8
 	VMOVQ        R8, X0
@@ -173,72 +347,456 @@ ctrTwo:
 	VPXOR        counters<>+32(SB), Y5, Y5
 	VPXOR        counters<>+64(SB), Y6, Y6
 	VPXOR        counters<>+96(SB), Y7, Y7
+	ADDQ         $0x10, DI
+	MOVQ         DI, R8
+	XORQ         AX, R8
+	VMOVQ        R8, X8
+	VPBROADCASTQ X8, Y10
+	VPSHUFB      blockBytes<>+0(SB), Y10, Y9
+	VPAND        blockBits<>+0(SB), Y9, Y9
+	VPCMPEQB     blockBits<>+0(SB), Y9, Y9
+	VPERM2I128   $0x00, Y9, Y9, Y8
+	VPERM2I128   $0x11, Y9, Y9, Y9
+	VPSHUFB      blockBytes<>+32(SB), Y10, Y11
+	VPAND        blockBits<>+32(SB), Y11, Y11
+	VPCMPEQB     blockBits<>+32(SB), Y11, Y11
+	VPERM2I128   $0x00, Y11, Y11, Y10
+	VPERM2I128   $0x11, Y11, Y11, Y11
+	VPXOR        counters<>+0(SB), Y8, Y8
+	VPXOR        counters<>+32(SB), Y9, Y9
+	VPXOR        counters<>+64(SB), Y10, Y10
+	VPXOR        counters<>+96(SB), Y11, Y11
+	ADDQ         $0x10, DI
 
 	// 31 rounds
 	MOVQ CX, R8
-	LEAQ 1984(CX), R9
+	LEAQ 3968(CX), R9
+
+ctrThreeRounds:
+	VPAND  Y0, Y1, Y13
+	VPXOR  Y0, Y3, Y12
+	VPANDN Y1, Y2, Y15
+	VPAND  Y2, Y3, Y14
+	VPXOR  Y15, Y12, Y12
+	VPOR   Y14, Y13, Y13
+	VPANDN Y0, Y14, Y0
+	VPXOR  Y1, Y2, Y2
+	VPOR   Y1, Y3, Y1
+	VPXOR  (R8), Y2, Y15
+	VPXOR  Y12, Y15, Y15
+	VPANDN Y1, Y0, Y0
+	VPXOR  64(R8), Y2, Y2
+	VPXOR  Y2, Y0, Y0
+	VPXOR  32(R8), Y1, Y1
+	VPAND  Y12, Y13, Y3
+	VPXOR  Y3, Y1, Y1
+	VPXOR  96(R8), Y14, Y14
+	VPANDN Y12, Y13, Y12
+	VPXOR  Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW Y0, Y15, Y13
+	VPUNPCKHBW Y0, Y15, Y14
+	VPUNPCKLBW Y12, Y1, Y15
+	VPUNPCKHBW Y12, Y1, Y12
+	VPUNPCKLBW Y15, Y13, Y0
+	VPUNPCKHBW Y15, Y13, Y1
+	VPUNPCKLBW Y12, Y14, Y2
+	VPUNPCKHBW Y12, Y14, Y3
+	VPAND      Y4, Y5, Y13
+	VPXOR      Y4, Y7, Y12
+	VPANDN     Y5, Y6, Y15
+	VPAND      Y6, Y7, Y14
+	VPXOR      Y15, Y12, Y12
+	VPOR       Y14, Y13, Y13
+	VPANDN     Y4, Y14, Y4
+	VPXOR      Y5, Y6, Y6
+	VPOR       Y5, Y7, Y5
+	VPXOR      (R8), Y6, Y15
+	VPXOR      Y12, Y15, Y15
+	VPANDN     Y5, Y4, Y4
+	VPXOR      64(R8), Y6, Y6
+	VPXOR      Y6, Y4, Y4
+	VPXOR      32(R8), Y5, Y5
+	VPAND      Y12, Y13, Y7
+	VPXOR      Y7, Y5, Y5
+	VPXOR      96(R8), Y14, Y14
+	VPANDN     Y12, Y13, Y12
+	VPXOR      Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW Y4, Y15, Y13
+	VPUNPCKHBW Y4, Y15, Y14
+	VPUNPCKLBW Y12, Y5, Y15
+	VPUNPCKHBW Y12, Y5, Y12
+	VPUNPCKLBW Y15, Y13, Y4
+	VPUNPCKHBW Y15, Y13, Y5
+	VPUNPCKLBW Y12, Y14, Y6
+	VPUNPCKHBW Y12, Y14, Y7
+	VPAND      Y8, Y9, Y13
+	VPXOR      Y8, Y11, Y12
+	VPANDN     Y9, Y10, Y15
+	VPAND      Y10, Y11, Y14
+	VPXOR      Y15, Y12, Y12
+	VPOR       Y14, Y13, Y13
+	VPANDN     Y8, Y14, Y8
+	VPXOR      Y9, Y10, Y10
+	VPOR       Y9, Y11, Y9
+	VPXOR      (R8), Y10, Y15
+	VPXOR      Y12, Y15, Y15
+	VPANDN     Y9, Y8, Y8
+	VPXOR      64(R8), Y10, Y10
+	VPXOR      Y10, Y8, Y8
+	VPXOR      32(R8), Y9, Y9
+	VPAND      Y12, Y13, Y11
+	VPXOR      Y11, Y9, Y9
+	VPXOR      96(R8), Y14, Y14
+	VPANDN     Y12, Y13, Y12
+	VPXOR      Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW     Y8, Y15, Y13
+	VPUNPCKHBW     Y8, Y15, Y14
+	VPUNPCKLBW     Y12, Y9, Y15
+	VPUNPCKHBW     Y12, Y9, Y12
+	VPUNPCKLBW     Y15, Y13, Y8
+	VPUNPCKHBW     Y15, Y13, Y9
+	VPUNPCKLBW     Y12, Y14, Y10
+	VPUNPCKHBW     Y12, Y14, Y11
+	SUBQ           $-128, R8
+	CMPQ           R8, R9
+	JNE            ctrThreeRounds
+	VPBROADCASTB   turnMasks<>+0(SB), Y12
+	VPSRLQ         $0x01, Y0, Y13
+	VPXOR          Y1, Y13, Y13
+	VPAND          Y12, Y13, Y13
+	VPXOR          Y13, Y1, Y1
+	VPSLLQ         $0x01, Y13, Y13
+	VPXOR          Y13, Y0, Y0
+	VPSRLQ         $0x01, Y2, Y13
+	VPXOR          Y3, Y13, Y13
+	VPAND          Y12, Y13, Y13
+	VPXOR          Y13, Y3, Y3
+	VPSLLQ         $0x01, Y13, Y13
+	VPXOR          Y13, Y2, Y2
+	VPBROADCASTB   turnMasks<>+1(SB), Y12
+	VPSRLQ         $0x02, Y0, Y13
+	VPXOR          Y2, Y13, Y13
+	VPAND          Y12, Y13, Y13
+	VPXOR          Y13, Y2, Y2
+	VPSLLQ         $0x02, Y13, Y13
+	VPXOR          Y13, Y0, Y0
+	VPSRLQ         $0x02, Y1, Y13
+	VPXOR          Y3, Y13, Y13
+	VPAND          Y12, Y13, Y13
+	VPXOR          Y13, Y3, Y3
+	VPSLLQ         $0x02, Y13, Y13
+	VPXOR          Y13, Y1, Y1
+	VPBROADCASTQ   turnBytes<>+0(SB), Y12
+	VPSRLQ         $0x1c, Y0, Y13
+	VPXOR          Y0, Y13, Y13
+	VPAND          Y12, Y13, Y13
+	VPSLLQ         $0x1c, Y13, Y14
+	VPXOR          Y13, Y0, Y0
+	VPXOR          Y14, Y0, Y0
+	VPSRLQ         $0x1c, Y1, Y13
+	VPXOR          Y1, Y13, Y13
+	VPAND          Y12, Y13, Y13
+	VPSLLQ         $0x1c, Y13, Y14
+	VPXOR          Y13, Y1, Y1
+	VPXOR          Y14, Y1, Y1
+	VPSRLQ         $0x1c, Y2, Y13
+	VPXOR          Y2, Y13, Y13
+	VPAND          Y12, Y13, Y13
+	VPSLLQ         $0x1c, Y13, Y14
+	VPXOR          Y13, Y2, Y2
+	VPXOR          Y14, Y2, Y2
+	VPSRLQ         $0x1c, Y3, Y13
+	VPXOR          Y3, Y13, Y13
+	VPAND          Y12, Y13, Y13
+	VPSLLQ         $0x1c, Y13, Y12
+	VPXOR          Y13, Y3, Y3
+	VPXOR          Y12, Y3, Y3
+	VBROADCASTI128 storeBytes<>+0(SB), Y12
+	VPSHUFB        Y12, Y0, Y0
+	VPSHUFB        Y12, Y1, Y1
+	VPSHUFB        Y12, Y2, Y2
+	VPSHUFB        Y12, Y3, Y3
+	VPUNPCKLQDQ    Y1, Y0, Y12
+	VPUNPCKLQDQ    Y3, Y2, Y13
+	VPUNPCKHQDQ    Y1, Y0, Y0
+	VPUNPCKHQDQ    Y3, Y2, Y1
+	VPERM2I128     $0x20, Y13, Y12, Y2
+	VPXOR          (BX), Y2, Y2
+	VMOVDQU        Y2, (DX)
+	VPERM2I128     $0x20, Y1, Y0, Y2
+	VPXOR          32(BX), Y2, Y2
+	VMOVDQU        Y2, 32(DX)
+	VPERM2I128     $0x31, Y13, Y12, Y2
+	VPXOR          64(BX), Y2, Y2
+	VMOVDQU        Y2, 64(DX)
+	VPERM2I128     $0x31, Y1, Y0, Y0
+	VPXOR          96(BX), Y0, Y0
+	VMOVDQU        Y0, 96(DX)
+	VPBROADCASTB   turnMasks<>+0(SB), Y0
+	VPSRLQ         $0x01, Y4, Y1
+	VPXOR          Y5, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPXOR          Y1, Y5, Y5
+	VPSLLQ         $0x01, Y1, Y1
+	VPXOR          Y1, Y4, Y4
+	VPSRLQ         $0x01, Y6, Y1
+	VPXOR          Y7, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPXOR          Y1, Y7, Y7
+	VPSLLQ         $0x01, Y1, Y1
+	VPXOR          Y1, Y6, Y6
+	VPBROADCASTB   turnMasks<>+1(SB), Y0
+	VPSRLQ         $0x02, Y4, Y1
+	VPXOR          Y6, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPXOR          Y1, Y6, Y6
+	VPSLLQ         $0x02, Y1, Y1
+	VPXOR          Y1, Y4, Y4
+	VPSRLQ         $0x02, Y5, Y1
+	VPXOR          Y7, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPXOR          Y1, Y7, Y7
+	VPSLLQ         $0x02, Y1, Y1
+	VPXOR          Y1, Y5, Y5
+	VPBROADCASTQ   turnBytes<>+0(SB), Y0
+	VPSRLQ         $0x1c, Y4, Y1
+	VPXOR          Y4, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPSLLQ         $0x1c, Y1, Y2
+	VPXOR          Y1, Y4, Y4
+	VPXOR          Y2, Y4, Y4
+	VPSRLQ         $0x1c, Y5, Y1
+	VPXOR          Y5, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPSLLQ         $0x1c, Y1, Y2
+	VPXOR          Y1, Y5, Y5
+	VPXOR          Y2, Y5, Y5
+	VPSRLQ         $0x1c, Y6, Y1
+	VPXOR          Y6, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPSLLQ         $0x1c, Y1, Y2
+	VPXOR          Y1, Y6, Y6
+	VPXOR          Y2, Y6, Y6
+	VPSRLQ         $0x1c, Y7, Y1
+	VPXOR          Y7, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPSLLQ         $0x1c, Y1, Y0
+	VPXOR          Y1, Y7, Y7
+	VPXOR          Y0, Y7, Y7
+	VBROADCASTI128 storeBytes<>+0(SB), Y0
+	VPSHUFB        Y0, Y4, Y4
+	VPSHUFB        Y0, Y5, Y5
+	VPSHUFB        Y0, Y6, Y6
+	VPSHUFB        Y0, Y7, Y7
+	VPUNPCKLQDQ    Y5, Y4, Y0
+	VPUNPCKLQDQ    Y7, Y6, Y1
+	VPUNPCKHQDQ    Y5, Y4, Y2
+	VPUNPCKHQDQ    Y7, Y6, Y3
+	VPERM2I128     $0x20, Y1, Y0, Y4
+	VPXOR          128(BX), Y4, Y4
+	VMOVDQU        Y4, 128(DX)
+	VPERM2I128     $0x20, Y3, Y2, Y4
+	VPXOR          160(BX), Y4, Y4
+	VMOVDQU        Y4, 160(DX)
+	VPERM2I128     $0x31, Y1, Y0, Y0
+	VPXOR          192(BX), Y0, Y0
+	VMOVDQU        Y0, 192(DX)
+	VPERM2I128     $0x31, Y3, Y2, Y0
+	VPXOR          224(BX), Y0, Y0
+	VMOVDQU        Y0, 224(DX)
+	VPBROADCASTB   turnMasks<>+0(SB), Y0
+	VPSRLQ         $0x01, Y8, Y1
+	VPXOR          Y9, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPXOR          Y1, Y9, Y9
+	VPSLLQ         $0x01, Y1, Y1
+	VPXOR          Y1, Y8, Y8
+	VPSRLQ         $0x01, Y10, Y1
+	VPXOR          Y11, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPXOR          Y1, Y11, Y11
+	VPSLLQ         $0x01, Y1, Y1
+	VPXOR          Y1, Y10, Y10
+	VPBROADCASTB   turnMasks<>+1(SB), Y0
+	VPSRLQ         $0x02, Y8, Y1
+	VPXOR          Y10, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPXOR          Y1, Y10, Y10
+	VPSLLQ         $0x02, Y1, Y1
+	VPXOR          Y1, Y8, Y8
+	VPSRLQ         $0x02, Y9, Y1
+	VPXOR          Y11, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPXOR          Y1, Y11, Y11
+	VPSLLQ         $0x02, Y1, Y1
+	VPXOR          Y1, Y9, Y9
+	VPBROADCASTQ   turnBytes<>+0(SB), Y0
+	VPSRLQ         $0x1c, Y8, Y1
+	VPXOR          Y8, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPSLLQ         $0x1c, Y1, Y2
+	VPXOR          Y1, Y8, Y8
+	VPXOR          Y2, Y8, Y8
+	VPSRLQ         $0x1c, Y9, Y1
+	VPXOR          Y9, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPSLLQ         $0x1c, Y1, Y2
+	VPXOR          Y1, Y9, Y9
+	VPXOR          Y2, Y9, Y9
+	VPSRLQ         $0x1c, Y10, Y1
+	VPXOR          Y10, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPSLLQ         $0x1c, Y1, Y2
+	VPXOR          Y1, Y10, Y10
+	VPXOR          Y2, Y10, Y10
+	VPSRLQ         $0x1c, Y11, Y1
+	VPXOR          Y11, Y1, Y1
+	VPAND          Y0, Y1, Y1
+	VPSLLQ         $0x1c, Y1, Y0
+	VPXOR          Y1, Y11, Y11
+	VPXOR          Y0, Y11, Y11
+	VBROADCASTI128 storeBytes<>+0(SB), Y0
+	VPSHUFB        Y0, Y8, Y8
+	VPSHUFB        Y0, Y9, Y9
+	VPSHUFB        Y0, Y10, Y10
+	VPSHUFB        Y0, Y11, Y11
+	VPUNPCKLQDQ    Y9, Y8, Y0
+	VPUNPCKLQDQ    Y11, Y10, Y1
+	VPUNPCKHQDQ    Y9, Y8, Y2
+	VPUNPCKHQDQ    Y11, Y10, Y3
+	VPERM2I128     $0x20, Y1, Y0, Y4
+	VPXOR          256(BX), Y4, Y4
+	VMOVDQU        Y4, 256(DX)
+	VPERM2I128     $0x20, Y3, Y2, Y4
+	VPXOR          288(BX), Y4, Y4
+	VMOVDQU        Y4, 288(DX)
+	VPERM2I128     $0x31, Y1, Y0, Y0
+	VPXOR          320(BX), Y0, Y0
+	VMOVDQU        Y0, 320(DX)
+	VPERM2I128     $0x31, Y3, Y2, Y0
+	VPXOR          352(BX), Y0, Y0
+	VMOVDQU        Y0, 352(DX)
+	ADDQ           $+384, DX
+	ADDQ           $+384, BX
+	SUBQ           $0x03, SI
+	JMP            ctrMore
+
+ctrRest:
+	CMPQ         SI, $0x01
+	JLT          ctrDone
+	JEQ          ctrLast
+	MOVQ         DI, SI
+	XORQ         AX, SI
+	VMOVQ        SI, X0
+	VPBROADCASTQ X0, Y2
+	VPSHUFB      blockBytes<>+0(SB), Y2, Y1
+	VPAND        blockBits<>+0(SB), Y1, Y1
+	VPCMPEQB     blockBits<>+0(SB), Y1, Y1
+	VPERM2I128   $0x00, Y1, Y1, Y0
+	VPERM2I128   $0x11, Y1, Y1, Y1
+	VPSHUFB      blockBytes<>+32(SB), Y2, Y3
+	VPAND        blockBits<>+32(SB), Y3, Y3
+	VPCMPEQB     blockBits<>+32(SB), Y3, Y3
+	VPERM2I128   $0x00, Y3, Y3, Y2
+	VPERM2I128   $0x11, Y3, Y3, Y3
+	VPXOR        counters<>+0(SB), Y0, Y0
+	VPXOR        counters<>+32(SB), Y1, Y1
+	VPXOR        counters<>+64(SB), Y2, Y2
+	VPXOR        counters<>+96(SB), Y3, Y3
+	ADDQ         $0x10, DI
+	MOVQ         DI, SI
+	XORQ         AX, SI
+	VMOVQ        SI, X4
+	VPBROADCASTQ X4, Y6
+	VPSHUFB      blockBytes<>+0(SB), Y6, Y5
+	VPAND        blockBits<>+0(SB), Y5, Y5
+	VPCMPEQB     blockBits<>+0(SB), Y5, Y5
+	VPERM2I128   $0x00, Y5, Y5, Y4
+	VPERM2I128   $0x11, Y5, Y5, Y5
+	VPSHUFB      blockBytes<>+32(SB), Y6, Y7
+	VPAND        blockBits<>+32(SB), Y7, Y7
+	VPCMPEQB     blockBits<>+32(SB), Y7, Y7
+	VPERM2I128   $0x00, Y7, Y7, Y6
+	VPERM2I128   $0x11, Y7, Y7, Y7
+	VPXOR        counters<>+0(SB), Y4, Y4
+	VPXOR        counters<>+32(SB), Y5, Y5
+	VPXOR        counters<>+64(SB), Y6, Y6
+	VPXOR        counters<>+96(SB), Y7, Y7
+	ADDQ         $0x10, DI
+
+	// 31 rounds
+	MOVQ CX, AX
+	LEAQ 3968(CX), CX
 
 ctrTwoRounds:
-	VPXOR          Y1, Y2, Y8
-	VPAND          Y2, Y8, Y9
-	VPXOR          Y3, Y9, Y9
-	VPXOR          Y0, Y9, Y3
-	VPAND          Y8, Y9, Y10
-	VPXOR          Y2, Y10, Y10
-	VPXOR          Y3, Y8, Y8
-	VPOR           Y0, Y10, Y11
-	VPXOR          Y0, Y10, Y10
-	VPXOR          Y8, Y11, Y1
-	VPANDN         Y10, Y8, Y2
-	VPXOR          Y9, Y2, Y2
-	VPXOR          Y1, Y10, Y0
-	VBROADCASTI128 (R8), Y8
-	VPXOR          Y8, Y3, Y3
-	VBROADCASTI128 16(R8), Y8
-	VPXOR          Y8, Y1, Y1
-	VBROADCASTI128 32(R8), Y8
-	VPXOR          Y8, Y2, Y2
-	VBROADCASTI128 48(R8), Y8
-	VPXOR          Y8, Y0, Y0
-	VPUNPCKLBW     Y2, Y3, Y8
-	VPUNPCKHBW     Y2, Y3, Y9
-	VPUNPCKLBW     Y0, Y1, Y10
-	VPUNPCKHBW     Y0, Y1, Y11
-	VPUNPCKLBW     Y10, Y8, Y0
-	VPUNPCKHBW     Y10, Y8, Y1
-	VPUNPCKLBW     Y11, Y9, Y2
-	VPUNPCKHBW     Y11, Y9, Y3
-	VPXOR          Y5, Y6, Y8
-	VPAND          Y6, Y8, Y9
-	VPXOR          Y7, Y9, Y9
-	VPXOR          Y4, Y9, Y7
-	VPAND          Y8, Y9, Y10
-	VPXOR          Y6, Y10, Y10
-	VPXOR          Y7, Y8, Y8
-	VPOR           Y4, Y10, Y11
-	VPXOR          Y4, Y10, Y10
-	VPXOR          Y8, Y11, Y5
-	VPANDN         Y10, Y8, Y6
-	VPXOR          Y9, Y6, Y6
-	VPXOR          Y5, Y10, Y4
-	VBROADCASTI128 (R8), Y8
-	VPXOR          Y8, Y7, Y7
-	VBROADCASTI128 16(R8), Y8
-	VPXOR          Y8, Y5, Y5
-	VBROADCASTI128 32(R8), Y8
-	VPXOR          Y8, Y6, Y6
-	VBROADCASTI128 48(R8), Y8
-	VPXOR          Y8, Y4, Y4
-	VPUNPCKLBW     Y6, Y7, Y8
-	VPUNPCKHBW     Y6, Y7, Y9
-	VPUNPCKLBW     Y4, Y5, Y10
-	VPUNPCKHBW     Y4, Y5, Y11
-	VPUNPCKLBW     Y10, Y8, Y4
-	VPUNPCKHBW     Y10, Y8, Y5
-	VPUNPCKLBW     Y11, Y9, Y6
-	VPUNPCKHBW     Y11, Y9, Y7
-	ADDQ           $0x40, R8
-	CMPQ           R8, R9
+	VPAND  Y0, Y1, Y13
+	VPXOR  Y0, Y3, Y12
+	VPANDN Y1, Y2, Y15
+	VPAND  Y2, Y3, Y14
+	VPXOR  Y15, Y12, Y12
+	VPOR   Y14, Y13, Y13
+	VPANDN Y0, Y14, Y0
+	VPXOR  Y1, Y2, Y2
+	VPOR   Y1, Y3, Y1
+	VPXOR  (AX), Y2, Y15
+	VPXOR  Y12, Y15, Y15
+	VPANDN Y1, Y0, Y0
+	VPXOR  64(AX), Y2, Y2
+	VPXOR  Y2, Y0, Y0
+	VPXOR  32(AX), Y1, Y1
+	VPAND  Y12, Y13, Y3
+	VPXOR  Y3, Y1, Y1
+	VPXOR  96(AX), Y14, Y14
+	VPANDN Y12, Y13, Y12
+	VPXOR  Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW Y0, Y15, Y13
+	VPUNPCKHBW Y0, Y15, Y14
+	VPUNPCKLBW Y12, Y1, Y15
+	VPUNPCKHBW Y12, Y1, Y12
+	VPUNPCKLBW Y15, Y13, Y0
+	VPUNPCKHBW Y15, Y13, Y1
+	VPUNPCKLBW Y12, Y14, Y2
+	VPUNPCKHBW Y12, Y14, Y3
+	VPAND      Y4, Y5, Y13
+	VPXOR      Y4, Y7, Y12
+	VPANDN     Y5, Y6, Y15
+	VPAND      Y6, Y7, Y14
+	VPXOR      Y15, Y12, Y12
+	VPOR       Y14, Y13, Y13
+	VPANDN     Y4, Y14, Y4
+	VPXOR      Y5, Y6, Y6
+	VPOR       Y5, Y7, Y5
+	VPXOR      (AX), Y6, Y15
+	VPXOR      Y12, Y15, Y15
+	VPANDN     Y5, Y4, Y4
+	VPXOR      64(AX), Y6, Y6
+	VPXOR      Y6, Y4, Y4
+	VPXOR      32(AX), Y5, Y5
+	VPAND      Y12, Y13, Y7
+	VPXOR      Y7, Y5, Y5
+	VPXOR      96(AX), Y14, Y14
+	VPANDN     Y12, Y13, Y12
+	VPXOR      Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW     Y4, Y15, Y13
+	VPUNPCKHBW     Y4, Y15, Y14
+	VPUNPCKLBW     Y12, Y5, Y15
+	VPUNPCKHBW     Y12, Y5, Y12
+	VPUNPCKLBW     Y15, Y13, Y4
+	VPUNPCKHBW     Y15, Y13, Y5
+	VPUNPCKLBW     Y12, Y14, Y6
+	VPUNPCKHBW     Y12, Y14, Y7
+	SUBQ           $-128, AX
+	CMPQ           AX, CX
 	JNE            ctrTwoRounds
 	VPBROADCASTB   turnMasks<>+0(SB), Y8
 	VPSRLQ         $0x01, Y0, Y9
@@ -384,16 +942,9 @@ ctrTwoRounds:
 	VPERM2I128     $0x31, Y3, Y2, Y0
 	VPXOR          224(BX), Y0, Y0
 	VMOVDQU        Y0, 224(DX)
-	ADDQ           $+256, DX
-	ADDQ           $+256, BX
-	ADDQ           $0x10, DI
-	SUBQ           $0x02, SI
-	CMPQ           SI, $0x02
-	JGE            ctrTwo
+	JMP            ctrDone
 
-ctrOne:
-	TESTQ        SI, SI
-	JEQ          ctrDone
+ctrLast:
 	MOVQ         DI, SI
 	XORQ         AX, SI
 	VMOVQ        SI, X0
@@ -412,42 +963,44 @@ ctrOne:
 	VPXOR        counters<>+32(SB), Y1, Y1
 	VPXOR        counters<>+64(SB), Y2, Y2
 	VPXOR        counters<>+96(SB), Y3, Y3
+	ADDQ         $0x10, DI
 
 	// 31 rounds
 	MOVQ CX, AX
-	LEAQ 1984(CX), CX
+	LEAQ 3968(CX), CX
 
 ctrOneRounds:
-	VPXOR          Y1, Y2, Y4
-	VPAND          Y2, Y4, Y5
-	VPXOR          Y3, Y5, Y5
-	VPXOR          Y0, Y5, Y3
-	VPAND          Y4, Y5, Y6
-	VPXOR          Y2, Y6, Y6
-	VPXOR          Y3, Y4, Y4
-	VPOR           Y0, Y6, Y7
-	VPXOR          Y0, Y6, Y6
-	VPXOR          Y4, Y7, Y1
-	VPANDN         Y6, Y4, Y2
-	VPXOR          Y5, Y2, Y2
-	VPXOR          Y1, Y6, Y0
-	VBROADCASTI128 (AX), Y4
-	VPXOR          Y4, Y3, Y3
-	VBROADCASTI128 16(AX), Y4
-	VPXOR          Y4, Y1, Y1
-	VBROADCASTI128 32(AX), Y4
-	VPXOR          Y4, Y2, Y2
-	VBROADCASTI128 48(AX), Y4
-	VPXOR          Y4, Y0, Y0
-	VPUNPCKLBW     Y2, Y3, Y4
-	VPUNPCKHBW     Y2, Y3, Y5
-	VPUNPCKLBW     Y0, Y1, Y6
-	VPUNPCKHBW     Y0, Y1, Y7
-	VPUNPCKLBW     Y6, Y4, Y0
-	VPUNPCKHBW     Y6, Y4, Y1
-	VPUNPCKLBW     Y7, Y5, Y2
-	VPUNPCKHBW     Y7, Y5, Y3
-	ADDQ           $0x40, AX
+	VPAND  Y0, Y1, Y13
+	VPXOR  Y0, Y3, Y12
+	VPANDN Y1, Y2, Y15
+	VPAND  Y2, Y3, Y14
+	VPXOR  Y15, Y12, Y12
+	VPOR   Y14, Y13, Y13
+	VPANDN Y0, Y14, Y0
+	VPXOR  Y1, Y2, Y2
+	VPOR   Y1, Y3, Y1
+	VPXOR  (AX), Y2, Y15
+	VPXOR  Y12, Y15, Y15
+	VPANDN Y1, Y0, Y0
+	VPXOR  64(AX), Y2, Y2
+	VPXOR  Y2, Y0, Y0
+	VPXOR  32(AX), Y1, Y1
+	VPAND  Y12, Y13, Y3
+	VPXOR  Y3, Y1, Y1
+	VPXOR  96(AX), Y14, Y14
+	VPANDN Y12, Y13, Y12
+	VPXOR  Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW     Y0, Y15, Y13
+	VPUNPCKHBW     Y0, Y15, Y14
+	VPUNPCKLBW     Y12, Y1, Y15
+	VPUNPCKHBW     Y12, Y1, Y12
+	VPUNPCKLBW     Y15, Y13, Y0
+	VPUNPCKHBW     Y15, Y13, Y1
+	VPUNPCKLBW     Y12, Y14, Y2
+	VPUNPCKHBW     Y12, Y14, Y3
+	SUBQ           $-128, AX
 	CMPQ           AX, CX
 	JNE            ctrOneRounds
 	VPBROADCASTB   turnMasks<>+0(SB), Y4
@@ -527,42 +1080,44 @@ ctrDone:
 	VZEROUPPER
 	RET
 
-// func macAVX2(rk *[32]uint64, p *byte, n int, next uint64) uint64
+// func macAVX2(rk *[32]uint64, p *byte, last *[290]byte, n int, next uint64) uint64
 // Requires: AVX, AVX2, BMI2, CMOV
-TEXT ·macAVX2(SB), $2304-40
+TEXT ·macAVX2(SB), $4288-48
 	MOVQ rk+0(FP), AX
 
 	// Spread the round keys
-	LEAQ    (SP), CX
-	ADDQ    $0x3f, CX
-	ANDQ    $-64, CX
-	LEAQ    8(AX), DX
-	MOVQ    CX, BX
-	LEAQ    256(AX), SI
-	VMOVDQU keyBytes<>+0(SB), Y0
-	VMOVDQU keyBits<>+0(SB), Y1
-	VMOVDQU keyBytes<>+32(SB), Y2
-	VMOVDQU keyBits<>+32(SB), Y3
-	VPXOR   Y4, Y4, Y4
+	LEAQ  (SP), CX
+	ADDQ  $0x3f, CX
+	ANDQ  $-64, CX
+	MOVQ  CX, DX
+	MOVQ  $-31, BX
+	VPXOR Y1, Y1, Y1
 
 macKeys:
-	VPBROADCASTQ (DX), Y5
-	VPSHUFB      Y0, Y5, Y6
-	VPAND        Y1, Y6, Y6
-	VPCMPEQB     Y1, Y6, Y6
-	VMOVDQA      Y6, (BX)
-	VPSHUFB      Y2, Y5, Y5
-	VPAND        Y3, Y5, Y5
-	VPCMPEQB     Y4, Y5, Y5
-	VMOVDQA      Y5, 32(BX)
-	ADDQ         $0x08, DX
-	ADDQ         $0x40, BX
-	CMPQ         DX, SI
+	VPBROADCASTQ 256(AX)(BX*8), Y0
+	VPSHUFB      keyByte<>+0(SB), Y0, Y2
+	VPAND        keyBit<>+0(SB), Y2, Y2
+	VPCMPEQB     keyBit<>+0(SB), Y2, Y2
+	VMOVDQA      Y2, (DX)
+	VPSHUFB      keyByte<>+32(SB), Y0, Y2
+	VPAND        keyBit<>+0(SB), Y2, Y2
+	VPCMPEQB     keyBit<>+0(SB), Y2, Y2
+	VMOVDQA      Y2, 32(DX)
+	VPSHUFB      keyByte<>+64(SB), Y0, Y2
+	VPAND        keyBit<>+0(SB), Y2, Y2
+	VPCMPEQB     Y1, Y2, Y2
+	VMOVDQA      Y2, 64(DX)
+	VPSHUFB      keyByte<>+96(SB), Y0, Y0
+	VPAND        keyBit<>+0(SB), Y0, Y0
+	VPCMPEQB     Y1, Y0, Y0
+	VMOVDQA      Y0, 96(DX)
+	SUBQ         $-128, DX
+	INCQ         BX
 	JNE          macKeys
 	MOVQ         (AX), AX
 	MOVQ         p+8(FP), DX
-	MOVQ         n+16(FP), BX
-	MOVQ         next+24(FP), SI
+	MOVQ         n+24(FP), BX
+	MOVQ         next+32(FP), SI
 	VMOVQ        AX, X0
 	VPBROADCASTQ X0, Y2
 	VPSHUFB      blockBytes<>+0(SB), Y2, Y1
@@ -575,521 +1130,1915 @@ macKeys:
 	VPCMPEQB     blockBits<>+32(SB), Y3, Y3
 	VPERM2I128   $0x00, Y3, Y3, Y2
 	VPERM2I128   $0x11, Y3, Y3, Y3
-	VPXOR        Y4, Y4, Y4
-	VMOVDQU      Y0, 2176(SP)
-	VMOVDQU      Y4, 2048(SP)
-	VMOVDQU      Y1, 2208(SP)
-	VMOVDQU      Y4, 2080(SP)
-	VMOVDQU      Y2, 2240(SP)
-	VMOVDQU      Y4, 2112(SP)
-	VMOVDQU      Y3, 2272(SP)
-	VMOVDQU      Y4, 2144(SP)
+	VMOVDQU      Y0, 4160(SP)
+	VPXOR        Y0, Y0, Y0
+	VMOVDQU      Y0, 4032(SP)
+	VMOVDQU      Y1, 4192(SP)
+	VPXOR        Y1, Y1, Y1
+	VMOVDQU      Y1, 4064(SP)
+	VMOVDQU      Y2, 4224(SP)
+	VPXOR        Y2, Y2, Y2
+	VMOVDQU      Y2, 4096(SP)
+	VMOVDQU      Y3, 4256(SP)
+	VPXOR        Y3, Y3, Y3
+	VMOVDQU      Y3, 4128(SP)
+	CMPQ         BX, $0x30
+	JGT          macThree
+
+macLast:
+	MOVQ last+16(FP), DX
+	CMPQ BX, $0x10
+	JLE  macOne
+	CMPQ BX, $0x20
+	JLE  macTwo
+
+macThree:
+	VMOVD        SI, X0
+	VPBROADCASTW X0, Y12
+	VPADDW       numbers<>+0(SB), Y12, Y12
+
+	// Pieces and their numbers, from bytes to bit slices
+	VMOVQ        (DX), X0
+	VPINSRQ      $0x01, 24(DX), X0, X0
+	VMOVQ        48(DX), X1
+	VPINSRQ      $0x01, 72(DX), X1, X1
+	VINSERTI128  $0x01, X1, Y0, Y0
+	VPBLENDW     $0x88, Y12, Y0, Y0
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y0, Y0
+	VMOVQ        6(DX), X1
+	VPINSRQ      $0x01, 30(DX), X1, X1
+	VMOVQ        54(DX), X2
+	VPINSRQ      $0x01, 78(DX), X2, X2
+	VINSERTI128  $0x01, X2, Y1, Y1
+	VPBLENDW     $0x88, Y12, Y1, Y1
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y1, Y1
+	VMOVQ        12(DX), X2
+	VPINSRQ      $0x01, 36(DX), X2, X2
+	VMOVQ        60(DX), X3
+	VPINSRQ      $0x01, 84(DX), X3, X3
+	VINSERTI128  $0x01, X3, Y2, Y2
+	VPBLENDW     $0x88, Y12, Y2, Y2
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y2, Y2
+	VMOVQ        18(DX), X3
+	VPINSRQ      $0x01, 42(DX), X3, X3
+	VMOVQ        66(DX), X4
+	VPINSRQ      $0x01, 90(DX), X4, X4
+	VINSERTI128  $0x01, X4, Y3, Y3
+	VPBLENDW     $0x88, Y12, Y3, Y3
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y3, Y3
+	VPBROADCASTB turnMasks<>+0(SB), Y12
+	VPSRLQ       $0x01, Y0, Y13
+	VPXOR        Y1, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y1, Y1
+	VPSLLQ       $0x01, Y13, Y13
+	VPXOR        Y13, Y0, Y0
+	VPSRLQ       $0x01, Y2, Y13
+	VPXOR        Y3, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y3, Y3
+	VPSLLQ       $0x01, Y13, Y13
+	VPXOR        Y13, Y2, Y2
+	VPBROADCASTB turnMasks<>+1(SB), Y12
+	VPSRLQ       $0x02, Y0, Y13
+	VPXOR        Y2, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y2, Y2
+	VPSLLQ       $0x02, Y13, Y13
+	VPXOR        Y13, Y0, Y0
+	VPSRLQ       $0x02, Y1, Y13
+	VPXOR        Y3, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y3, Y3
+	VPSLLQ       $0x02, Y13, Y13
+	VPXOR        Y13, Y1, Y1
+	VPBROADCASTQ turnBytes<>+0(SB), Y12
+	VPSRLQ       $0x1c, Y0, Y13
+	VPXOR        Y0, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y14
+	VPXOR        Y13, Y0, Y0
+	VPXOR        Y14, Y0, Y0
+	VPSRLQ       $0x1c, Y1, Y13
+	VPXOR        Y1, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y14
+	VPXOR        Y13, Y1, Y1
+	VPXOR        Y14, Y1, Y1
+	VPSRLQ       $0x1c, Y2, Y13
+	VPXOR        Y2, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y14
+	VPXOR        Y13, Y2, Y2
+	VPXOR        Y14, Y2, Y2
+	VPSRLQ       $0x1c, Y3, Y13
+	VPXOR        Y3, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y12
+	VPXOR        Y13, Y3, Y3
+	VPXOR        Y12, Y3, Y3
+	VPXOR        4160(SP), Y0, Y0
+	VPXOR        4192(SP), Y1, Y1
+	VPXOR        4224(SP), Y2, Y2
+	VPXOR        4256(SP), Y3, Y3
+	ADDQ         $0x10, SI
+	VMOVD        SI, X4
+	VPBROADCASTW X4, Y12
+	VPADDW       numbers<>+0(SB), Y12, Y12
+
+	// Pieces and their numbers, from bytes to bit slices
+	VMOVQ        96(DX), X4
+	VPINSRQ      $0x01, 120(DX), X4, X4
+	VMOVQ        144(DX), X5
+	VPINSRQ      $0x01, 168(DX), X5, X5
+	VINSERTI128  $0x01, X5, Y4, Y4
+	VPBLENDW     $0x88, Y12, Y4, Y4
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y4, Y4
+	VMOVQ        102(DX), X5
+	VPINSRQ      $0x01, 126(DX), X5, X5
+	VMOVQ        150(DX), X6
+	VPINSRQ      $0x01, 174(DX), X6, X6
+	VINSERTI128  $0x01, X6, Y5, Y5
+	VPBLENDW     $0x88, Y12, Y5, Y5
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y5, Y5
+	VMOVQ        108(DX), X6
+	VPINSRQ      $0x01, 132(DX), X6, X6
+	VMOVQ        156(DX), X7
+	VPINSRQ      $0x01, 180(DX), X7, X7
+	VINSERTI128  $0x01, X7, Y6, Y6
+	VPBLENDW     $0x88, Y12, Y6, Y6
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y6, Y6
+	VMOVQ        114(DX), X7
+	VPINSRQ      $0x01, 138(DX), X7, X7
+	VMOVQ        162(DX), X8
+	VPINSRQ      $0x01, 186(DX), X8, X8
+	VINSERTI128  $0x01, X8, Y7, Y7
+	VPBLENDW     $0x88, Y12, Y7, Y7
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y7, Y7
+	VPBROADCASTB turnMasks<>+0(SB), Y12
+	VPSRLQ       $0x01, Y4, Y13
+	VPXOR        Y5, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y5, Y5
+	VPSLLQ       $0x01, Y13, Y13
+	VPXOR        Y13, Y4, Y4
+	VPSRLQ       $0x01, Y6, Y13
+	VPXOR        Y7, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y7, Y7
+	VPSLLQ       $0x01, Y13, Y13
+	VPXOR        Y13, Y6, Y6
+	VPBROADCASTB turnMasks<>+1(SB), Y12
+	VPSRLQ       $0x02, Y4, Y13
+	VPXOR        Y6, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y6, Y6
+	VPSLLQ       $0x02, Y13, Y13
+	VPXOR        Y13, Y4, Y4
+	VPSRLQ       $0x02, Y5, Y13
+	VPXOR        Y7, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y7, Y7
+	VPSLLQ       $0x02, Y13, Y13
+	VPXOR        Y13, Y5, Y5
+	VPBROADCASTQ turnBytes<>+0(SB), Y12
+	VPSRLQ       $0x1c, Y4, Y13
+	VPXOR        Y4, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y14
+	VPXOR        Y13, Y4, Y4
+	VPXOR        Y14, Y4, Y4
+	VPSRLQ       $0x1c, Y5, Y13
+	VPXOR        Y5, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y14
+	VPXOR        Y13, Y5, Y5
+	VPXOR        Y14, Y5, Y5
+	VPSRLQ       $0x1c, Y6, Y13
+	VPXOR        Y6, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y14
+	VPXOR        Y13, Y6, Y6
+	VPXOR        Y14, Y6, Y6
+	VPSRLQ       $0x1c, Y7, Y13
+	VPXOR        Y7, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y12
+	VPXOR        Y13, Y7, Y7
+	VPXOR        Y12, Y7, Y7
+	VPXOR        4160(SP), Y4, Y4
+	VPXOR        4192(SP), Y5, Y5
+	VPXOR        4224(SP), Y6, Y6
+	VPXOR        4256(SP), Y7, Y7
+	ADDQ         $0x10, SI
+	VMOVD        SI, X8
+	VPBROADCASTW X8, Y12
+	VPADDW       numbers<>+0(SB), Y12, Y12
+
+	// Pieces and their numbers, from bytes to bit slices
+	VMOVQ        192(DX), X8
+	VPINSRQ      $0x01, 216(DX), X8, X8
+	VMOVQ        240(DX), X9
+	VPINSRQ      $0x01, 264(DX), X9, X9
+	VINSERTI128  $0x01, X9, Y8, Y8
+	VPBLENDW     $0x88, Y12, Y8, Y8
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y8, Y8
+	VMOVQ        198(DX), X9
+	VPINSRQ      $0x01, 222(DX), X9, X9
+	VMOVQ        246(DX), X10
+	VPINSRQ      $0x01, 270(DX), X10, X10
+	VINSERTI128  $0x01, X10, Y9, Y9
+	VPBLENDW     $0x88, Y12, Y9, Y9
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y9, Y9
+	VMOVQ        204(DX), X10
+	VPINSRQ      $0x01, 228(DX), X10, X10
+	VMOVQ        252(DX), X11
+	VPINSRQ      $0x01, 276(DX), X11, X11
+	VINSERTI128  $0x01, X11, Y10, Y10
+	VPBLENDW     $0x88, Y12, Y10, Y10
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y10, Y10
+	VMOVQ        210(DX), X11
+	VPINSRQ      $0x01, 234(DX), X11, X11
+	VMOVQ        258(DX), X13
+	VPINSRQ      $0x01, 282(DX), X13, X13
+	VINSERTI128  $0x01, X13, Y11, Y11
+	VPBLENDW     $0x88, Y12, Y11, Y11
+	VPADDW       one<>+0(SB), Y12, Y12
+	VPSHUFB      loadBytes<>+0(SB), Y11, Y11
+	VPBROADCASTB turnMasks<>+0(SB), Y12
+	VPSRLQ       $0x01, Y8, Y13
+	VPXOR        Y9, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y9, Y9
+	VPSLLQ       $0x01, Y13, Y13
+	VPXOR        Y13, Y8, Y8
+	VPSRLQ       $0x01, Y10, Y13
+	VPXOR        Y11, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y11, Y11
+	VPSLLQ       $0x01, Y13, Y13
+	VPXOR        Y13, Y10, Y10
+	VPBROADCASTB turnMasks<>+1(SB), Y12
+	VPSRLQ       $0x02, Y8, Y13
+	VPXOR        Y10, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y10, Y10
+	VPSLLQ       $0x02, Y13, Y13
+	VPXOR        Y13, Y8, Y8
+	VPSRLQ       $0x02, Y9, Y13
+	VPXOR        Y11, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPXOR        Y13, Y11, Y11
+	VPSLLQ       $0x02, Y13, Y13
+	VPXOR        Y13, Y9, Y9
+	VPBROADCASTQ turnBytes<>+0(SB), Y12
+	VPSRLQ       $0x1c, Y8, Y13
+	VPXOR        Y8, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y14
+	VPXOR        Y13, Y8, Y8
+	VPXOR        Y14, Y8, Y8
+	VPSRLQ       $0x1c, Y9, Y13
+	VPXOR        Y9, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y14
+	VPXOR        Y13, Y9, Y9
+	VPXOR        Y14, Y9, Y9
+	VPSRLQ       $0x1c, Y10, Y13
+	VPXOR        Y10, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y14
+	VPXOR        Y13, Y10, Y10
+	VPXOR        Y14, Y10, Y10
+	VPSRLQ       $0x1c, Y11, Y13
+	VPXOR        Y11, Y13, Y13
+	VPAND        Y12, Y13, Y13
+	VPSLLQ       $0x1c, Y13, Y12
+	VPXOR        Y13, Y11, Y11
+	VPXOR        Y12, Y11, Y11
+	VPXOR        4160(SP), Y8, Y8
+	VPXOR        4192(SP), Y9, Y9
+	VPXOR        4224(SP), Y10, Y10
+	VPXOR        4256(SP), Y11, Y11
+	ADDQ         $0x10, SI
+
+	// 31 rounds
+	MOVQ CX, AX
+	LEAQ 3968(CX), DI
+
+macThreeRounds:
+	VPAND  Y0, Y1, Y13
+	VPXOR  Y0, Y3, Y12
+	VPANDN Y1, Y2, Y15
+	VPAND  Y2, Y3, Y14
+	VPXOR  Y15, Y12, Y12
+	VPOR   Y14, Y13, Y13
+	VPANDN Y0, Y14, Y0
+	VPXOR  Y1, Y2, Y2
+	VPOR   Y1, Y3, Y1
+	VPXOR  (AX), Y2, Y15
+	VPXOR  Y12, Y15, Y15
+	VPANDN Y1, Y0, Y0
+	VPXOR  64(AX), Y2, Y2
+	VPXOR  Y2, Y0, Y0
+	VPXOR  32(AX), Y1, Y1
+	VPAND  Y12, Y13, Y3
+	VPXOR  Y3, Y1, Y1
+	VPXOR  96(AX), Y14, Y14
+	VPANDN Y12, Y13, Y12
+	VPXOR  Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW Y0, Y15, Y13
+	VPUNPCKHBW Y0, Y15, Y14
+	VPUNPCKLBW Y12, Y1, Y15
+	VPUNPCKHBW Y12, Y1, Y12
+	VPUNPCKLBW Y15, Y13, Y0
+	VPUNPCKHBW Y15, Y13, Y1
+	VPUNPCKLBW Y12, Y14, Y2
+	VPUNPCKHBW Y12, Y14, Y3
+	VPAND      Y4, Y5, Y13
+	VPXOR      Y4, Y7, Y12
+	VPANDN     Y5, Y6, Y15
+	VPAND      Y6, Y7, Y14
+	VPXOR      Y15, Y12, Y12
+	VPOR       Y14, Y13, Y13
+	VPANDN     Y4, Y14, Y4
+	VPXOR      Y5, Y6, Y6
+	VPOR       Y5, Y7, Y5
+	VPXOR      (AX), Y6, Y15
+	VPXOR      Y12, Y15, Y15
+	VPANDN     Y5, Y4, Y4
+	VPXOR      64(AX), Y6, Y6
+	VPXOR      Y6, Y4, Y4
+	VPXOR      32(AX), Y5, Y5
+	VPAND      Y12, Y13, Y7
+	VPXOR      Y7, Y5, Y5
+	VPXOR      96(AX), Y14, Y14
+	VPANDN     Y12, Y13, Y12
+	VPXOR      Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW Y4, Y15, Y13
+	VPUNPCKHBW Y4, Y15, Y14
+	VPUNPCKLBW Y12, Y5, Y15
+	VPUNPCKHBW Y12, Y5, Y12
+	VPUNPCKLBW Y15, Y13, Y4
+	VPUNPCKHBW Y15, Y13, Y5
+	VPUNPCKLBW Y12, Y14, Y6
+	VPUNPCKHBW Y12, Y14, Y7
+	VPAND      Y8, Y9, Y13
+	VPXOR      Y8, Y11, Y12
+	VPANDN     Y9, Y10, Y15
+	VPAND      Y10, Y11, Y14
+	VPXOR      Y15, Y12, Y12
+	VPOR       Y14, Y13, Y13
+	VPANDN     Y8, Y14, Y8
+	VPXOR      Y9, Y10, Y10
+	VPOR       Y9, Y11, Y9
+	VPXOR      (AX), Y10, Y15
+	VPXOR      Y12, Y15, Y15
+	VPANDN     Y9, Y8, Y8
+	VPXOR      64(AX), Y10, Y10
+	VPXOR      Y10, Y8, Y8
+	VPXOR      32(AX), Y9, Y9
+	VPAND      Y12, Y13, Y11
+	VPXOR      Y11, Y9, Y9
+	VPXOR      96(AX), Y14, Y14
+	VPANDN     Y12, Y13, Y12
+	VPXOR      Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW   Y8, Y15, Y13
+	VPUNPCKHBW   Y8, Y15, Y14
+	VPUNPCKLBW   Y12, Y9, Y15
+	VPUNPCKHBW   Y12, Y9, Y12
+	VPUNPCKLBW   Y15, Y13, Y8
+	VPUNPCKHBW   Y15, Y13, Y9
+	VPUNPCKLBW   Y12, Y14, Y10
+	VPUNPCKHBW   Y12, Y14, Y11
+	SUBQ         $-128, AX
+	CMPQ         AX, DI
+	JNE          macThreeRounds
+	LEAQ         -32(BX), AX
+	MOVQ         $0x00000010, DI
+	CMPQ         AX, DI
+	CMOVQLT      AX, DI
+	MOVQ         $-1, AX
+	BZHIQ        DI, AX, AX
+	VMOVD        AX, X12
+	VPBROADCASTD X12, Y12
+	VPSHUFB      lanes<>+0(SB), Y12, Y12
+	VPAND        Y12, Y8, Y8
+	VPAND        Y12, Y9, Y9
+	VPAND        Y12, Y10, Y10
+	VPAND        Y12, Y11, Y11
+	VPXOR        4032(SP), Y0, Y0
+	VMOVDQU      Y0, 4032(SP)
+	VPXOR        4032(SP), Y4, Y4
+	VMOVDQU      Y4, 4032(SP)
+	VPXOR        4032(SP), Y8, Y8
+	VMOVDQU      Y8, 4032(SP)
+	VPXOR        4064(SP), Y1, Y1
+	VMOVDQU      Y1, 4064(SP)
+	VPXOR        4064(SP), Y5, Y5
+	VMOVDQU      Y5, 4064(SP)
+	VPXOR        4064(SP), Y9, Y9
+	VMOVDQU      Y9, 4064(SP)
+	VPXOR        4096(SP), Y2, Y2
+	VMOVDQU      Y2, 4096(SP)
+	VPXOR        4096(SP), Y6, Y6
+	VMOVDQU      Y6, 4096(SP)
+	VPXOR        4096(SP), Y10, Y10
+	VMOVDQU      Y10, 4096(SP)
+	VPXOR        4128(SP), Y3, Y3
+	VMOVDQU      Y3, 4128(SP)
+	VPXOR        4128(SP), Y7, Y7
+	VMOVDQU      Y7, 4128(SP)
+	VPXOR        4128(SP), Y11, Y11
+	VMOVDQU      Y11, 4128(SP)
+	ADDQ         $0x00000120, DX
+	SUBQ         $0x30, BX
+	CMPQ         BX, $0x30
+	JGT          macThree
+	TESTQ        BX, BX
+	JG           macLast
+	JMP          macEnd
 
 macTwo:
 	VMOVD        SI, X0
-	VPBROADCASTW X0, Y0
-	VPADDW       numbers<>+0(SB), Y0, Y0
+	VPBROADCASTW X0, Y8
+	VPADDW       numbers<>+0(SB), Y8, Y8
 
 	// Pieces and their numbers, from bytes to bit slices
-	VPBROADCASTW   one<>+0(SB), Y5
-	VBROADCASTI128 loadBytes<>+0(SB), Y6
-	VMOVQ          (DX), X7
-	VPINSRQ        $0x01, 24(DX), X7, X7
-	VMOVQ          48(DX), X1
-	VPINSRQ        $0x01, 72(DX), X1, X1
-	VINSERTI128    $0x01, X1, Y7, Y1
-	VPBLENDW       $0x88, Y0, Y1, Y1
-	VPADDW         Y5, Y0, Y0
-	VPSHUFB        Y6, Y1, Y1
-	VMOVQ          6(DX), X7
-	VPINSRQ        $0x01, 30(DX), X7, X7
-	VMOVQ          54(DX), X2
-	VPINSRQ        $0x01, 78(DX), X2, X2
-	VINSERTI128    $0x01, X2, Y7, Y2
-	VPBLENDW       $0x88, Y0, Y2, Y2
-	VPADDW         Y5, Y0, Y0
-	VPSHUFB        Y6, Y2, Y2
-	VMOVQ          12(DX), X7
-	VPINSRQ        $0x01, 36(DX), X7, X7
-	VMOVQ          60(DX), X3
-	VPINSRQ        $0x01, 84(DX), X3, X3
-	VINSERTI128    $0x01, X3, Y7, Y3
-	VPBLENDW       $0x88, Y0, Y3, Y3
-	VPADDW         Y5, Y0, Y0
-	VPSHUFB        Y6, Y3, Y3
-	VMOVQ          18(DX), X7
-	VPINSRQ        $0x01, 42(DX), X7, X7
-	VMOVQ          66(DX), X4
-	VPINSRQ        $0x01, 90(DX), X4, X4
-	VINSERTI128    $0x01, X4, Y7, Y4
-	VPBLENDW       $0x88, Y0, Y4, Y4
-	VPADDW         Y5, Y0, Y0
-	VPSHUFB        Y6, Y4, Y4
-	VPBROADCASTB   turnMasks<>+0(SB), Y0
-	VPSRLQ         $0x01, Y1, Y5
-	VPXOR          Y2, Y5, Y5
-	VPAND          Y0, Y5, Y5
-	VPXOR          Y5, Y2, Y2
-	VPSLLQ         $0x01, Y5, Y5
+	VMOVQ        (DX), X0
+	VPINSRQ      $0x01, 24(DX), X0, X0
+	VMOVQ        48(DX), X1
+	VPINSRQ      $0x01, 72(DX), X1, X1
+	VINSERTI128  $0x01, X1, Y0, Y0
+	VPBLENDW     $0x88, Y8, Y0, Y0
+	VPADDW       one<>+0(SB), Y8, Y8
+	VPSHUFB      loadBytes<>+0(SB), Y0, Y0
+	VMOVQ        6(DX), X1
+	VPINSRQ      $0x01, 30(DX), X1, X1
+	VMOVQ        54(DX), X2
+	VPINSRQ      $0x01, 78(DX), X2, X2
+	VINSERTI128  $0x01, X2, Y1, Y1
+	VPBLENDW     $0x88, Y8, Y1, Y1
+	VPADDW       one<>+0(SB), Y8, Y8
+	VPSHUFB      loadBytes<>+0(SB), Y1, Y1
+	VMOVQ        12(DX), X2
+	VPINSRQ      $0x01, 36(DX), X2, X2
+	VMOVQ        60(DX), X3
+	VPINSRQ      $0x01, 84(DX), X3, X3
+	VINSERTI128  $0x01, X3, Y2, Y2
+	VPBLENDW     $0x88, Y8, Y2, Y2
+	VPADDW       one<>+0(SB), Y8, Y8
+	VPSHUFB      loadBytes<>+0(SB), Y2, Y2
+	VMOVQ        18(DX), X3
+	VPINSRQ      $0x01, 42(DX), X3, X3
+	VMOVQ        66(DX), X4
+	VPINSRQ      $0x01, 90(DX), X4, X4
+	VINSERTI128  $0x01, X4, Y3, Y3
+	VPBLENDW     $0x88, Y8, Y3, Y3
+	VPADDW       one<>+0(SB), Y8, Y8
+	VPSHUFB      loadBytes<>+0(SB), Y3, Y3
+	VPBROADCASTB turnMasks<>+0(SB), Y8
+	VPSRLQ       $0x01, Y0, Y9
+	VPXOR        Y1, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPXOR        Y9, Y1, Y1
+	VPSLLQ       $0x01, Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPSRLQ       $0x01, Y2, Y9
+	VPXOR        Y3, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPXOR        Y9, Y3, Y3
+	VPSLLQ       $0x01, Y9, Y9
+	VPXOR        Y9, Y2, Y2
+	VPBROADCASTB turnMasks<>+1(SB), Y8
+	VPSRLQ       $0x02, Y0, Y9
+	VPXOR        Y2, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPXOR        Y9, Y2, Y2
+	VPSLLQ       $0x02, Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPSRLQ       $0x02, Y1, Y9
+	VPXOR        Y3, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPXOR        Y9, Y3, Y3
+	VPSLLQ       $0x02, Y9, Y9
+	VPXOR        Y9, Y1, Y1
+	VPBROADCASTQ turnBytes<>+0(SB), Y8
+	VPSRLQ       $0x1c, Y0, Y9
+	VPXOR        Y0, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y0, Y0
+	VPXOR        Y10, Y0, Y0
+	VPSRLQ       $0x1c, Y1, Y9
+	VPXOR        Y1, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y1, Y1
+	VPXOR        Y10, Y1, Y1
+	VPSRLQ       $0x1c, Y2, Y9
+	VPXOR        Y2, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y2, Y2
+	VPXOR        Y10, Y2, Y2
+	VPSRLQ       $0x1c, Y3, Y9
+	VPXOR        Y3, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y8
+	VPXOR        Y9, Y3, Y3
+	VPXOR        Y8, Y3, Y3
+	VPXOR        4160(SP), Y0, Y0
+	VPXOR        4192(SP), Y1, Y1
+	VPXOR        4224(SP), Y2, Y2
+	VPXOR        4256(SP), Y3, Y3
+	ADDQ         $0x10, SI
+	VMOVD        SI, X4
+	VPBROADCASTW X4, Y8
+	VPADDW       numbers<>+0(SB), Y8, Y8
+
+	// Pieces and their numbers, from bytes to bit slices
+	VMOVQ        96(DX), X4
+	VPINSRQ      $0x01, 120(DX), X4, X4
+	VMOVQ        144(DX), X5
+	VPINSRQ      $0x01, 168(DX), X5, X5
+	VINSERTI128  $0x01, X5, Y4, Y4
+	VPBLENDW     $0x88, Y8, Y4, Y4
+	VPADDW       one<>+0(SB), Y8, Y8
+	VPSHUFB      loadBytes<>+0(SB), Y4, Y4
+	VMOVQ        102(DX), X5
+	VPINSRQ      $0x01, 126(DX), X5, X5
+	VMOVQ        150(DX), X6
+	VPINSRQ      $0x01, 174(DX), X6, X6
+	VINSERTI128  $0x01, X6, Y5, Y5
+	VPBLENDW     $0x88, Y8, Y5, Y5
+	VPADDW       one<>+0(SB), Y8, Y8
+	VPSHUFB      loadBytes<>+0(SB), Y5, Y5
+	VMOVQ        108(DX), X6
+	VPINSRQ      $0x01, 132(DX), X6, X6
+	VMOVQ        156(DX), X7
+	VPINSRQ      $0x01, 180(DX), X7, X7
+	VINSERTI128  $0x01, X7, Y6, Y6
+	VPBLENDW     $0x88, Y8, Y6, Y6
+	VPADDW       one<>+0(SB), Y8, Y8
+	VPSHUFB      loadBytes<>+0(SB), Y6, Y6
+	VMOVQ        114(DX), X7
+	VPINSRQ      $0x01, 138(DX), X7, X7
+	VMOVQ        162(DX), X9
+	VPINSRQ      $0x01, 186(DX), X9, X9
+	VINSERTI128  $0x01, X9, Y7, Y7
+	VPBLENDW     $0x88, Y8, Y7, Y7
+	VPADDW       one<>+0(SB), Y8, Y8
+	VPSHUFB      loadBytes<>+0(SB), Y7, Y7
+	VPBROADCASTB turnMasks<>+0(SB), Y8
+	VPSRLQ       $0x01, Y4, Y9
+	VPXOR        Y5, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPXOR        Y9, Y5, Y5
+	VPSLLQ       $0x01, Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPSRLQ       $0x01, Y6, Y9
+	VPXOR        Y7, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPXOR        Y9, Y7, Y7
+	VPSLLQ       $0x01, Y9, Y9
+	VPXOR        Y9, Y6, Y6
+	VPBROADCASTB turnMasks<>+1(SB), Y8
+	VPSRLQ       $0x02, Y4, Y9
+	VPXOR        Y6, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPXOR        Y9, Y6, Y6
+	VPSLLQ       $0x02, Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPSRLQ       $0x02, Y5, Y9
+	VPXOR        Y7, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPXOR        Y9, Y7, Y7
+	VPSLLQ       $0x02, Y9, Y9
+	VPXOR        Y9, Y5, Y5
+	VPBROADCASTQ turnBytes<>+0(SB), Y8
+	VPSRLQ       $0x1c, Y4, Y9
+	VPXOR        Y4, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y4, Y4
+	VPXOR        Y10, Y4, Y4
+	VPSRLQ       $0x1c, Y5, Y9
+	VPXOR        Y5, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y5, Y5
+	VPXOR        Y10, Y5, Y5
+	VPSRLQ       $0x1c, Y6, Y9
+	VPXOR        Y6, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y6, Y6
+	VPXOR        Y10, Y6, Y6
+	VPSRLQ       $0x1c, Y7, Y9
+	VPXOR        Y7, Y9, Y9
+	VPAND        Y8, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y8
+	VPXOR        Y9, Y7, Y7
+	VPXOR        Y8, Y7, Y7
+	VPXOR        4160(SP), Y4, Y4
+	VPXOR        4192(SP), Y5, Y5
+	VPXOR        4224(SP), Y6, Y6
+	VPXOR        4256(SP), Y7, Y7
+	ADDQ         $0x10, SI
+
+	// 31 rounds
+	MOVQ CX, AX
+	LEAQ 3968(CX), CX
+
+macTwoRounds:
+	VPAND  Y0, Y1, Y13
+	VPXOR  Y0, Y3, Y12
+	VPANDN Y1, Y2, Y15
+	VPAND  Y2, Y3, Y14
+	VPXOR  Y15, Y12, Y12
+	VPOR   Y14, Y13, Y13
+	VPANDN Y0, Y14, Y0
+	VPXOR  Y1, Y2, Y2
+	VPOR   Y1, Y3, Y1
+	VPXOR  (AX), Y2, Y15
+	VPXOR  Y12, Y15, Y15
+	VPANDN Y1, Y0, Y0
+	VPXOR  64(AX), Y2, Y2
+	VPXOR  Y2, Y0, Y0
+	VPXOR  32(AX), Y1, Y1
+	VPAND  Y12, Y13, Y3
+	VPXOR  Y3, Y1, Y1
+	VPXOR  96(AX), Y14, Y14
+	VPANDN Y12, Y13, Y12
+	VPXOR  Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW Y0, Y15, Y13
+	VPUNPCKHBW Y0, Y15, Y14
+	VPUNPCKLBW Y12, Y1, Y15
+	VPUNPCKHBW Y12, Y1, Y12
+	VPUNPCKLBW Y15, Y13, Y0
+	VPUNPCKHBW Y15, Y13, Y1
+	VPUNPCKLBW Y12, Y14, Y2
+	VPUNPCKHBW Y12, Y14, Y3
+	VPAND      Y4, Y5, Y13
+	VPXOR      Y4, Y7, Y12
+	VPANDN     Y5, Y6, Y15
+	VPAND      Y6, Y7, Y14
+	VPXOR      Y15, Y12, Y12
+	VPOR       Y14, Y13, Y13
+	VPANDN     Y4, Y14, Y4
+	VPXOR      Y5, Y6, Y6
+	VPOR       Y5, Y7, Y5
+	VPXOR      (AX), Y6, Y15
+	VPXOR      Y12, Y15, Y15
+	VPANDN     Y5, Y4, Y4
+	VPXOR      64(AX), Y6, Y6
+	VPXOR      Y6, Y4, Y4
+	VPXOR      32(AX), Y5, Y5
+	VPAND      Y12, Y13, Y7
+	VPXOR      Y7, Y5, Y5
+	VPXOR      96(AX), Y14, Y14
+	VPANDN     Y12, Y13, Y12
+	VPXOR      Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW   Y4, Y15, Y13
+	VPUNPCKHBW   Y4, Y15, Y14
+	VPUNPCKLBW   Y12, Y5, Y15
+	VPUNPCKHBW   Y12, Y5, Y12
+	VPUNPCKLBW   Y15, Y13, Y4
+	VPUNPCKHBW   Y15, Y13, Y5
+	VPUNPCKLBW   Y12, Y14, Y6
+	VPUNPCKHBW   Y12, Y14, Y7
+	SUBQ         $-128, AX
+	CMPQ         AX, CX
+	JNE          macTwoRounds
+	LEAQ         -16(BX), AX
+	MOVQ         $0x00000010, CX
+	CMPQ         AX, CX
+	CMOVQLT      AX, CX
+	MOVQ         $-1, AX
+	BZHIQ        CX, AX, AX
+	VMOVD        AX, X8
+	VPBROADCASTD X8, Y8
+	VPSHUFB      lanes<>+0(SB), Y8, Y8
+	VPAND        Y8, Y4, Y4
+	VPAND        Y8, Y5, Y5
+	VPAND        Y8, Y6, Y6
+	VPAND        Y8, Y7, Y7
+	VPXOR        4032(SP), Y0, Y0
+	VMOVDQU      Y0, 4032(SP)
+	VPXOR        4032(SP), Y4, Y4
+	VMOVDQU      Y4, 4032(SP)
+	VPXOR        4064(SP), Y1, Y1
+	VMOVDQU      Y1, 4064(SP)
+	VPXOR        4064(SP), Y5, Y5
+	VMOVDQU      Y5, 4064(SP)
+	VPXOR        4096(SP), Y2, Y2
+	VMOVDQU      Y2, 4096(SP)
+	VPXOR        4096(SP), Y6, Y6
+	VMOVDQU      Y6, 4096(SP)
+	VPXOR        4128(SP), Y3, Y3
+	VMOVDQU      Y3, 4128(SP)
+	VPXOR        4128(SP), Y7, Y7
+	VMOVDQU      Y7, 4128(SP)
+	JMP          macEnd
+
+macOne:
+	VMOVD        SI, X0
+	VPBROADCASTW X0, Y4
+	VPADDW       numbers<>+0(SB), Y4, Y4
+
+	// Pieces and their numbers, from bytes to bit slices
+	VMOVQ        (DX), X0
+	VPINSRQ      $0x01, 24(DX), X0, X0
+	VMOVQ        48(DX), X1
+	VPINSRQ      $0x01, 72(DX), X1, X1
+	VINSERTI128  $0x01, X1, Y0, Y0
+	VPBLENDW     $0x88, Y4, Y0, Y0
+	VPADDW       one<>+0(SB), Y4, Y4
+	VPSHUFB      loadBytes<>+0(SB), Y0, Y0
+	VMOVQ        6(DX), X1
+	VPINSRQ      $0x01, 30(DX), X1, X1
+	VMOVQ        54(DX), X2
+	VPINSRQ      $0x01, 78(DX), X2, X2
+	VINSERTI128  $0x01, X2, Y1, Y1
+	VPBLENDW     $0x88, Y4, Y1, Y1
+	VPADDW       one<>+0(SB), Y4, Y4
+	VPSHUFB      loadBytes<>+0(SB), Y1, Y1
+	VMOVQ        12(DX), X2
+	VPINSRQ      $0x01, 36(DX), X2, X2
+	VMOVQ        60(DX), X3
+	VPINSRQ      $0x01, 84(DX), X3, X3
+	VINSERTI128  $0x01, X3, Y2, Y2
+	VPBLENDW     $0x88, Y4, Y2, Y2
+	VPADDW       one<>+0(SB), Y4, Y4
+	VPSHUFB      loadBytes<>+0(SB), Y2, Y2
+	VMOVQ        18(DX), X3
+	VPINSRQ      $0x01, 42(DX), X3, X3
+	VMOVQ        66(DX), X5
+	VPINSRQ      $0x01, 90(DX), X5, X5
+	VINSERTI128  $0x01, X5, Y3, Y3
+	VPBLENDW     $0x88, Y4, Y3, Y3
+	VPADDW       one<>+0(SB), Y4, Y4
+	VPSHUFB      loadBytes<>+0(SB), Y3, Y3
+	VPBROADCASTB turnMasks<>+0(SB), Y4
+	VPSRLQ       $0x01, Y0, Y5
+	VPXOR        Y1, Y5, Y5
+	VPAND        Y4, Y5, Y5
+	VPXOR        Y5, Y1, Y1
+	VPSLLQ       $0x01, Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPSRLQ       $0x01, Y2, Y5
+	VPXOR        Y3, Y5, Y5
+	VPAND        Y4, Y5, Y5
+	VPXOR        Y5, Y3, Y3
+	VPSLLQ       $0x01, Y5, Y5
+	VPXOR        Y5, Y2, Y2
+	VPBROADCASTB turnMasks<>+1(SB), Y4
+	VPSRLQ       $0x02, Y0, Y5
+	VPXOR        Y2, Y5, Y5
+	VPAND        Y4, Y5, Y5
+	VPXOR        Y5, Y2, Y2
+	VPSLLQ       $0x02, Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPSRLQ       $0x02, Y1, Y5
+	VPXOR        Y3, Y5, Y5
+	VPAND        Y4, Y5, Y5
+	VPXOR        Y5, Y3, Y3
+	VPSLLQ       $0x02, Y5, Y5
+	VPXOR        Y5, Y1, Y1
+	VPBROADCASTQ turnBytes<>+0(SB), Y4
+	VPSRLQ       $0x1c, Y0, Y5
+	VPXOR        Y0, Y5, Y5
+	VPAND        Y4, Y5, Y5
+	VPSLLQ       $0x1c, Y5, Y6
+	VPXOR        Y5, Y0, Y0
+	VPXOR        Y6, Y0, Y0
+	VPSRLQ       $0x1c, Y1, Y5
+	VPXOR        Y1, Y5, Y5
+	VPAND        Y4, Y5, Y5
+	VPSLLQ       $0x1c, Y5, Y6
+	VPXOR        Y5, Y1, Y1
+	VPXOR        Y6, Y1, Y1
+	VPSRLQ       $0x1c, Y2, Y5
+	VPXOR        Y2, Y5, Y5
+	VPAND        Y4, Y5, Y5
+	VPSLLQ       $0x1c, Y5, Y6
+	VPXOR        Y5, Y2, Y2
+	VPXOR        Y6, Y2, Y2
+	VPSRLQ       $0x1c, Y3, Y5
+	VPXOR        Y3, Y5, Y5
+	VPAND        Y4, Y5, Y5
+	VPSLLQ       $0x1c, Y5, Y4
+	VPXOR        Y5, Y3, Y3
+	VPXOR        Y4, Y3, Y3
+	VPXOR        4160(SP), Y0, Y0
+	VPXOR        4192(SP), Y1, Y1
+	VPXOR        4224(SP), Y2, Y2
+	VPXOR        4256(SP), Y3, Y3
+	ADDQ         $0x10, SI
+
+	// 31 rounds
+	MOVQ CX, AX
+	LEAQ 3968(CX), CX
+
+macOneRounds:
+	VPAND  Y0, Y1, Y13
+	VPXOR  Y0, Y3, Y12
+	VPANDN Y1, Y2, Y15
+	VPAND  Y2, Y3, Y14
+	VPXOR  Y15, Y12, Y12
+	VPOR   Y14, Y13, Y13
+	VPANDN Y0, Y14, Y0
+	VPXOR  Y1, Y2, Y2
+	VPOR   Y1, Y3, Y1
+	VPXOR  (AX), Y2, Y15
+	VPXOR  Y12, Y15, Y15
+	VPANDN Y1, Y0, Y0
+	VPXOR  64(AX), Y2, Y2
+	VPXOR  Y2, Y0, Y0
+	VPXOR  32(AX), Y1, Y1
+	VPAND  Y12, Y13, Y3
+	VPXOR  Y3, Y1, Y1
+	VPXOR  96(AX), Y14, Y14
+	VPANDN Y12, Y13, Y12
+	VPXOR  Y14, Y12, Y12
+
+	// P
+	VPUNPCKLBW   Y0, Y15, Y13
+	VPUNPCKHBW   Y0, Y15, Y14
+	VPUNPCKLBW   Y12, Y1, Y15
+	VPUNPCKHBW   Y12, Y1, Y12
+	VPUNPCKLBW   Y15, Y13, Y0
+	VPUNPCKHBW   Y15, Y13, Y1
+	VPUNPCKLBW   Y12, Y14, Y2
+	VPUNPCKHBW   Y12, Y14, Y3
+	SUBQ         $-128, AX
+	CMPQ         AX, CX
+	JNE          macOneRounds
+	LEAQ         (BX), AX
+	MOVQ         $0x00000010, CX
+	CMPQ         AX, CX
+	CMOVQLT      AX, CX
+	MOVQ         $-1, AX
+	BZHIQ        CX, AX, AX
+	VMOVD        AX, X4
+	VPBROADCASTD X4, Y4
+	VPSHUFB      lanes<>+0(SB), Y4, Y4
+	VPAND        Y4, Y0, Y0
+	VPAND        Y4, Y1, Y1
+	VPAND        Y4, Y2, Y2
+	VPAND        Y4, Y3, Y3
+	VPXOR        4032(SP), Y0, Y0
+	VMOVDQU      Y0, 4032(SP)
+	VPXOR        4064(SP), Y1, Y1
+	VMOVDQU      Y1, 4064(SP)
+	VPXOR        4096(SP), Y2, Y2
+	VMOVDQU      Y2, 4096(SP)
+	VPXOR        4128(SP), Y3, Y3
+	VMOVDQU      Y3, 4128(SP)
+
+macEnd:
+	VMOVDQU 4032(SP), Y0
+	VMOVDQU 4064(SP), Y1
+	VMOVDQU 4096(SP), Y2
+	VMOVDQU 4128(SP), Y3
+	VMOVDQU lowNibble<>+0(SB), X4
+	VMOVDQU sbox0<>+0(SB), X5
+	VMOVDQU sbox1<>+0(SB), X5
+	VMOVDQU sbox2<>+0(SB), X5
+	VMOVDQU sbox3<>+0(SB), X5
+
+	// The XOR of all blocks
+	VEXTRACTI128 $0x01, Y0, X5
+	VPXOR        X5, X0, X0
+	VPSRLW       $0x04, X0, X5
+	VPXOR        X5, X0, X0
+	VPAND        X4, X0, X0
+	VMOVDQU      parity0<>+0(SB), X5
+	VPSHUFB      X0, X5, X0
+	VEXTRACTI128 $0x01, Y1, X5
+	VPXOR        X5, X1, X1
+	VPSRLW       $0x04, X1, X5
+	VPXOR        X5, X1, X1
+	VPAND        X4, X1, X1
+	VMOVDQU      parity1<>+0(SB), X5
+	VPSHUFB      X1, X5, X1
+	VEXTRACTI128 $0x01, Y2, X5
+	VPXOR        X5, X2, X2
+	VPSRLW       $0x04, X2, X5
+	VPXOR        X5, X2, X2
+	VPAND        X4, X2, X2
+	VMOVDQU      parity2<>+0(SB), X5
+	VPSHUFB      X2, X5, X2
+	VEXTRACTI128 $0x01, Y3, X5
+	VPXOR        X5, X3, X3
+	VPSRLW       $0x04, X3, X5
+	VPXOR        X5, X3, X3
+	VPAND        X4, X3, X3
+	VMOVDQU      parity3<>+0(SB), X4
+	VPSHUFB      X3, X4, X3
+	VPXOR        X1, X0, X0
+	VPXOR        X3, X2, X2
+	VPXOR        X2, X0, X0
+	VPSHUFB      cross<>+0(SB), X0, X0
+	VPSHUFB      packNibbles<>+0(SB), X0, X0
+	VMOVDQU      weighNibbles<>+0(SB), X1
+	VPMADDUBSW   X1, X0, X0
+	VPACKUSWB    X0, X0, X0
+	VMOVQ        X0, AX
+	BSWAPQ       AX
+	MOVQ         AX, ret+40(FP)
+	VZEROUPPER
+	RET
+
+// func streamAVX2(rk *[32]uint64, dst *[128]byte, iv uint64)
+// Requires: AVX, AVX2
+TEXT ·streamAVX2(SB), NOSPLIT, $64-24
+	MOVQ         rk+0(FP), AX
+	MOVQ         iv+16(FP), CX
+	MOVQ         (AX), DX
+	XORQ         DX, CX
+	VMOVQ        CX, X0
+	VPBROADCASTQ X0, Y2
+	VPSHUFB      blockBytes<>+0(SB), Y2, Y1
+	VPAND        blockBits<>+0(SB), Y1, Y1
+	VPCMPEQB     blockBits<>+0(SB), Y1, Y1
+	VPERM2I128   $0x00, Y1, Y1, Y0
+	VPERM2I128   $0x11, Y1, Y1, Y1
+	VPSHUFB      blockBytes<>+32(SB), Y2, Y3
+	VPAND        blockBits<>+32(SB), Y3, Y3
+	VPCMPEQB     blockBits<>+32(SB), Y3, Y3
+	VPERM2I128   $0x00, Y3, Y3, Y2
+	VPERM2I128   $0x11, Y3, Y3, Y3
+	VPXOR        counters<>+0(SB), Y0, Y0
+	VPXOR        counters<>+32(SB), Y1, Y1
+	VPXOR        counters<>+64(SB), Y2, Y2
+	VPXOR        counters<>+96(SB), Y3, Y3
+	VPXOR        Y4, Y4, Y4
+
+	// 31 rounds
+	MOVQ $-31, CX
+
+streamRounds:
+	VPBROADCASTQ   256(AX)(CX*8), Y5
+	VPSHUFB        keyBytes<>+0(SB), Y5, Y6
+	VPAND          keyBit<>+0(SB), Y6, Y6
+	VPCMPEQB       keyBit<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, (SP)
+	VPSHUFB        keyBytes<>+32(SB), Y5, Y5
+	VPAND          keyBit<>+0(SB), Y5, Y5
+	VPCMPEQB       Y4, Y5, Y5
+	VMOVDQU        Y5, 32(SP)
+	VPAND          Y0, Y1, Y6
+	VPXOR          Y0, Y3, Y5
+	VPANDN         Y1, Y2, Y8
+	VPAND          Y2, Y3, Y7
+	VPXOR          Y8, Y5, Y5
+	VPOR           Y7, Y6, Y6
+	VPANDN         Y0, Y7, Y0
+	VPXOR          Y1, Y2, Y2
+	VPOR           Y1, Y3, Y1
+	VBROADCASTI128 (SP), Y3
+	VPXOR          Y3, Y2, Y8
+	VPXOR          Y5, Y8, Y8
+	VPANDN         Y1, Y0, Y0
+	VBROADCASTI128 32(SP), Y3
+	VPXOR          Y3, Y2, Y2
+	VPXOR          Y2, Y0, Y0
+	VBROADCASTI128 16(SP), Y2
+	VPXOR          Y2, Y1, Y1
+	VPAND          Y5, Y6, Y3
+	VPXOR          Y3, Y1, Y1
+	VBROADCASTI128 48(SP), Y2
+	VPXOR          Y2, Y7, Y7
+	VPANDN         Y5, Y6, Y5
+	VPXOR          Y7, Y5, Y5
+
+	// P
+	VPUNPCKLBW     Y0, Y8, Y6
+	VPUNPCKHBW     Y0, Y8, Y7
+	VPUNPCKLBW     Y5, Y1, Y8
+	VPUNPCKHBW     Y5, Y1, Y5
+	VPUNPCKLBW     Y8, Y6, Y0
+	VPUNPCKHBW     Y8, Y6, Y1
+	VPUNPCKLBW     Y5, Y7, Y2
+	VPUNPCKHBW     Y5, Y7, Y3
+	INCQ           CX
+	JNE            streamRounds
+	VMOVDQU        Y4, (SP)
+	VMOVDQU        Y4, 32(SP)
+	MOVQ           dst+8(FP), AX
+	VPBROADCASTB   turnMasks<>+0(SB), Y4
+	VPSRLQ         $0x01, Y0, Y5
+	VPXOR          Y1, Y5, Y5
+	VPAND          Y4, Y5, Y5
 	VPXOR          Y5, Y1, Y1
-	VPSRLQ         $0x01, Y3, Y5
-	VPXOR          Y4, Y5, Y5
-	VPAND          Y0, Y5, Y5
-	VPXOR          Y5, Y4, Y4
 	VPSLLQ         $0x01, Y5, Y5
+	VPXOR          Y5, Y0, Y0
+	VPSRLQ         $0x01, Y2, Y5
+	VPXOR          Y3, Y5, Y5
+	VPAND          Y4, Y5, Y5
 	VPXOR          Y5, Y3, Y3
-	VPBROADCASTB   turnMasks<>+1(SB), Y0
+	VPSLLQ         $0x01, Y5, Y5
+	VPXOR          Y5, Y2, Y2
+	VPBROADCASTB   turnMasks<>+1(SB), Y4
+	VPSRLQ         $0x02, Y0, Y5
+	VPXOR          Y2, Y5, Y5
+	VPAND          Y4, Y5, Y5
+	VPXOR          Y5, Y2, Y2
+	VPSLLQ         $0x02, Y5, Y5
+	VPXOR          Y5, Y0, Y0
 	VPSRLQ         $0x02, Y1, Y5
 	VPXOR          Y3, Y5, Y5
-	VPAND          Y0, Y5, Y5
+	VPAND          Y4, Y5, Y5
 	VPXOR          Y5, Y3, Y3
 	VPSLLQ         $0x02, Y5, Y5
 	VPXOR          Y5, Y1, Y1
-	VPSRLQ         $0x02, Y2, Y5
-	VPXOR          Y4, Y5, Y5
-	VPAND          Y0, Y5, Y5
-	VPXOR          Y5, Y4, Y4
-	VPSLLQ         $0x02, Y5, Y5
-	VPXOR          Y5, Y2, Y2
-	VPBROADCASTQ   turnBytes<>+0(SB), Y0
+	VPBROADCASTQ   turnBytes<>+0(SB), Y4
+	VPSRLQ         $0x1c, Y0, Y5
+	VPXOR          Y0, Y5, Y5
+	VPAND          Y4, Y5, Y5
+	VPSLLQ         $0x1c, Y5, Y6
+	VPXOR          Y5, Y0, Y0
+	VPXOR          Y6, Y0, Y0
 	VPSRLQ         $0x1c, Y1, Y5
 	VPXOR          Y1, Y5, Y5
-	VPAND          Y0, Y5, Y5
+	VPAND          Y4, Y5, Y5
 	VPSLLQ         $0x1c, Y5, Y6
 	VPXOR          Y5, Y1, Y1
 	VPXOR          Y6, Y1, Y1
 	VPSRLQ         $0x1c, Y2, Y5
 	VPXOR          Y2, Y5, Y5
-	VPAND          Y0, Y5, Y5
+	VPAND          Y4, Y5, Y5
 	VPSLLQ         $0x1c, Y5, Y6
 	VPXOR          Y5, Y2, Y2
 	VPXOR          Y6, Y2, Y2
 	VPSRLQ         $0x1c, Y3, Y5
 	VPXOR          Y3, Y5, Y5
-	VPAND          Y0, Y5, Y5
-	VPSLLQ         $0x1c, Y5, Y6
+	VPAND          Y4, Y5, Y5
+	VPSLLQ         $0x1c, Y5, Y4
 	VPXOR          Y5, Y3, Y3
-	VPXOR          Y6, Y3, Y3
-	VPSRLQ         $0x1c, Y4, Y5
-	VPXOR          Y4, Y5, Y5
-	VPAND          Y0, Y5, Y5
-	VPSLLQ         $0x1c, Y5, Y0
-	VPXOR          Y5, Y4, Y4
-	VPXOR          Y0, Y4, Y4
-	VPXOR          2176(SP), Y1, Y1
-	VPXOR          2208(SP), Y2, Y2
-	VPXOR          2240(SP), Y3, Y3
-	VPXOR          2272(SP), Y4, Y4
-	ADDQ           $0x10, SI
-	VMOVD          SI, X0
-	VPBROADCASTW   X0, Y0
-	VPADDW         numbers<>+0(SB), Y0, Y0
-
-	// Pieces and their numbers, from bytes to bit slices
-	VPBROADCASTW   one<>+0(SB), Y10
-	VBROADCASTI128 loadBytes<>+0(SB), Y11
-	VMOVQ          96(DX), X7
-	VPINSRQ        $0x01, 120(DX), X7, X7
-	VMOVQ          144(DX), X5
-	VPINSRQ        $0x01, 168(DX), X5, X5
-	VINSERTI128    $0x01, X5, Y7, Y5
-	VPBLENDW       $0x88, Y0, Y5, Y5
-	VPADDW         Y10, Y0, Y0
-	VPSHUFB        Y11, Y5, Y5
-	VMOVQ          102(DX), X7
-	VPINSRQ        $0x01, 126(DX), X7, X7
-	VMOVQ          150(DX), X6
-	VPINSRQ        $0x01, 174(DX), X6, X6
-	VINSERTI128    $0x01, X6, Y7, Y6
-	VPBLENDW       $0x88, Y0, Y6, Y6
-	VPADDW         Y10, Y0, Y0
-	VPSHUFB        Y11, Y6, Y6
-	VMOVQ          108(DX), X7
-	VPINSRQ        $0x01, 132(DX), X7, X7
-	VMOVQ          156(DX), X8
-	VPINSRQ        $0x01, 180(DX), X8, X8
-	VINSERTI128    $0x01, X8, Y7, Y8
-	VPBLENDW       $0x88, Y0, Y8, Y8
-	VPADDW         Y10, Y0, Y0
-	VPSHUFB        Y11, Y8, Y8
-	VMOVQ          114(DX), X7
-	VPINSRQ        $0x01, 138(DX), X7, X7
-	VMOVQ          162(DX), X9
-	VPINSRQ        $0x01, 186(DX), X9, X9
-	VINSERTI128    $0x01, X9, Y7, Y9
-	VPBLENDW       $0x88, Y0, Y9, Y9
-	VPADDW         Y10, Y0, Y0
-	VPSHUFB        Y11, Y9, Y9
-	VPBROADCASTB   turnMasks<>+0(SB), Y0
-	VPSRLQ         $0x01, Y5, Y10
-	VPXOR          Y6, Y10, Y10
-	VPAND          Y0, Y10, Y10
-	VPXOR          Y10, Y6, Y6
-	VPSLLQ         $0x01, Y10, Y10
-	VPXOR          Y10, Y5, Y5
-	VPSRLQ         $0x01, Y8, Y10
-	VPXOR          Y9, Y10, Y10
-	VPAND          Y0, Y10, Y10
-	VPXOR          Y10, Y9, Y9
-	VPSLLQ         $0x01, Y10, Y10
-	VPXOR          Y10, Y8, Y8
-	VPBROADCASTB   turnMasks<>+1(SB), Y0
-	VPSRLQ         $0x02, Y5, Y10
-	VPXOR          Y8, Y10, Y10
-	VPAND          Y0, Y10, Y10
-	VPXOR          Y10, Y8, Y8
-	VPSLLQ         $0x02, Y10, Y10
-	VPXOR          Y10, Y5, Y5
-	VPSRLQ         $0x02, Y6, Y10
-	VPXOR          Y9, Y10, Y10
-	VPAND          Y0, Y10, Y10
-	VPXOR          Y10, Y9, Y9
-	VPSLLQ         $0x02, Y10, Y10
-	VPXOR          Y10, Y6, Y6
-	VPBROADCASTQ   turnBytes<>+0(SB), Y0
-	VPSRLQ         $0x1c, Y5, Y10
-	VPXOR          Y5, Y10, Y10
-	VPAND          Y0, Y10, Y10
-	VPSLLQ         $0x1c, Y10, Y11
-	VPXOR          Y10, Y5, Y5
-	VPXOR          Y11, Y5, Y5
-	VPSRLQ         $0x1c, Y6, Y10
-	VPXOR          Y6, Y10, Y10
-	VPAND          Y0, Y10, Y10
-	VPSLLQ         $0x1c, Y10, Y11
-	VPXOR          Y10, Y6, Y6
-	VPXOR          Y11, Y6, Y6
-	VPSRLQ         $0x1c, Y8, Y10
-	VPXOR          Y8, Y10, Y10
-	VPAND          Y0, Y10, Y10
-	VPSLLQ         $0x1c, Y10, Y11
-	VPXOR          Y10, Y8, Y8
-	VPXOR          Y11, Y8, Y8
-	VPSRLQ         $0x1c, Y9, Y10
-	VPXOR          Y9, Y10, Y10
-	VPAND          Y0, Y10, Y10
-	VPSLLQ         $0x1c, Y10, Y0
-	VPXOR          Y10, Y9, Y9
-	VPXOR          Y0, Y9, Y9
-	VPXOR          2176(SP), Y5, Y5
-	VPXOR          2208(SP), Y6, Y6
-	VPXOR          2240(SP), Y8, Y8
-	VPXOR          2272(SP), Y9, Y9
-	ADDQ           $0x10, SI
-
-	// 31 rounds
-	MOVQ CX, AX
-	LEAQ 1984(CX), DI
-
-macRounds:
-	VPXOR          Y2, Y3, Y0
-	VPAND          Y3, Y0, Y10
-	VPXOR          Y4, Y10, Y10
-	VPXOR          Y1, Y10, Y4
-	VPAND          Y0, Y10, Y11
-	VPXOR          Y3, Y11, Y11
-	VPXOR          Y4, Y0, Y0
-	VPOR           Y1, Y11, Y12
-	VPXOR          Y1, Y11, Y11
-	VPXOR          Y0, Y12, Y2
-	VPANDN         Y11, Y0, Y3
-	VPXOR          Y10, Y3, Y3
-	VPXOR          Y2, Y11, Y1
-	VBROADCASTI128 (AX), Y0
-	VPXOR          Y0, Y4, Y4
-	VBROADCASTI128 16(AX), Y0
-	VPXOR          Y0, Y2, Y2
-	VBROADCASTI128 32(AX), Y0
-	VPXOR          Y0, Y3, Y3
-	VBROADCASTI128 48(AX), Y0
-	VPXOR          Y0, Y1, Y1
-	VPUNPCKLBW     Y3, Y4, Y0
-	VPUNPCKHBW     Y3, Y4, Y10
-	VPUNPCKLBW     Y1, Y2, Y11
-	VPUNPCKHBW     Y1, Y2, Y12
-	VPUNPCKLBW     Y11, Y0, Y1
-	VPUNPCKHBW     Y11, Y0, Y2
-	VPUNPCKLBW     Y12, Y10, Y3
-	VPUNPCKHBW     Y12, Y10, Y4
-	VPXOR          Y6, Y8, Y0
-	VPAND          Y8, Y0, Y10
-	VPXOR          Y9, Y10, Y10
-	VPXOR          Y5, Y10, Y9
-	VPAND          Y0, Y10, Y11
-	VPXOR          Y8, Y11, Y11
-	VPXOR          Y9, Y0, Y0
-	VPOR           Y5, Y11, Y12
-	VPXOR          Y5, Y11, Y11
-	VPXOR          Y0, Y12, Y6
-	VPANDN         Y11, Y0, Y8
-	VPXOR          Y10, Y8, Y8
-	VPXOR          Y6, Y11, Y5
-	VBROADCASTI128 (AX), Y0
-	VPXOR          Y0, Y9, Y9
-	VBROADCASTI128 16(AX), Y0
-	VPXOR          Y0, Y6, Y6
-	VBROADCASTI128 32(AX), Y0
-	VPXOR          Y0, Y8, Y8
-	VBROADCASTI128 48(AX), Y0
-	VPXOR          Y0, Y5, Y5
-	VPUNPCKLBW     Y8, Y9, Y0
-	VPUNPCKHBW     Y8, Y9, Y10
-	VPUNPCKLBW     Y5, Y6, Y11
-	VPUNPCKHBW     Y5, Y6, Y12
-	VPUNPCKLBW     Y11, Y0, Y5
-	VPUNPCKHBW     Y11, Y0, Y6
-	VPUNPCKLBW     Y12, Y10, Y8
-	VPUNPCKHBW     Y12, Y10, Y9
-	ADDQ           $0x40, AX
-	CMPQ           AX, DI
-	JNE            macRounds
-	MOVQ           $0x00000020, AX
-	CMPQ           BX, AX
-	CMOVQLT        BX, AX
-	MOVQ           $-1, DI
-	BZHIQ          AX, DI, DI
-	VMOVD          DI, X0
-	VPBROADCASTD   X0, Y0
-	VPSHUFB        lanes<>+0(SB), Y0, Y10
-	VPAND          Y10, Y1, Y1
-	VPXOR          2048(SP), Y1, Y1
-	VMOVDQU        Y1, 2048(SP)
-	VPAND          Y10, Y2, Y2
-	VPXOR          2080(SP), Y2, Y2
-	VMOVDQU        Y2, 2080(SP)
-	VPAND          Y10, Y3, Y3
-	VPXOR          2112(SP), Y3, Y3
-	VMOVDQU        Y3, 2112(SP)
-	VPAND          Y10, Y4, Y4
-	VPXOR          2144(SP), Y4, Y4
-	VMOVDQU        Y4, 2144(SP)
-	VPSHUFB        lanes<>+32(SB), Y0, Y0
-	VPAND          Y0, Y5, Y5
-	VPXOR          2048(SP), Y5, Y5
-	VMOVDQU        Y5, 2048(SP)
-	VPAND          Y0, Y6, Y6
-	VPXOR          2080(SP), Y6, Y6
-	VMOVDQU        Y6, 2080(SP)
-	VPAND          Y0, Y8, Y8
-	VPXOR          2112(SP), Y8, Y8
-	VMOVDQU        Y8, 2112(SP)
-	VPAND          Y0, Y9, Y9
-	VPXOR          2144(SP), Y9, Y9
-	VMOVDQU        Y9, 2144(SP)
-	ADDQ           $0x000000c0, DX
-	SUBQ           $0x20, BX
-	JG             macTwo
-
-	// The XOR of all blocks
-	VMOVDQU      2048(SP), X0
-	VPXOR        2064(SP), X0, X0
-	VMOVDQU      2080(SP), X1
-	VPXOR        2096(SP), X1, X1
-	VMOVDQU      2112(SP), X2
-	VPXOR        2128(SP), X2, X2
-	VMOVDQU      2144(SP), X3
-	VPXOR        2160(SP), X3, X3
-	VPBROADCASTB turnMasks<>+0(SB), X4
-	VPSRLQ       $0x01, X0, X5
-	VPXOR        X1, X5, X5
-	VPAND        X4, X5, X5
-	VPXOR        X5, X1, X1
-	VPSLLQ       $0x01, X5, X5
-	VPXOR        X5, X0, X0
-	VPSRLQ       $0x01, X2, X5
-	VPXOR        X3, X5, X5
-	VPAND        X4, X5, X5
-	VPXOR        X5, X3, X3
-	VPSLLQ       $0x01, X5, X5
-	VPXOR        X5, X2, X2
-	VPBROADCASTB turnMasks<>+1(SB), X4
-	VPSRLQ       $0x02, X0, X5
-	VPXOR        X2, X5, X5
-	VPAND        X4, X5, X5
-	VPXOR        X5, X2, X2
-	VPSLLQ       $0x02, X5, X5
-	VPXOR        X5, X0, X0
-	VPSRLQ       $0x02, X1, X5
-	VPXOR        X3, X5, X5
-	VPAND        X4, X5, X5
-	VPXOR        X5, X3, X3
-	VPSLLQ       $0x02, X5, X5
-	VPXOR        X5, X1, X1
-	VPBROADCASTQ turnBytes<>+0(SB), X4
-	VPSRLQ       $0x1c, X0, X5
-	VPXOR        X0, X5, X5
-	VPAND        X4, X5, X5
-	VPSLLQ       $0x1c, X5, X6
-	VPXOR        X5, X0, X0
-	VPXOR        X6, X0, X0
-	VPSRLQ       $0x1c, X1, X5
-	VPXOR        X1, X5, X5
-	VPAND        X4, X5, X5
-	VPSLLQ       $0x1c, X5, X6
-	VPXOR        X5, X1, X1
-	VPXOR        X6, X1, X1
-	VPSRLQ       $0x1c, X2, X5
-	VPXOR        X2, X5, X5
-	VPAND        X4, X5, X5
-	VPSLLQ       $0x1c, X5, X6
-	VPXOR        X5, X2, X2
-	VPXOR        X6, X2, X2
-	VPSRLQ       $0x1c, X3, X5
-	VPXOR        X3, X5, X5
-	VPAND        X4, X5, X5
-	VPSLLQ       $0x1c, X5, X4
-	VPXOR        X5, X3, X3
-	VPXOR        X4, X3, X3
-	VPXOR        X1, X0, X0
-	VPXOR        X3, X2, X2
-	VPXOR        X2, X0, X0
-	VPSHUFB      storeBytes<>+0(SB), X0, X0
-	VMOVQ        X0, AX
-	VPEXTRQ      $0x01, X0, CX
-	XORQ         CX, AX
-	BSWAPQ       AX
-	MOVQ         AX, ret+32(FP)
+	VPXOR          Y4, Y3, Y3
+	VBROADCASTI128 storeBytes<>+0(SB), Y4
+	VPSHUFB        Y4, Y0, Y0
+	VPSHUFB        Y4, Y1, Y1
+	VPSHUFB        Y4, Y2, Y2
+	VPSHUFB        Y4, Y3, Y3
+	VPUNPCKLQDQ    Y1, Y0, Y4
+	VPUNPCKLQDQ    Y3, Y2, Y5
+	VPUNPCKHQDQ    Y1, Y0, Y0
+	VPUNPCKHQDQ    Y3, Y2, Y1
+	VPERM2I128     $0x20, Y5, Y4, Y2
+	VMOVDQU        Y2, (AX)
+	VPERM2I128     $0x20, Y1, Y0, Y2
+	VMOVDQU        Y2, 32(AX)
+	VPERM2I128     $0x31, Y5, Y4, Y2
+	VMOVDQU        Y2, 64(AX)
+	VPERM2I128     $0x31, Y1, Y0, Y0
+	VMOVDQU        Y0, 96(AX)
 	VZEROUPPER
 	RET
 
-// func encryptAVX2(rk *[32]uint64, v uint64) uint64
-// Requires: AVX, AVX2
-TEXT ·encryptAVX2(SB), $2048-24
-	MOVQ rk+0(FP), AX
+// func tagAVX2(keys *[96]uint64, buf *[208]byte, pieces int) uint64
+// Requires: AVX, AVX2, BMI2, CMOV
+TEXT ·tagAVX2(SB), NOSPLIT, $128-32
+	MOVQ    keys+0(FP), AX
+	MOVQ    buf+8(FP), CX
+	MOVQ    pieces+16(FP), DX
+	LEAQ    256(AX), AX
+	VMOVDQU numbersOne<>+0(SB), Y0
 
-	// Spread the round keys
-	LEAQ    (SP), CX
-	ADDQ    $0x3f, CX
-	ANDQ    $-64, CX
-	LEAQ    8(AX), DX
-	MOVQ    CX, BX
-	LEAQ    256(AX), SI
-	VMOVDQU keyBytes<>+0(SB), Y0
-	VMOVDQU keyBits<>+0(SB), Y1
-	VMOVDQU keyBytes<>+32(SB), Y2
-	VMOVDQU keyBits<>+32(SB), Y3
-	VPXOR   Y4, Y4, Y4
-
-oneKeys:
-	VPBROADCASTQ (DX), Y5
-	VPSHUFB      Y0, Y5, Y6
-	VPAND        Y1, Y6, Y6
-	VPCMPEQB     Y1, Y6, Y6
-	VMOVDQA      Y6, (BX)
-	VPSHUFB      Y2, Y5, Y5
-	VPAND        Y3, Y5, Y5
-	VPCMPEQB     Y4, Y5, Y5
-	VMOVDQA      Y5, 32(BX)
-	ADDQ         $0x08, DX
-	ADDQ         $0x40, BX
-	CMPQ         DX, SI
-	JNE          oneKeys
-	MOVQ         v+8(FP), DX
-	XORQ         (AX), DX
-	VMOVQ        DX, X0
-	VPBROADCASTQ X0, Y2
-	VPSHUFB      blockBytes<>+0(SB), Y2, Y1
-	VPAND        blockBits<>+0(SB), Y1, Y1
-	VPCMPEQB     blockBits<>+0(SB), Y1, Y1
-	VMOVDQA      X1, X0
-	VEXTRACTI128 $0x01, Y1, X1
-	VPSHUFB      blockBytes<>+32(SB), Y2, Y3
-	VPAND        blockBits<>+32(SB), Y3, Y3
-	VPCMPEQB     blockBits<>+32(SB), Y3, Y3
-	VMOVDQA      X3, X2
-	VEXTRACTI128 $0x01, Y3, X3
+	// Pieces and their numbers, from bytes to bit slices
+	VMOVQ        (CX), X1
+	VPINSRQ      $0x01, 24(CX), X1, X1
+	VMOVQ        48(CX), X2
+	VPINSRQ      $0x01, 72(CX), X2, X2
+	VINSERTI128  $0x01, X2, Y1, Y1
+	VPBLENDW     $0x88, Y0, Y1, Y1
+	VPADDW       one<>+0(SB), Y0, Y0
+	VPSHUFB      loadBytes<>+0(SB), Y1, Y1
+	VMOVQ        6(CX), X2
+	VPINSRQ      $0x01, 30(CX), X2, X2
+	VMOVQ        54(CX), X3
+	VPINSRQ      $0x01, 78(CX), X3, X3
+	VINSERTI128  $0x01, X3, Y2, Y2
+	VPBLENDW     $0x88, Y0, Y2, Y2
+	VPADDW       one<>+0(SB), Y0, Y0
+	VPSHUFB      loadBytes<>+0(SB), Y2, Y2
+	VMOVQ        12(CX), X3
+	VPINSRQ      $0x01, 36(CX), X3, X3
+	VMOVQ        60(CX), X4
+	VPINSRQ      $0x01, 84(CX), X4, X4
+	VINSERTI128  $0x01, X4, Y3, Y3
+	VPBLENDW     $0x88, Y0, Y3, Y3
+	VPADDW       one<>+0(SB), Y0, Y0
+	VPSHUFB      loadBytes<>+0(SB), Y3, Y3
+	VMOVQ        18(CX), X4
+	VPINSRQ      $0x01, 42(CX), X4, X4
+	VMOVQ        66(CX), X5
+	VPINSRQ      $0x01, 90(CX), X5, X5
+	VINSERTI128  $0x01, X5, Y4, Y4
+	VPBLENDW     $0x88, Y0, Y4, Y4
+	VPADDW       one<>+0(SB), Y0, Y0
+	VPSHUFB      loadBytes<>+0(SB), Y4, Y4
+	VPBROADCASTB turnMasks<>+0(SB), Y0
+	VPSRLQ       $0x01, Y1, Y9
+	VPXOR        Y2, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPXOR        Y9, Y2, Y2
+	VPSLLQ       $0x01, Y9, Y9
+	VPXOR        Y9, Y1, Y1
+	VPSRLQ       $0x01, Y3, Y9
+	VPXOR        Y4, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPSLLQ       $0x01, Y9, Y9
+	VPXOR        Y9, Y3, Y3
+	VPBROADCASTB turnMasks<>+1(SB), Y0
+	VPSRLQ       $0x02, Y1, Y9
+	VPXOR        Y3, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPXOR        Y9, Y3, Y3
+	VPSLLQ       $0x02, Y9, Y9
+	VPXOR        Y9, Y1, Y1
+	VPSRLQ       $0x02, Y2, Y9
+	VPXOR        Y4, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPSLLQ       $0x02, Y9, Y9
+	VPXOR        Y9, Y2, Y2
+	VPBROADCASTQ turnBytes<>+0(SB), Y0
+	VPSRLQ       $0x1c, Y1, Y9
+	VPXOR        Y1, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y1, Y1
+	VPXOR        Y10, Y1, Y1
+	VPSRLQ       $0x1c, Y2, Y9
+	VPXOR        Y2, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y2, Y2
+	VPXOR        Y10, Y2, Y2
+	VPSRLQ       $0x1c, Y3, Y9
+	VPXOR        Y3, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y3, Y3
+	VPXOR        Y10, Y3, Y3
+	VPSRLQ       $0x1c, Y4, Y9
+	VPXOR        Y4, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y0
+	VPXOR        Y9, Y4, Y4
+	VPXOR        Y0, Y4, Y4
+	MOVQ         (AX), BX
+	VMOVQ        BX, X0
+	VPBROADCASTQ X0, Y10
+	VPSHUFB      blockBytes<>+0(SB), Y10, Y9
+	VPAND        blockBits<>+0(SB), Y9, Y9
+	VPCMPEQB     blockBits<>+0(SB), Y9, Y9
+	VPERM2I128   $0x00, Y9, Y9, Y0
+	VPERM2I128   $0x11, Y9, Y9, Y9
+	VPSHUFB      blockBytes<>+32(SB), Y10, Y11
+	VPAND        blockBits<>+32(SB), Y11, Y11
+	VPCMPEQB     blockBits<>+32(SB), Y11, Y11
+	VPERM2I128   $0x00, Y11, Y11, Y10
+	VPERM2I128   $0x11, Y11, Y11, Y11
+	VPXOR        Y0, Y1, Y1
+	VPXOR        Y9, Y2, Y2
+	VPXOR        Y10, Y3, Y3
+	VPXOR        Y11, Y4, Y4
+	CMPQ         DX, $0x10
+	JG           tagTwo
+	VPXOR        Y0, Y0, Y0
 
 	// 31 rounds
-	MOVQ CX, AX
-	LEAQ 1984(CX), CX
+	MOVQ $-31, BX
+
+tagOneRounds:
+	VPBROADCASTQ   256(AX)(BX*8), Y5
+	VPSHUFB        keyBytes<>+0(SB), Y5, Y6
+	VPAND          keyBit<>+0(SB), Y6, Y6
+	VPCMPEQB       keyBit<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, (SP)
+	VPSHUFB        keyBytes<>+32(SB), Y5, Y5
+	VPAND          keyBit<>+0(SB), Y5, Y5
+	VPCMPEQB       Y0, Y5, Y5
+	VMOVDQU        Y5, 32(SP)
+	VPAND          Y1, Y2, Y6
+	VPXOR          Y1, Y4, Y5
+	VPANDN         Y2, Y3, Y8
+	VPAND          Y3, Y4, Y7
+	VPXOR          Y8, Y5, Y5
+	VPOR           Y7, Y6, Y6
+	VPANDN         Y1, Y7, Y1
+	VPXOR          Y2, Y3, Y3
+	VPOR           Y2, Y4, Y2
+	VBROADCASTI128 (SP), Y4
+	VPXOR          Y4, Y3, Y8
+	VPXOR          Y5, Y8, Y8
+	VPANDN         Y2, Y1, Y1
+	VBROADCASTI128 32(SP), Y4
+	VPXOR          Y4, Y3, Y3
+	VPXOR          Y3, Y1, Y1
+	VBROADCASTI128 16(SP), Y3
+	VPXOR          Y3, Y2, Y2
+	VPAND          Y5, Y6, Y4
+	VPXOR          Y4, Y2, Y2
+	VBROADCASTI128 48(SP), Y3
+	VPXOR          Y3, Y7, Y7
+	VPANDN         Y5, Y6, Y5
+	VPXOR          Y7, Y5, Y5
+
+	// P
+	VPUNPCKLBW   Y1, Y8, Y6
+	VPUNPCKHBW   Y1, Y8, Y7
+	VPUNPCKLBW   Y5, Y2, Y8
+	VPUNPCKHBW   Y5, Y2, Y5
+	VPUNPCKLBW   Y8, Y6, Y1
+	VPUNPCKHBW   Y8, Y6, Y2
+	VPUNPCKLBW   Y5, Y7, Y3
+	VPUNPCKHBW   Y5, Y7, Y4
+	INCQ         BX
+	JNE          tagOneRounds
+	VMOVDQU      Y0, (SP)
+	VMOVDQU      Y0, 32(SP)
+	MOVQ         $0x00000010, BX
+	CMPQ         DX, BX
+	CMOVQLT      DX, BX
+	MOVQ         $-1, SI
+	BZHIQ        BX, SI, SI
+	VMOVD        SI, X0
+	VPBROADCASTD X0, Y0
+	VPSHUFB      lanes<>+0(SB), Y0, Y0
+	VPAND        Y0, Y1, Y1
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPAND        Y0, Y4, Y4
+	JMP          tagSum
+
+tagTwo:
+	VMOVDQU numbersOne<>+32(SB), Y0
+
+	// Pieces and their numbers, from bytes to bit slices
+	VMOVQ        96(CX), X5
+	VPINSRQ      $0x01, 120(CX), X5, X5
+	VMOVQ        144(CX), X6
+	VPINSRQ      $0x01, 168(CX), X6, X6
+	VINSERTI128  $0x01, X6, Y5, Y5
+	VPBLENDW     $0x88, Y0, Y5, Y5
+	VPADDW       one<>+0(SB), Y0, Y0
+	VPSHUFB      loadBytes<>+0(SB), Y5, Y5
+	VMOVQ        102(CX), X6
+	VPINSRQ      $0x01, 126(CX), X6, X6
+	VMOVQ        150(CX), X7
+	VPINSRQ      $0x01, 174(CX), X7, X7
+	VINSERTI128  $0x01, X7, Y6, Y6
+	VPBLENDW     $0x88, Y0, Y6, Y6
+	VPADDW       one<>+0(SB), Y0, Y0
+	VPSHUFB      loadBytes<>+0(SB), Y6, Y6
+	VMOVQ        108(CX), X7
+	VPINSRQ      $0x01, 132(CX), X7, X7
+	VMOVQ        156(CX), X8
+	VPINSRQ      $0x01, 180(CX), X8, X8
+	VINSERTI128  $0x01, X8, Y7, Y7
+	VPBLENDW     $0x88, Y0, Y7, Y7
+	VPADDW       one<>+0(SB), Y0, Y0
+	VPSHUFB      loadBytes<>+0(SB), Y7, Y7
+	VMOVQ        114(CX), X8
+	VPINSRQ      $0x01, 138(CX), X8, X8
+	VMOVQ        162(CX), X9
+	VPINSRQ      $0x01, 186(CX), X9, X9
+	VINSERTI128  $0x01, X9, Y8, Y8
+	VPBLENDW     $0x88, Y0, Y8, Y8
+	VPADDW       one<>+0(SB), Y0, Y0
+	VPSHUFB      loadBytes<>+0(SB), Y8, Y8
+	VPBROADCASTB turnMasks<>+0(SB), Y0
+	VPSRLQ       $0x01, Y5, Y9
+	VPXOR        Y6, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPXOR        Y9, Y6, Y6
+	VPSLLQ       $0x01, Y9, Y9
+	VPXOR        Y9, Y5, Y5
+	VPSRLQ       $0x01, Y7, Y9
+	VPXOR        Y8, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPXOR        Y9, Y8, Y8
+	VPSLLQ       $0x01, Y9, Y9
+	VPXOR        Y9, Y7, Y7
+	VPBROADCASTB turnMasks<>+1(SB), Y0
+	VPSRLQ       $0x02, Y5, Y9
+	VPXOR        Y7, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPXOR        Y9, Y7, Y7
+	VPSLLQ       $0x02, Y9, Y9
+	VPXOR        Y9, Y5, Y5
+	VPSRLQ       $0x02, Y6, Y9
+	VPXOR        Y8, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPXOR        Y9, Y8, Y8
+	VPSLLQ       $0x02, Y9, Y9
+	VPXOR        Y9, Y6, Y6
+	VPBROADCASTQ turnBytes<>+0(SB), Y0
+	VPSRLQ       $0x1c, Y5, Y9
+	VPXOR        Y5, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y5, Y5
+	VPXOR        Y10, Y5, Y5
+	VPSRLQ       $0x1c, Y6, Y9
+	VPXOR        Y6, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y6, Y6
+	VPXOR        Y10, Y6, Y6
+	VPSRLQ       $0x1c, Y7, Y9
+	VPXOR        Y7, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y10
+	VPXOR        Y9, Y7, Y7
+	VPXOR        Y10, Y7, Y7
+	VPSRLQ       $0x1c, Y8, Y9
+	VPXOR        Y8, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPSLLQ       $0x1c, Y9, Y0
+	VPXOR        Y9, Y8, Y8
+	VPXOR        Y0, Y8, Y8
+	MOVQ         (AX), BX
+	VMOVQ        BX, X0
+	VPBROADCASTQ X0, Y10
+	VPSHUFB      blockBytes<>+0(SB), Y10, Y9
+	VPAND        blockBits<>+0(SB), Y9, Y9
+	VPCMPEQB     blockBits<>+0(SB), Y9, Y9
+	VPERM2I128   $0x00, Y9, Y9, Y0
+	VPERM2I128   $0x11, Y9, Y9, Y9
+	VPSHUFB      blockBytes<>+32(SB), Y10, Y11
+	VPAND        blockBits<>+32(SB), Y11, Y11
+	VPCMPEQB     blockBits<>+32(SB), Y11, Y11
+	VPERM2I128   $0x00, Y11, Y11, Y10
+	VPERM2I128   $0x11, Y11, Y11, Y11
+	VPXOR        Y0, Y5, Y5
+	VPXOR        Y9, Y6, Y6
+	VPXOR        Y10, Y7, Y7
+	VPXOR        Y11, Y8, Y8
+	VPXOR        Y0, Y0, Y0
+
+	// 31 rounds
+	MOVQ $-31, BX
+
+tagTwoRounds:
+	VPBROADCASTQ   256(AX)(BX*8), Y9
+	VPSHUFB        keyBytes<>+0(SB), Y9, Y10
+	VPAND          keyBit<>+0(SB), Y10, Y10
+	VPCMPEQB       keyBit<>+0(SB), Y10, Y10
+	VMOVDQU        Y10, 64(SP)
+	VPSHUFB        keyBytes<>+32(SB), Y9, Y9
+	VPAND          keyBit<>+0(SB), Y9, Y9
+	VPCMPEQB       Y0, Y9, Y9
+	VMOVDQU        Y9, 96(SP)
+	VPAND          Y1, Y2, Y10
+	VPXOR          Y1, Y4, Y9
+	VPANDN         Y2, Y3, Y12
+	VPAND          Y3, Y4, Y11
+	VPXOR          Y12, Y9, Y9
+	VPOR           Y11, Y10, Y10
+	VPANDN         Y1, Y11, Y1
+	VPXOR          Y2, Y3, Y3
+	VPOR           Y2, Y4, Y2
+	VBROADCASTI128 64(SP), Y4
+	VPXOR          Y4, Y3, Y12
+	VPXOR          Y9, Y12, Y12
+	VPANDN         Y2, Y1, Y1
+	VBROADCASTI128 96(SP), Y4
+	VPXOR          Y4, Y3, Y3
+	VPXOR          Y3, Y1, Y1
+	VBROADCASTI128 80(SP), Y3
+	VPXOR          Y3, Y2, Y2
+	VPAND          Y9, Y10, Y4
+	VPXOR          Y4, Y2, Y2
+	VBROADCASTI128 112(SP), Y3
+	VPXOR          Y3, Y11, Y11
+	VPANDN         Y9, Y10, Y9
+	VPXOR          Y11, Y9, Y9
+
+	// P
+	VPUNPCKLBW     Y1, Y12, Y10
+	VPUNPCKHBW     Y1, Y12, Y11
+	VPUNPCKLBW     Y9, Y2, Y12
+	VPUNPCKHBW     Y9, Y2, Y9
+	VPUNPCKLBW     Y12, Y10, Y1
+	VPUNPCKHBW     Y12, Y10, Y2
+	VPUNPCKLBW     Y9, Y11, Y3
+	VPUNPCKHBW     Y9, Y11, Y4
+	VPAND          Y5, Y6, Y10
+	VPXOR          Y5, Y8, Y9
+	VPANDN         Y6, Y7, Y12
+	VPAND          Y7, Y8, Y11
+	VPXOR          Y12, Y9, Y9
+	VPOR           Y11, Y10, Y10
+	VPANDN         Y5, Y11, Y5
+	VPXOR          Y6, Y7, Y7
+	VPOR           Y6, Y8, Y6
+	VBROADCASTI128 64(SP), Y8
+	VPXOR          Y8, Y7, Y12
+	VPXOR          Y9, Y12, Y12
+	VPANDN         Y6, Y5, Y5
+	VBROADCASTI128 96(SP), Y8
+	VPXOR          Y8, Y7, Y7
+	VPXOR          Y7, Y5, Y5
+	VBROADCASTI128 80(SP), Y7
+	VPXOR          Y7, Y6, Y6
+	VPAND          Y9, Y10, Y8
+	VPXOR          Y8, Y6, Y6
+	VBROADCASTI128 112(SP), Y7
+	VPXOR          Y7, Y11, Y11
+	VPANDN         Y9, Y10, Y9
+	VPXOR          Y11, Y9, Y9
+
+	// P
+	VPUNPCKLBW   Y5, Y12, Y10
+	VPUNPCKHBW   Y5, Y12, Y11
+	VPUNPCKLBW   Y9, Y6, Y12
+	VPUNPCKHBW   Y9, Y6, Y9
+	VPUNPCKLBW   Y12, Y10, Y5
+	VPUNPCKHBW   Y12, Y10, Y6
+	VPUNPCKLBW   Y9, Y11, Y7
+	VPUNPCKHBW   Y9, Y11, Y8
+	INCQ         BX
+	JNE          tagTwoRounds
+	VMOVDQU      Y0, 64(SP)
+	VMOVDQU      Y0, 96(SP)
+	LEAQ         -16(DX), BX
+	MOVQ         $0x00000010, SI
+	CMPQ         BX, SI
+	CMOVQLT      BX, SI
+	MOVQ         $-1, BX
+	BZHIQ        SI, BX, BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+	VPSHUFB      lanes<>+0(SB), Y0, Y0
+	VPAND        Y0, Y5, Y5
+	VPAND        Y0, Y6, Y6
+	VPAND        Y0, Y7, Y7
+	VPAND        Y0, Y8, Y8
+	VPXOR        Y5, Y1, Y1
+	VPXOR        Y6, Y2, Y2
+	VPXOR        Y7, Y3, Y3
+	VPXOR        Y8, Y4, Y4
+
+tagSum:
+	VMOVDQU lowNibble<>+0(SB), X0
+	VMOVDQU sbox0<>+0(SB), X5
+	VMOVDQU sbox1<>+0(SB), X6
+	VMOVDQU sbox2<>+0(SB), X7
+	VMOVDQU sbox3<>+0(SB), X8
+
+	// The XOR of all blocks
+	VEXTRACTI128 $0x01, Y1, X9
+	VPXOR        X9, X1, X1
+	VPSRLW       $0x04, X1, X9
+	VPXOR        X9, X1, X1
+	VPAND        X0, X1, X1
+	VMOVDQU      parity0<>+0(SB), X9
+	VPSHUFB      X1, X9, X1
+	VEXTRACTI128 $0x01, Y2, X9
+	VPXOR        X9, X2, X2
+	VPSRLW       $0x04, X2, X9
+	VPXOR        X9, X2, X2
+	VPAND        X0, X2, X2
+	VMOVDQU      parity1<>+0(SB), X9
+	VPSHUFB      X2, X9, X2
+	VEXTRACTI128 $0x01, Y3, X9
+	VPXOR        X9, X3, X3
+	VPSRLW       $0x04, X3, X9
+	VPXOR        X9, X3, X3
+	VPAND        X0, X3, X3
+	VMOVDQU      parity2<>+0(SB), X9
+	VPSHUFB      X3, X9, X3
+	VEXTRACTI128 $0x01, Y4, X9
+	VPXOR        X9, X4, X4
+	VPSRLW       $0x04, X4, X9
+	VPXOR        X9, X4, X4
+	VPAND        X0, X4, X4
+	VMOVDQU      parity3<>+0(SB), X9
+	VPSHUFB      X4, X9, X4
+	VPXOR        X2, X1, X1
+	VPXOR        X4, X3, X3
+	VPXOR        X3, X1, X1
+
+	// The last piece
+	ADDQ       $+256, AX
+	LEAQ       (DX)(DX*2), DX
+	VMOVQ      (CX)(DX*2), X2
+	VPAND      X0, X2, X3
+	VPSRLW     $0x04, X2, X2
+	VPAND      X0, X2, X2
+	VPUNPCKLBW X2, X3, X2
+	VPSHUFB    loadNibbles<>+0(SB), X2, X2
+	VPXOR      X2, X1, X1
+	VMOVQ      (AX), X2
+	VPAND      X0, X2, X3
+	VPSRLW     $0x04, X2, X2
+	VPAND      X0, X2, X2
+	VPUNPCKLBW X2, X3, X2
+	VPSHUFB    cross<>+0(SB), X2, X2
+	VPXOR      X2, X1, X1
+
+	// 31 rounds
+	LEAQ 8(AX), CX
+	LEAQ 248(AX), AX
+
+tagRounds:
+	VMOVDQU    (CX), X2
+	VPAND      X0, X2, X3
+	VPSRLW     $0x04, X2, X2
+	VPAND      X0, X2, X2
+	VPUNPCKHBW X2, X3, X4
+	VPUNPCKLBW X2, X3, X2
+	VPSHUFB    cross<>+0(SB), X4, X4
+	VPSHUFB    X1, X6, X3
+	VPSHUFB    X1, X7, X9
+	VPSHUFB    X1, X5, X10
+	VPSHUFB    X1, X8, X1
+	VPSHUFD    $0x39, X3, X3
+	VPAND      mask1<>+0(SB), X3, X3
+	VPSHUFD    $0x4e, X9, X9
+	VPAND      mask2<>+0(SB), X9, X9
+	VPAND      mask0<>+0(SB), X10, X10
+	VPSHUFD    $0x93, X1, X1
+	VPAND      mask3<>+0(SB), X1, X1
+	VPXOR      X2, X10, X10
+	VPXOR      X3, X9, X3
+	VPXOR      X1, X10, X10
+	VPXOR      X10, X3, X1
+	VPSHUFB    X1, X6, X2
+	VPSHUFB    X1, X7, X3
+	VPSHUFB    X1, X5, X9
+	VPSHUFB    X1, X8, X1
+	VPSHUFB    shuffle1<>+0(SB), X2, X2
+	VPAND      mask1<>+16(SB), X2, X2
+	VPSHUFB    shuffle2<>+0(SB), X3, X3
+	VPAND      mask2<>+16(SB), X3, X3
+	VPAND      mask0<>+16(SB), X9, X9
+	VPSHUFB    shuffle3<>+0(SB), X1, X1
+	VPAND      mask3<>+16(SB), X1, X1
+	VPXOR      X4, X9, X9
+	VPXOR      X2, X3, X2
+	VPXOR      X1, X9, X9
+	VPXOR      X9, X2, X1
+	ADDQ       $0x10, CX
+	CMPQ       CX, AX
+	JNE        tagRounds
+	VMOVQ      (CX), X2
+	VPAND      X0, X2, X3
+	VPSRLW     $0x04, X2, X2
+	VPAND      X0, X2, X2
+	VPUNPCKLBW X2, X3, X2
+	VPSHUFB    X1, X6, X0
+	VPSHUFB    X1, X7, X3
+	VPSHUFB    X1, X5, X4
+	VPSHUFB    X1, X8, X1
+	VPSHUFD    $0x39, X0, X0
+	VPAND      mask1<>+0(SB), X0, X0
+	VPSHUFD    $0x4e, X3, X3
+	VPAND      mask2<>+0(SB), X3, X3
+	VPAND      mask0<>+0(SB), X4, X4
+	VPSHUFD    $0x93, X1, X1
+	VPAND      mask3<>+0(SB), X1, X1
+	VPXOR      X2, X4, X4
+	VPXOR      X0, X3, X0
+	VPXOR      X1, X4, X4
+	VPXOR      X4, X0, X1
+	VPSHUFB    packNibbles<>+0(SB), X1, X1
+	VMOVDQU    weighNibbles<>+0(SB), X0
+	VPMADDUBSW X0, X1, X1
+	VPACKUSWB  X1, X1, X1
+	VMOVQ      X1, AX
+	MOVQ       AX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func encryptAVX2(rk *[32]uint64, dst *[8]byte, src *[8]byte)
+// Requires: AVX
+TEXT ·encryptAVX2(SB), NOSPLIT, $0-24
+	MOVQ       rk+0(FP), AX
+	MOVQ       dst+8(FP), CX
+	MOVQ       src+16(FP), DX
+	VMOVDQU    lowNibble<>+0(SB), X0
+	VMOVDQU    sbox0<>+0(SB), X1
+	VMOVDQU    sbox1<>+0(SB), X2
+	VMOVDQU    sbox2<>+0(SB), X3
+	VMOVDQU    sbox3<>+0(SB), X4
+	VMOVQ      (DX), X5
+	VPAND      X0, X5, X6
+	VPSRLW     $0x04, X5, X5
+	VPAND      X0, X5, X5
+	VPUNPCKLBW X5, X6, X5
+	VPSHUFB    loadNibbles<>+0(SB), X5, X5
+	VMOVQ      (AX), X6
+	VPAND      X0, X6, X7
+	VPSRLW     $0x04, X6, X6
+	VPAND      X0, X6, X6
+	VPUNPCKLBW X6, X7, X6
+	VPSHUFB    cross<>+0(SB), X6, X6
+	VPXOR      X6, X5, X5
+
+	// 31 rounds
+	LEAQ 8(AX), DX
+	LEAQ 248(AX), AX
 
 oneRounds:
-	VPXOR        X1, X2, X4
-	VPAND        X2, X4, X5
-	VPXOR        X3, X5, X5
-	VPXOR        X0, X5, X3
-	VPAND        X4, X5, X6
-	VPXOR        X2, X6, X6
+	VMOVDQU    (DX), X6
+	VPAND      X0, X6, X7
+	VPSRLW     $0x04, X6, X6
+	VPAND      X0, X6, X6
+	VPUNPCKHBW X6, X7, X8
+	VPUNPCKLBW X6, X7, X6
+	VPSHUFB    cross<>+0(SB), X8, X8
+	VPSHUFB    X5, X2, X7
+	VPSHUFB    X5, X3, X9
+	VPSHUFB    X5, X1, X10
+	VPSHUFB    X5, X4, X5
+	VPSHUFD    $0x39, X7, X7
+	VPAND      mask1<>+0(SB), X7, X7
+	VPSHUFD    $0x4e, X9, X9
+	VPAND      mask2<>+0(SB), X9, X9
+	VPAND      mask0<>+0(SB), X10, X10
+	VPSHUFD    $0x93, X5, X5
+	VPAND      mask3<>+0(SB), X5, X5
+	VPXOR      X6, X10, X10
+	VPXOR      X7, X9, X7
+	VPXOR      X5, X10, X10
+	VPXOR      X10, X7, X5
+	VPSHUFB    X5, X2, X6
+	VPSHUFB    X5, X3, X7
+	VPSHUFB    X5, X1, X9
+	VPSHUFB    X5, X4, X5
+	VPSHUFB    shuffle1<>+0(SB), X6, X6
+	VPAND      mask1<>+16(SB), X6, X6
+	VPSHUFB    shuffle2<>+0(SB), X7, X7
+	VPAND      mask2<>+16(SB), X7, X7
+	VPAND      mask0<>+16(SB), X9, X9
+	VPSHUFB    shuffle3<>+0(SB), X5, X5
+	VPAND      mask3<>+16(SB), X5, X5
+	VPXOR      X8, X9, X9
+	VPXOR      X6, X7, X6
+	VPXOR      X5, X9, X9
+	VPXOR      X9, X6, X5
+	ADDQ       $0x10, DX
+	CMPQ       DX, AX
+	JNE        oneRounds
+	VMOVQ      (DX), X6
+	VPAND      X0, X6, X7
+	VPSRLW     $0x04, X6, X6
+	VPAND      X0, X6, X6
+	VPUNPCKLBW X6, X7, X6
+	VPSHUFB    X5, X2, X0
+	VPSHUFB    X5, X3, X2
+	VPSHUFB    X5, X1, X1
+	VPSHUFB    X5, X4, X3
+	VPSHUFD    $0x39, X0, X0
+	VPAND      mask1<>+0(SB), X0, X0
+	VPSHUFD    $0x4e, X2, X2
+	VPAND      mask2<>+0(SB), X2, X2
+	VPAND      mask0<>+0(SB), X1, X1
+	VPSHUFD    $0x93, X3, X3
+	VPAND      mask3<>+0(SB), X3, X3
+	VPXOR      X6, X1, X1
+	VPXOR      X0, X2, X0
+	VPXOR      X3, X1, X1
+	VPXOR      X1, X0, X5
+	VPSHUFB    packNibbles<>+0(SB), X5, X5
+	VMOVDQU    weighNibbles<>+0(SB), X0
+	VPMADDUBSW X0, X5, X5
+	VPACKUSWB  X5, X5, X5
+	VMOVQ      X5, (CX)
+	RET
+
+// func deriveAVX2(key *[16]byte, rk *[96]uint64)
+// Requires: AVX, AVX2
+TEXT ·deriveAVX2(SB), NOSPLIT, $64-16
+	MOVQ         key+0(FP), AX
+	MOVQ         rk+8(FP), CX
+	MOVQ         8(AX), DX
+	BSWAPQ       DX
+	VMOVQ        DX, X1
+	VPBROADCASTQ X1, Y1
+	MOVQ         (AX), DX
+	BSWAPQ       DX
+	VMOVQ        DX, X0
+	VPBROADCASTQ X0, Y0
+
+	// Encrypt 0 to 7 while the schedule runs
+	VMOVQ          DX, X2
+	VPBROADCASTQ   X2, Y4
+	VPSHUFB        blockBytes<>+0(SB), Y4, Y3
+	VPAND          blockBits<>+0(SB), Y3, Y3
+	VPCMPEQB       blockBits<>+0(SB), Y3, Y3
+	VMOVDQA        X3, X2
+	VEXTRACTI128   $0x01, Y3, X3
+	VPSHUFB        blockBytes<>+32(SB), Y4, Y5
+	VPAND          blockBits<>+32(SB), Y5, Y5
+	VPCMPEQB       blockBits<>+32(SB), Y5, Y5
+	VMOVDQA        X5, X4
+	VEXTRACTI128   $0x01, Y5, X5
+	VPXOR          counters<>+0(SB), X2, X2
+	VPXOR          counters<>+32(SB), X3, X3
+	VPXOR          counters<>+64(SB), X4, X4
+	VBROADCASTI128 substitute<>+0(SB), Y8
+	VPSLLW         $0x04, Y8, Y9
+	VMOVDQA        Y0, Y7
+	VPSRLQ         $0x3a, Y1, Y6
+	VPSLLQ         $0x03, Y1, Y1
+	VPXOR          Y10, Y10, Y10
+	LEAQ           schedule<>+0(SB), AX
+	LEAQ           schedule<>+248(SB), DX
+
+deriveRounds:
+	VPBROADCASTQ (AX), Y11
+	VPSLLQ       $0x37, Y6, Y6
+	VPAND        threeBits<>+0(SB), Y6, Y6
+	VPXOR        Y6, Y11, Y11
+	VPSLLQ       $0x3d, Y7, Y6
+	VPXOR        Y6, Y11, Y11
+	VPSRLQ       $0x06, Y1, Y6
+	VPXOR        Y6, Y11, Y11
+	VPSRLQ       $0x04, Y11, Y13
+	VPAND        topNibble<>+0(SB), Y11, Y12
+	VPAND        topNibble<>+0(SB), Y13, Y13
+	VPSHUFB      Y12, Y8, Y12
+	VPSHUFB      Y13, Y9, Y13
+	VMOVDQA      Y11, Y7
+	VMOVDQA      Y1, Y6
+	VMOVDQA      Y0, Y1
+	VPXOR        substituteZero<>+0(SB), Y11, Y11
+	VPXOR        Y12, Y11, Y11
+	VPXOR        Y13, Y11, Y0
+	VPSHUFB      keyBytes<>+0(SB), Y0, Y11
+	VPAND        keyBit<>+0(SB), Y11, Y11
+	VPCMPEQB     keyBit<>+0(SB), Y11, Y11
+	VMOVDQU      Y11, (SP)
+	VPSHUFB      keyBytes<>+32(SB), Y0, Y11
+	VPAND        keyBit<>+0(SB), Y11, Y11
+	VPCMPEQB     Y10, Y11, Y11
+	VMOVDQU      Y11, 32(SP)
+	VPAND        X2, X3, X12
+	VPXOR        X2, X5, X11
+	VPANDN       X3, X4, X14
+	VPAND        X4, X5, X13
+	VPXOR        X14, X11, X11
+	VPOR         X13, X12, X12
+	VPANDN       X2, X13, X2
 	VPXOR        X3, X4, X4
-	VPOR         X0, X6, X7
-	VPXOR        X0, X6, X6
-	VPXOR        X4, X7, X1
-	VPANDN       X6, X4, X2
-	VPXOR        X5, X2, X2
-	VPXOR        X1, X6, X0
-	VMOVDQU      (AX), X4
-	VPXOR        X4, X3, X3
-	VMOVDQU      16(AX), X4
-	VPXOR        X4, X1, X1
-	VMOVDQU      32(AX), X4
+	VPOR         X3, X5, X3
+	VPXOR        (SP), X4, X14
+	VPXOR        X11, X14, X14
+	VPANDN       X3, X2, X2
+	VPXOR        32(SP), X4, X4
 	VPXOR        X4, X2, X2
-	VMOVDQU      48(AX), X4
-	VPXOR        X4, X0, X0
-	VPUNPCKLBW   X2, X3, X4
-	VPUNPCKHBW   X2, X3, X5
-	VPUNPCKLBW   X0, X1, X6
-	VPUNPCKHBW   X0, X1, X7
-	VPUNPCKLBW   X6, X4, X0
-	VPUNPCKHBW   X6, X4, X1
-	VPUNPCKLBW   X7, X5, X2
-	VPUNPCKHBW   X7, X5, X3
-	ADDQ         $0x40, AX
-	CMPQ         AX, CX
-	JNE          oneRounds
-	VPBROADCASTB turnMasks<>+0(SB), X4
-	VPSRLQ       $0x01, X0, X5
-	VPXOR        X1, X5, X5
-	VPAND        X4, X5, X5
-	VPXOR        X5, X1, X1
-	VPSLLQ       $0x01, X5, X5
-	VPXOR        X5, X0, X0
-	VPSRLQ       $0x01, X2, X5
-	VPXOR        X3, X5, X5
-	VPAND        X4, X5, X5
+	VPXOR        16(SP), X3, X3
+	VPAND        X11, X12, X5
 	VPXOR        X5, X3, X3
-	VPSLLQ       $0x01, X5, X5
-	VPXOR        X5, X2, X2
-	VPBROADCASTB turnMasks<>+1(SB), X4
-	VPSRLQ       $0x02, X0, X5
-	VPXOR        X2, X5, X5
-	VPAND        X4, X5, X5
-	VPXOR        X5, X2, X2
-	VPSLLQ       $0x02, X5, X5
-	VPXOR        X5, X0, X0
-	VPSRLQ       $0x02, X1, X5
-	VPXOR        X3, X5, X5
-	VPAND        X4, X5, X5
-	VPXOR        X5, X3, X3
-	VPSLLQ       $0x02, X5, X5
+	VPXOR        48(SP), X13, X13
+	VPANDN       X11, X12, X11
+	VPXOR        X13, X11, X11
+
+	// P
+	VPUNPCKLBW X2, X14, X12
+	VPUNPCKHBW X2, X14, X13
+	VPUNPCKLBW X11, X3, X14
+	VPUNPCKHBW X11, X3, X11
+	VPUNPCKLBW X14, X12, X2
+	VPUNPCKHBW X14, X12, X3
+	VPUNPCKLBW X11, X13, X4
+	VPUNPCKHBW X11, X13, X5
+	ADDQ       $0x08, AX
+	CMPQ       AX, DX
+	JNE        deriveRounds
+	VMOVDQU    Y10, (SP)
+	VMOVDQU    Y10, 32(SP)
+
+	// Three keys from blocks 1 to 6
+	VPBROADCASTB turnMasks<>+0(SB), X0
+	VPSRLQ       $0x01, X2, X1
+	VPXOR        X3, X1, X1
+	VPAND        X0, X1, X1
+	VPXOR        X1, X3, X3
+	VPSLLQ       $0x01, X1, X1
+	VPXOR        X1, X2, X2
+	VPSRLQ       $0x01, X4, X1
 	VPXOR        X5, X1, X1
-	VPBROADCASTQ turnBytes<>+0(SB), X4
-	VPSRLQ       $0x1c, X0, X5
-	VPXOR        X0, X5, X5
-	VPAND        X4, X5, X5
-	VPSLLQ       $0x1c, X5, X6
-	VPXOR        X5, X0, X0
-	VPXOR        X6, X0, X0
-	VPSRLQ       $0x1c, X1, X5
+	VPAND        X0, X1, X1
 	VPXOR        X1, X5, X5
-	VPAND        X4, X5, X5
-	VPSLLQ       $0x1c, X5, X6
+	VPSLLQ       $0x01, X1, X1
+	VPXOR        X1, X4, X4
+	VPBROADCASTB turnMasks<>+1(SB), X0
+	VPSRLQ       $0x02, X2, X1
+	VPXOR        X4, X1, X1
+	VPAND        X0, X1, X1
+	VPXOR        X1, X4, X4
+	VPSLLQ       $0x02, X1, X1
+	VPXOR        X1, X2, X2
+	VPSRLQ       $0x02, X3, X1
 	VPXOR        X5, X1, X1
-	VPXOR        X6, X1, X1
+	VPAND        X0, X1, X1
+	VPXOR        X1, X5, X5
+	VPSLLQ       $0x02, X1, X1
+	VPXOR        X1, X3, X3
+	VPBROADCASTQ turnBytes<>+0(SB), X0
 	VPSRLQ       $0x1c, X2, X1
 	VPXOR        X2, X1, X1
-	VPAND        X4, X1, X1
-	VPSLLQ       $0x1c, X1, X5
+	VPAND        X0, X1, X1
+	VPSLLQ       $0x1c, X1, X6
 	VPXOR        X1, X2, X2
-	VPXOR        X5, X2, X2
+	VPXOR        X6, X2, X2
 	VPSRLQ       $0x1c, X3, X1
 	VPXOR        X3, X1, X1
-	VPAND        X4, X1, X1
-	VPSLLQ       $0x1c, X1, X2
+	VPAND        X0, X1, X1
+	VPSLLQ       $0x1c, X1, X6
 	VPXOR        X1, X3, X3
-	VPXOR        X2, X3, X3
-	VPSHUFB      storeBytes<>+0(SB), X0, X0
-	VMOVQ        X0, AX
-	BSWAPQ       AX
-	MOVQ         AX, ret+16(FP)
+	VPXOR        X6, X3, X3
+	VPSRLQ       $0x1c, X4, X1
+	VPXOR        X4, X1, X1
+	VPAND        X0, X1, X1
+	VPSLLQ       $0x1c, X1, X6
+	VPXOR        X1, X4, X4
+	VPXOR        X6, X4, X4
+	VPSRLQ       $0x1c, X5, X1
+	VPXOR        X5, X1, X1
+	VPAND        X0, X1, X1
+	VPSLLQ       $0x1c, X1, X0
+	VPXOR        X1, X5, X5
+	VPXOR        X0, X5, X5
+	VMOVDQU      valueBytes<>+0(SB), X0
+	VPSHUFB      X0, X2, X2
+	VPSHUFB      X0, X3, X3
+	VPSHUFB      X0, X4, X4
+	VPSHUFB      X0, X5, X5
+	VPUNPCKLQDQ  X5, X3, X0
+	VPUNPCKHQDQ  X3, X3, X3
+	VINSERTI128  $0x01, X3, Y0, Y0
+	VPBLENDD     $0x0c, X2, X4, X1
+	VPUNPCKHQDQ  X4, X4, X3
+	VINSERTI128  $0x01, X3, Y1, Y1
+	VMOVDQA      Y0, Y7
+	VPSRLQ       $0x3a, Y1, Y6
+	VPSLLQ       $0x03, Y1, Y1
+	LEAQ         schedule<>+0(SB), AX
+
+deriveSchedules:
+	VMOVQ        X0, (CX)
+	VMOVHPS      X0, 256(CX)
+	VEXTRACTI128 $0x01, Y0, X3
+	VMOVQ        X3, 512(CX)
+	VPBROADCASTQ (AX), Y2
+	VPSLLQ       $0x37, Y6, Y3
+	VPAND        threeBits<>+0(SB), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPSLLQ       $0x3d, Y7, Y3
+	VPXOR        Y3, Y2, Y2
+	VPSRLQ       $0x06, Y1, Y3
+	VPXOR        Y3, Y2, Y2
+	VPSRLQ       $0x04, Y2, Y4
+	VPAND        topNibble<>+0(SB), Y2, Y3
+	VPAND        topNibble<>+0(SB), Y4, Y4
+	VPSHUFB      Y3, Y8, Y3
+	VPSHUFB      Y4, Y9, Y4
+	VMOVDQA      Y2, Y7
+	VMOVDQA      Y1, Y6
+	VMOVDQA      Y0, Y1
+	VPXOR        substituteZero<>+0(SB), Y2, Y2
+	VPXOR        Y3, Y2, Y2
+	VPXOR        Y4, Y2, Y0
+	ADDQ         $0x08, CX
+	ADDQ         $0x08, AX
+	CMPQ         AX, DX
+	JNE          deriveSchedules
+	VMOVQ        X0, (CX)
+	VMOVHPS      X0, 256(CX)
+	VEXTRACTI128 $0x01, Y0, X3
+	VMOVQ        X3, 512(CX)
 	VZEROUPPER
 	RET

@@ -17,8 +17,8 @@
 // near 2^32 blocks, so keys must be changed early; see [NewAEAD] for the limits.
 //
 // No memory access and no branch depends on a key or on a message's content,
-// except on whether its tag is right: the cipher is computed bit-sliced or, with
-// AVX-512, by shuffles within registers, without tables in memory. On amd64 it
+// except on whether its tag is right: the cipher is computed bit-sliced or, where a
+// processor has them, by shuffles within registers, without tables in memory. On amd64 it
 // uses AVX-512 with GFNI, or AVX2, when processor and operating system have them;
 // the build tag purego keeps to portable Go. Keys and what is computed from them
 // are not erased: they stay in memory until it is used again, as is usual in Go.

@@ -20,7 +20,7 @@ func TestTimingLeaks(t *testing.T) {
 		t.Skip("set PRESENT_DUDECT=1 to measure")
 	}
 	nonce, ad, plain := make([]byte, NonceSize), make([]byte, 20), make([]byte, 64)
-	dst := make([]byte, 0, 300)
+	dst := make([]byte, 0, 1100)
 	// What leaks has to be seen, or the rest means nothing.
 	t.Logf("%-30s max |t| = %.2f", "control: stops at the first 1", dudect(64, func([]byte) {}, func(in []byte) {
 		for i := range in {
@@ -43,8 +43,10 @@ func TestTimingLeaks(t *testing.T) {
 				return func(in []byte) { b.Encrypt(dst[:8], in) }
 			}()},
 			{"key set-up", KeySize, func(in []byte) { fixed.setKey((*[KeySize]byte)(in), p) }},
+			{"seal 16 B, data", 16, func(in []byte) { fixed.Seal(dst, nonce, in, ad) }},
 			{"seal 64 B, data", 64, func(in []byte) { fixed.Seal(dst, nonce, in, ad) }},
 			{"seal 256 B, data", 256, func(in []byte) { fixed.Seal(dst, nonce, in, ad) }},
+			{"seal 1 KiB, data", 1024, func(in []byte) { fixed.Seal(dst, nonce, in, ad) }},
 			{"open 64 B, forged", 72, func(in []byte) { _, _ = fixed.Open(dst, nonce, in, ad) }},
 		} {
 			t.Logf("%-9v %-20s max |t| = %.2f", p, test.name, dudect(test.size, func([]byte) {}, test.f))

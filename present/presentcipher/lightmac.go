@@ -14,7 +14,7 @@ type lightMAC struct {
 	sum  uint64 // XOR of the pieces encrypted so far
 	next uint64 // number of the next piece
 	n    int    // bytes in buf
-	buf  [64 * macPiece]byte
+	buf  [192 * macPiece]byte
 }
 
 func (m *lightMAC) write(p []byte) {

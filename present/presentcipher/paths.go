@@ -30,18 +30,16 @@ func (a *aead) setKey(key *[KeySize]byte, p path) {
 	}
 	var rk roundKeys
 	rk.expand128(key)
-	d := p.firstBlocks(&rk)
+	d := firstBlocks(&rk)
 	expandThree(a.enc(), a.mac(), a.fin(), &d)
-	if p == portable {
-		a.lanes = new(aeadLanes)
-		a.lanes.enc.expand(a.enc())
-		a.lanes.mac.expand(a.mac())
-		a.lanes.fin.expand(a.fin())
-	}
+	a.lanes = new(aeadLanes)
+	a.lanes.enc.expand(a.enc())
+	a.lanes.mac.expand(a.mac())
+	a.lanes.fin.expand(a.fin())
 }
 
-// firstBlocksGeneric are the blocks 1 to 6 encrypted.
-func firstBlocksGeneric(rk *roundKeys) (d [6]uint64) {
+// firstBlocks are the blocks 1 to 6 encrypted.
+func firstBlocks(rk *roundKeys) (d [6]uint64) {
 	var lk laneKeys
 	lk.expand(rk)
 	x, y := lk.encrypt2(counters(0), counters(4))

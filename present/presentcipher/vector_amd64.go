@@ -28,32 +28,26 @@ func detect() path {
 }
 
 func (b *block) encrypt(dst, src *[BlockSize]byte) {
-	if b.path == avx512 {
+	switch b.path {
+	case avx512:
 		encryptAVX512((*[32]uint64)(&b.rk), dst, src)
-		return
+	case avx2:
+		encryptAVX2((*[32]uint64)(&b.rk), dst, src)
+	default:
+		b.encryptGeneric(dst, src)
 	}
-	b.encryptGeneric(dst, src)
-}
-
-// firstBlocks are the blocks 1 to 6 encrypted.
-func (p path) firstBlocks(rk *roundKeys) (d [6]uint64) {
-	if p != avx2 {
-		return firstBlocksGeneric(rk)
-	}
-	var b [16 * BlockSize]byte
-	ctrAVX2((*[32]uint64)(rk), &b[0], &b[0], 1, 0)
-	for i := range d {
-		d[i] = binary.BigEndian.Uint64(b[(i+1)*BlockSize:])
-	}
-	return d
 }
 
 // derive is setKey if the path has a function for it.
 func (a *aead) derive(key *[KeySize]byte) bool {
-	if a.path != avx512 {
+	switch a.path {
+	case avx512:
+		deriveAVX512(key, a.rk)
+	case avx2:
+		deriveAVX2(key, a.rk)
+	default:
 		return false
 	}
-	deriveAVX512(key, a.rk)
 	return true
 }
 
@@ -90,49 +84,47 @@ func (a *aead) macPieces(p []byte, next uint64) uint64 {
 
 // macFinal is the tag for the XOR v of all pieces.
 func (a *aead) macFinal(v uint64) uint64 {
-	switch a.path {
-	case avx512:
-		var b [BlockSize]byte
-		binary.BigEndian.PutUint64(b[:], v)
-		encryptAVX512((*[32]uint64)(a.fin()), &b, &b)
-		return binary.BigEndian.Uint64(b[:])
-	case avx2:
-		return encryptAVX2((*[32]uint64)(a.fin()), v)
-	default:
+	if a.path == portable {
 		return a.lanes.fin.encryptBlock(v)
 	}
+	var b [BlockSize]byte
+	binary.BigEndian.PutUint64(b[:], v)
+	if a.path == avx2 {
+		encryptAVX2((*[32]uint64)(a.fin()), &b, &b)
+	} else {
+		encryptAVX512((*[32]uint64)(a.fin()), &b, &b)
+	}
+	return binary.BigEndian.Uint64(b[:])
 }
 
 // ctrGroupsAVX2 gives the assembly whole groups of 16 blocks.
 func ctrGroupsAVX2(rk *roundKeys, dst, src []byte, iv uint64) {
 	const group = 16 * BlockSize
-	if n := len(src) / group; n > 0 {
+	if n := len(src) / group; n > 1 {
 		ctrAVX2((*[32]uint64)(rk), &dst[0], &src[0], n, iv)
 		dst, src, iv = dst[n*group:], src[n*group:], iv+uint64(n*16)
 	}
-	if len(src) > 0 {
-		var last [group]byte
-		copy(last[:], src)
-		ctrAVX2((*[32]uint64)(rk), &last[0], &last[0], 1, iv)
-		copy(dst, last[:len(src)])
+	for len(src) > 0 {
+		var stream [group]byte
+		streamAVX2((*[32]uint64)(rk), &stream, iv)
+		n := min(len(src), group)
+		subtle.XORBytes(dst, src, stream[:n])
+		dst, src, iv = dst[n:], src[n:], iv+16
 	}
 }
 
-// macPiecesAVX2 gives the assembly 32 pieces at a time, and 2 bytes behind
-// them that it may read.
-func macPiecesAVX2(rk *roundKeys, p []byte, next uint64) (sum uint64) {
-	const group = 32 * macPiece
-	if n := (len(p) - 2) / group; n > 0 {
-		sum = macAVX2((*[32]uint64)(rk), &p[0], n*32, next)
-		p, next = p[n*group:], next+uint64(n*32)
-	}
+// macPiecesAVX2 gives the assembly 48 pieces at a time. The last it copies, as 2 bytes
+// behind them are read.
+func macPiecesAVX2(rk *roundKeys, p []byte, next uint64) uint64 {
+	const group = 48 * macPiece
 	var last [group + 2]byte
-	n := copy(last[:], p) / macPiece
-	return sum ^ macAVX2((*[32]uint64)(rk), &last[0], n, next)
+	n := len(p) / macPiece
+	copy(last[:], p[(n-1)/48*group:])
+	return macAVX2((*[32]uint64)(rk), &p[0], &last, n, next)
 }
 
 // Messages up to smallTotal bytes, header and additional data included, are
-// done in one call. So are key streams up to ctrSmall bytes.
+// authenticated in one call. Key streams up to ctrSmall bytes are made in one.
 const (
 	smallPieces = 32
 	smallTotal  = (smallPieces + 1) * macPiece
@@ -142,8 +134,8 @@ const (
 // smallMessage is what LightMAC is over, padded, and what the assembly may
 // read behind it.
 type smallMessage struct {
-	bytes        [smallTotal + 10]byte
-	head, pieces int // bytes before the ciphertext; whole pieces before the last
+	bytes        [smallTotal + 10]byte // 208, as the assembly has it
+	head, pieces int                   // bytes before the ciphertext; whole pieces before the last
 }
 
 // set writes all but n bytes of ciphertext.
@@ -158,11 +150,17 @@ func (m *smallMessage) set(iv uint64, ad []byte, n int) {
 // function for that.
 func (a *aead) sealSmall(out, plaintext, ad []byte, iv uint64) bool {
 	n := len(plaintext)
-	if a.path != avx512 || macHeader+len(ad)+n > smallTotal {
+	if a.path == portable || macHeader+len(ad)+n > smallTotal {
 		return false
 	}
 	var m smallMessage
 	m.set(iv, ad, n)
+	if a.path == avx2 {
+		a.ctr(out[:n], plaintext, iv)
+		copy(m.bytes[m.head:], out[:n])
+		binary.LittleEndian.PutUint64(out[n:], tagAVX2(a.rk, &m.bytes, m.pieces))
+		return true
+	}
 	src := &out[0]
 	if n > 0 {
 		src = &plaintext[0]
@@ -174,18 +172,25 @@ func (a *aead) sealSmall(out, plaintext, ad []byte, iv uint64) bool {
 // openSmall is Open into out under the same condition.
 func (a *aead) openSmall(out, ciphertext, ad []byte, iv uint64) (ok, done bool) {
 	n := len(out)
-	if a.path != avx512 || macHeader+len(ad)+n > smallTotal {
+	if a.path == portable || macHeader+len(ad)+n > smallTotal {
 		return false, false
 	}
 	var m smallMessage
 	m.set(iv, ad, n)
 	copy(m.bytes[m.head:], ciphertext[:n])
 	var stream [64]byte
-	tag := openAVX512(a.rk, &stream, iv, &m.bytes[0], m.pieces)
+	var streamed int // bytes of stream that came with the tag
+	var tag uint64
+	if a.path == avx2 {
+		tag = tagAVX2(a.rk, &m.bytes, m.pieces)
+	} else {
+		tag = openAVX512(a.rk, &stream, iv, &m.bytes[0], m.pieces)
+		streamed = len(stream)
+	}
 	if tag^binary.LittleEndian.Uint64(ciphertext[n:]) != 0 {
 		return false, true
 	}
-	if n > len(stream) {
+	if n > streamed {
 		a.ctr(out, ciphertext[:n], iv)
 	} else {
 		subtle.XORBytes(out, ciphertext[:n], stream[:n])

@@ -6,8 +6,6 @@ const fastest = portable
 
 func (b *block) encrypt(dst, src *[BlockSize]byte) { b.encryptGeneric(dst, src) }
 
-func (path) firstBlocks(rk *roundKeys) [6]uint64 { return firstBlocksGeneric(rk) }
-
 func (a *aead) derive(*[KeySize]byte) bool { return false }
 
 func (a *aead) ctr(dst, src []byte, iv uint64) { ctrGeneric(a.enc(), &a.lanes.enc, dst, src, iv) }

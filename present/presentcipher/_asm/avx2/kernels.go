@@ -17,7 +17,8 @@ func counterBlocks(iv, k1 Register, x state) {
 	}
 }
 
-// xorBlocks turns the group x into blocks in memory order; dst = src XOR these.
+// xorBlocks turns the group x into blocks in memory order; dst = src XOR these, or
+// these alone.
 func xorBlocks(dst, src Register, disp int, x state) {
 	ymm := width(YMM)
 	ymm.turn(x)
@@ -35,18 +36,21 @@ func xorBlocks(dst, src Register, disp int, x state) {
 		for j := range 2 {
 			v := YMM()
 			VPERM2I128(Imm(halves), t[2*j+1], t[2*j], v)
-			VPXOR(Mem{Base: src, Disp: disp + 64*i + 32*j}, v, v)
+			if src != nil {
+				VPXOR(Mem{Base: src, Disp: disp + 64*i + 32*j}, v, v)
+			}
 			VMOVDQU(v, Mem{Base: dst, Disp: disp + 64*i + 32*j})
 		}
 	}
 }
 
-// ctr is counter mode, 32 blocks at a time.
+// ctr is counter mode, 48 blocks at a time.
 func ctr() {
 	TEXT("ctrAVX2", 0, "func(rk *[32]uint64, dst, src *byte, n int, iv uint64)")
 	Pragma("noescape")
 	Doc("ctrAVX2 is dst = src XOR the key stream from block iv on, over n times 16",
 		"blocks; iv's four lowest bits are clear.")
+	all, tmp := threeGroups()
 	rk := Load(Param("rk"), GP64())
 	key := spreadKeys("ctrKeys", rk)
 	k1 := GP64()
@@ -55,32 +59,35 @@ func ctr() {
 	src := Load(Param("src"), GP64())
 	n := Load(Param("n"), GP64())
 	iv := Load(Param("iv"), GP64())
+	groups := func(label string, g int) {
+		xs := all[:g]
+		for i := range xs {
+			counterBlocks(iv, k1, xs[i])
+			ADDQ(Imm(16), iv)
+		}
+		width(YMM).encrypt(label+"Rounds", key, tmp, xs...)
+		for i, x := range xs {
+			xorBlocks(dst, src, 128*i, x)
+		}
+	}
 
-	CMPQ(n, Imm(2))
-	JLT(LabelRef("ctrOne"))
-	Label("ctrTwo")
-	x, y := width(YMM).state(), width(YMM).state()
-	counterBlocks(iv, k1, x)
-	ADDQ(Imm(16), iv)
-	counterBlocks(iv, k1, y)
-	width(YMM).encrypt("ctrTwoRounds", key, x, y)
-	xorBlocks(dst, src, 0, x)
-	xorBlocks(dst, src, 128, y)
-	ADDQ(I32(256), dst)
-	ADDQ(I32(256), src)
-	ADDQ(Imm(16), iv)
-	SUBQ(Imm(2), n)
-	CMPQ(n, Imm(2))
-	JGE(LabelRef("ctrTwo"))
+	Label("ctrMore")
+	CMPQ(n, Imm(3))
+	JLT(LabelRef("ctrRest"))
+	groups("ctrThree", 3)
+	ADDQ(I32(3*128), dst)
+	ADDQ(I32(3*128), src)
+	SUBQ(Imm(3), n)
+	JMP(LabelRef("ctrMore"))
 
-	Label("ctrOne")
-	TESTQ(n, n)
-	JEQ(LabelRef("ctrDone"))
-	z := width(YMM).state()
-	counterBlocks(iv, k1, z)
-	width(YMM).encrypt("ctrOneRounds", key, z)
-	xorBlocks(dst, src, 0, z)
-
+	Label("ctrRest")
+	CMPQ(n, Imm(1))
+	JLT(LabelRef("ctrDone"))
+	JEQ(LabelRef("ctrLast"))
+	groups("ctrTwo", 2)
+	JMP(LabelRef("ctrDone"))
+	Label("ctrLast")
+	groups("ctrOne", 1)
 	Label("ctrDone")
 	VZEROUPPER()
 	RET()
@@ -90,38 +97,27 @@ func ctr() {
 // words 3 and 7 of the lanes of numbers.
 func loadPieces(p Register, disp int, numbers VecVirtual, x state) {
 	Comment("Pieces and their numbers, from bytes to bit slices")
-	one, order := YMM(), YMM()
-	VPBROADCASTW(constOne, one)
-	VBROADCASTI128(constLoad, order)
 	for j := range x {
-		lane0, lane1 := XMM(), XMM()
+		lane0, lane1 := x[j].AsX(), XMM()
 		VMOVQ(Mem{Base: p, Disp: disp + 6*j}, lane0)
 		VPINSRQ(Imm(1), Mem{Base: p, Disp: disp + 6*j + 24}, lane0, lane0)
 		VMOVQ(Mem{Base: p, Disp: disp + 6*j + 48}, lane1)
 		VPINSRQ(Imm(1), Mem{Base: p, Disp: disp + 6*j + 72}, lane1, lane1)
-		VINSERTI128(Imm(1), lane1, lane0.AsY(), x[j])
+		VINSERTI128(Imm(1), lane1, x[j], x[j])
 		VPBLENDW(Imm(0x88), numbers, x[j], x[j])
-		VPADDW(one, numbers, numbers)
-		VPSHUFB(order, x[j], x[j])
+		VPADDW(constOne, numbers, numbers)
+		VPSHUFB(constLoad, x[j], x[j])
 	}
 	width(YMM).turn(x)
 }
 
-// accumulate adds the blocks of x under mask to sum.
-func accumulate(sum Mem, x state, mask VecVirtual) {
-	for k := range x {
-		VPAND(mask, x[k], x[k])
-		VPXOR(sum.Offset(32*k), x[k], x[k])
-		VMOVDQU(x[k], sum.Offset(32*k))
-	}
-}
-
-// macPieces is the XOR of encrypted pieces, 32 at a time.
+// macPieces is the XOR of encrypted pieces, 48 at a time.
 func macPieces() {
-	TEXT("macAVX2", 0, "func(rk *[32]uint64, p *byte, n int, next uint64) uint64")
+	TEXT("macAVX2", 0, "func(rk *[32]uint64, p *byte, last *[290]byte, n int, next uint64) uint64")
 	Pragma("noescape")
-	Doc("macAVX2 is the XOR of the n pieces at p, numbered from next, encrypted. It",
-		"reads p as if n were rounded up to a multiple of 32, and 2 bytes more.")
+	Doc("macAVX2 is the XOR of the n pieces at p, numbered from next, encrypted. The",
+		"last 1 to 48 are read from last instead.")
+	all, tmp := threeGroups()
 	rk := Load(Param("rk"), GP64())
 	key := spreadKeys("macKeys", rk)
 	k1 := GP64()
@@ -132,90 +128,71 @@ func macPieces() {
 	Load(Param("next"), next)
 	ymm := width(YMM)
 	sum, whitening := AllocLocal(4*32), AllocLocal(4*32)
-	first := ymm.state()
-	ymm.spreadBlock(k1, first)
-	zero := YMM()
-	VPXOR(zero, zero, zero)
-	for k := range first {
-		VMOVDQU(first[k], whitening.Offset(32*k))
-		VMOVDQU(zero, sum.Offset(32*k))
+	ymm.spreadBlock(k1, all[0])
+	for k, x := range all[0] {
+		VMOVDQU(x, whitening.Offset(32*k))
+		VPXOR(x, x, x)
+		VMOVDQU(x, sum.Offset(32*k))
 	}
-
-	Label("macTwo")
-	load := func(disp int) state {
-		numbers, low := YMM(), XMM()
-		VMOVD(next.As32(), low)
-		VPBROADCASTW(low, numbers)
-		VPADDW(constNumbers, numbers, numbers)
-		x := ymm.state()
-		loadPieces(p, disp, numbers, x)
-		for k := range x {
-			VPXOR(whitening.Offset(32*k), x[k], x[k])
+	// groups encrypts up to 16*g pieces, and more than 16*(g-1).
+	groups := func(label string, g int) {
+		xs := all[:g]
+		for i := range xs {
+			numbers, low := YMM(), XMM()
+			VMOVD(next.As32(), low)
+			VPBROADCASTW(low, numbers)
+			VPADDW(constNumbers, numbers, numbers)
+			loadPieces(p, 96*i, numbers, xs[i])
+			for k := range xs[i] {
+				VPXOR(whitening.Offset(32*k), xs[i][k], xs[i][k])
+			}
+			ADDQ(Imm(16), next)
 		}
-		ADDQ(Imm(16), next)
-		return x
+		ymm.encrypt(label, key, tmp, xs...)
+		left := GP64()
+		LEAQ(Mem{Base: n, Disp: -16 * (g - 1)}, left)
+		choose(left, xs[g-1])
+		for k := range 4 {
+			for i := range g {
+				VPXOR(sum.Offset(32*k), xs[i][k], xs[i][k])
+				VMOVDQU(xs[i][k], sum.Offset(32*k))
+			}
+		}
 	}
-	x := load(0)
-	y := load(96)
-	ymm.encrypt("macRounds", key, x, y)
 
-	limit, bits := GP64(), GP64()
-	MOVQ(U32(32), limit)
-	CMPQ(n, limit)
-	CMOVQLT(n, limit)
-	MOVQ(I32(-1), bits)
-	BZHIQ(limit, bits, bits)
-	valid, low := YMM(), XMM()
-	VMOVD(bits.As32(), low)
-	VPBROADCASTD(low, valid)
-	for i, s := range []state{x, y} {
-		mask := YMM()
-		VPSHUFB(constValid.Offset(32*i), valid, mask)
-		accumulate(sum, s, mask)
-	}
-	ADDQ(U32(192), p)
-	SUBQ(Imm(32), n)
-	JG(LabelRef("macTwo"))
+	CMPQ(n, Imm(48))
+	JGT(LabelRef("macThree"))
+	Label("macLast")
+	Load(Param("last"), p)
+	CMPQ(n, Imm(16))
+	JLE(LabelRef("macOne"))
+	CMPQ(n, Imm(32))
+	JLE(LabelRef("macTwo"))
+	Label("macThree")
+	groups("macThreeRounds", 3)
+	ADDQ(U32(3*96), p)
+	SUBQ(Imm(48), n)
+	CMPQ(n, Imm(48))
+	JGT(LabelRef("macThree"))
+	TESTQ(n, n)
+	JG(LabelRef("macLast"))
+	JMP(LabelRef("macEnd"))
+	Label("macTwo")
+	groups("macTwoRounds", 2)
+	JMP(LabelRef("macEnd"))
+	Label("macOne")
+	groups("macOneRounds", 1)
+	Label("macEnd")
 
-	Comment("The XOR of all blocks")
-	xmm := width(XMM)
-	f := xmm.state()
+	f := all[0]
 	for k := range f {
 		VMOVDQU(sum.Offset(32*k), f[k])
-		VPXOR(sum.Offset(32*k+16), f[k], f[k])
 	}
-	xmm.turn(f)
-	VPXOR(f[1], f[0], f[0])
-	VPXOR(f[3], f[2], f[2])
-	VPXOR(f[2], f[0], f[0])
-	VPSHUFB(constStore, f[0], f[0])
-	out, other := GP64(), GP64()
-	VMOVQ(f[0], out)
-	VPEXTRQ(Imm(1), f[0], other)
-	XORQ(other, out)
-	BSWAPQ(out)
-	Store(out, ReturnIndex(0))
-	VZEROUPPER()
-	RET()
-}
-
-// encryptBlock encrypts one block, in eight copies.
-func encryptBlock() {
-	TEXT("encryptAVX2", 0, "func(rk *[32]uint64, v uint64) uint64")
-	Pragma("noescape")
-	Doc("encryptAVX2 encrypts one block.")
-	rk := Load(Param("rk"), GP64())
-	key := spreadKeys("oneKeys", rk)
-	v := Load(Param("v"), GP64())
-	XORQ(Mem{Base: rk}, v)
-	xmm := width(XMM)
-	x := xmm.state()
-	xmm.spreadBlock(v, x)
-	xmm.encrypt("oneRounds", key, x)
-	xmm.turn(x)
-	VPSHUFB(constStore, x[0], x[0])
+	c := loadNibbleTables()
+	total := c.sum(f)
+	VPSHUFB(nibbleTables.cross, total, total)
 	out := GP64()
-	VMOVQ(x[0], out)
+	VMOVQ(packed(total), out)
 	BSWAPQ(out)
 	Store(out, ReturnIndex(0))
 	VZEROUPPER()

@@ -1,5 +1,9 @@
 // Command avx2 writes the AVX2 path of package presentcipher: 16 blocks in four
-// registers, two such groups at a time.
+// registers, three such groups at a time.
+//
+// Long messages are computed in the layout below by what is in kernels.go, short ones
+// by what is in small.go. The layout for a single block is in nibbles.go, the key
+// set-up in keys.go.
 //
 // # Layout
 //
@@ -26,17 +30,21 @@ import (
 )
 
 const (
-	rounds  = 31
-	keySize = 64          // one round key, spread: 16 bytes for each r_k
-	keys    = rounds * 64 // K2 to K32; K1 is added to the input
+	rounds   = 31
+	keySize  = 128              // one round key, spread: 32 bytes for each r_k
+	keysSize = rounds * keySize // K2 to K32; K1 is added to the input
 )
 
 func main() {
 	ConstraintExpr("!purego")
 	declareConstants()
+	declareNibbleTables()
 	ctr()
 	macPieces()
+	stream()
+	tag()
 	encryptBlock()
+	deriveKeys()
 	Generate()
 }
 
@@ -53,105 +61,171 @@ func (w width) state() (s state) {
 	return s
 }
 
-// round is S-box, the addition of the next round key, which lies at key in the
-// layout of P's input, and P.
+// round is S-box, the addition of the next round key, and P. The key is there for
+// each register when it is asked for, in the layout of P's input.
 //
-// The S-box is 13 gates after Courtois, Hulme and Mourouzis. It leaves outputs
-// 2 and 3 complemented, which the key undoes.
-func (w width) round(x state, key Mem) {
-	a, b, c, d, k := w(), w(), w(), w(), w()
-	VPXOR(x[1], x[2], a)
-	VPAND(x[2], a, b)
-	VPXOR(x[3], b, b)
-	y0 := x[3]
-	VPXOR(x[0], b, y0)
-	VPAND(a, b, c)
-	VPXOR(x[2], c, c)
-	VPXOR(y0, a, a)
-	VPOR(x[0], c, d)
-	VPXOR(x[0], c, c)
-	y1 := x[1]
-	VPXOR(a, d, y1)
-	y2 := x[2]
-	VPANDN(c, a, y2)
-	VPXOR(b, y2, y2)
-	y3 := x[0]
-	VPXOR(y1, c, y3)
-	y := state{y0, y1, y2, y3}
-	for i := range y {
-		w.broadcast(key.Offset(16*i), k)
-		VPXOR(k, y[i], y[i])
-	}
-	t := state{a, b, c, d}
-	VPUNPCKLBW(y[2], y[0], t[0])
-	VPUNPCKHBW(y[2], y[0], t[1])
-	VPUNPCKLBW(y[3], y[1], t[2])
-	VPUNPCKHBW(y[3], y[1], t[3])
-	VPUNPCKLBW(t[2], t[0], x[0])
-	VPUNPCKHBW(t[2], t[0], x[1])
-	VPUNPCKLBW(t[3], t[1], x[2])
-	VPUNPCKHBW(t[3], t[1], x[3])
+// The S-box is 16 gates in a depth of four, three gates more and half the depth of
+// the smallest circuit known: what has to be waited for is the longest chain. None of
+// the four key additions is on it. Outputs 2 and 3 are complemented, which the key
+// undoes.
+//
+//	y0 = x1^x2 ^ g    y1 = (g & h) ^ (x1|x3)    g = x0^x3 ^ (x1&^x2)
+//	y3 = (g &^ h) ^ x2&x3    y2 = (x1|x3)&^(x0&^(x2&x3)) ^ x1^x2    h = x0&x1 | x2&x3
+//
+// It works in tmp besides x, eight registers for a group at most, so that three
+// groups have room.
+func (w width) round(x, tmp state, key func(k int) Op) {
+	g, h, both, s := tmp[0], tmp[1], tmp[2], tmp[3]
+	VPAND(x[0], x[1], h)
+	VPXOR(x[0], x[3], g)
+	VPANDN(x[1], x[2], s)
+	VPAND(x[2], x[3], both)
+	VPXOR(s, g, g)
+	VPOR(both, h, h)
+	not, either, differ, y := x[0], x[1], x[2], x[3]
+	VPANDN(x[0], both, not)
+	VPXOR(x[1], x[2], differ)
+	VPOR(x[1], x[3], either)
+
+	VPXOR(key(0), differ, s)
+	VPXOR(g, s, s)
+	VPANDN(either, not, not)
+	VPXOR(key(2), differ, differ)
+	VPXOR(differ, not, not)
+	VPXOR(key(1), either, either)
+	VPAND(g, h, y)
+	VPXOR(y, either, either)
+	VPXOR(key(3), both, both)
+	VPANDN(g, h, g)
+	VPXOR(both, g, g)
+
+	Comment("P")
+	VPUNPCKLBW(not, s, h)
+	VPUNPCKHBW(not, s, both)
+	VPUNPCKLBW(g, either, s)
+	VPUNPCKHBW(g, either, g)
+	VPUNPCKLBW(s, h, x[0])
+	VPUNPCKHBW(s, h, x[1])
+	VPUNPCKLBW(g, both, x[2])
+	VPUNPCKHBW(g, both, x[3])
 }
 
-// encrypt does 31 rounds on the groups xs, whose first key addition is done.
-func (w width) encrypt(label string, key Register, xs ...state) {
+// threeGroups are all 16 registers: three groups and what a round takes besides. A
+// function asks for them first, as registers are given out in that order.
+func threeGroups() (xs []state, tmp state) {
+	w := width(YMM)
+	return []state{w.state(), w.state(), w.state()}, w.state()
+}
+
+// encrypt does 31 rounds on the groups xs, whose first key addition is done, with
+// the other keys spread in memory.
+func (w width) encrypt(label string, keys Register, tmp state, xs ...state) {
 	Comment("31 rounds")
 	at, end := GP64(), GP64()
-	MOVQ(key, at)
-	LEAQ(Mem{Base: key, Disp: keys}, end)
+	MOVQ(keys, at)
+	LEAQ(Mem{Base: keys, Disp: keysSize}, end)
 	Label(label)
 	for _, x := range xs {
-		w.round(x, Mem{Base: at})
+		w.round(x, tmp, func(k int) Op { return Mem{Base: at, Disp: 32 * k} })
 	}
-	ADDQ(Imm(keySize), at)
+	SUBQ(I8(-keySize), at)
 	CMPQ(at, end)
 	JNE(LabelRef(label))
 }
 
-// broadcast loads 16 bytes into every lane.
-func (w width) broadcast(m Mem, v VecVirtual) {
+// encryptOnce is encrypt with the round keys rk as they stand. It spreads each when
+// it is due: one or two groups wait for their own results and leave room for that.
+func (w width) encryptOnce(label string, rk Register, xs ...state) {
+	spread := w.newSpread()
+	Comment("31 rounds")
+	i := GP64()
+	MOVQ(I32(-rounds), i)
+	word, tmp := YMM(), w.state()
+	Label(label)
+	VPBROADCASTQ(Mem{Base: rk, Index: i, Scale: 8, Disp: 8 * (rounds + 1)}, word)
+	spread.set(word)
+	for _, x := range xs {
+		w.round(x, tmp, spread.key)
+	}
+	INCQ(i)
+	JNE(LabelRef(label))
+	spread.wipe()
+}
+
+// spread makes a round key into what a round wants of it, by way of the frame.
+type spread struct {
+	width
+	at   Mem
+	zero VecVirtual
+}
+
+func (w width) newSpread() *spread {
+	s := &spread{w, AllocLocal(64), YMM()}
+	VPXOR(s.zero, s.zero, s.zero)
+	return s
+}
+
+// set takes a round key, once in every lane.
+func (s *spread) set(word VecVirtual) {
+	for i := range 2 {
+		x := YMM()
+		VPSHUFB(constKeyBytes.Offset(32*i), word, x)
+		spreadBits(x, i == 1, s.zero)
+		VMOVDQU(x, s.at.Offset(32*i))
+	}
+}
+
+// spreadBits makes a byte 0xff if the bit that counts in it is set, or, complemented,
+// if it is clear.
+func spreadBits(x VecVirtual, complemented bool, zero VecVirtual) {
+	VPAND(constKeyBit, x, x)
+	if complemented {
+		VPCMPEQB(zero, x, x)
+	} else {
+		VPCMPEQB(constKeyBit, x, x)
+	}
+}
+
+// key is the round key for r_k.
+func (s *spread) key(k int) Op {
+	m, v := s.at.Offset(16*k), s.width()
 	if v.Size() == 16 {
-		VMOVDQU(m, v)
-		return
+		return m
 	}
 	VBROADCASTI128(m, v)
+	return v
+}
+
+func (s *spread) wipe() {
+	for i := range 2 {
+		VMOVDQU(s.zero, s.at.Offset(32*i))
+	}
 }
 
 // spreadKeys writes K2 to K32, spread to a byte for each bit, to the frame and
 // returns their address, aligned so that no load crosses a cache line.
 func spreadKeys(label string, rk Register) Register {
 	Comment("Spread the round keys")
-	frame := AllocLocal(keys + 64)
+	frame := AllocLocal(keysSize + 64)
 	start := GP64()
 	LEAQ(frame, start)
 	ADDQ(Imm(63), start)
 	ANDQ(I8(-64), start)
-	from, to, end := GP64(), GP64(), GP64()
-	LEAQ(Mem{Base: rk, Disp: 8}, from)
+	to, i := GP64(), GP64()
 	MOVQ(start, to)
-	LEAQ(Mem{Base: rk, Disp: 8 * (rounds + 1)}, end)
-	var bytes, bits [2]VecVirtual
-	for i := range bytes {
-		bytes[i], bits[i] = YMM(), YMM()
-		VMOVDQU(constKeyBytes.Offset(32*i), bytes[i])
-		VMOVDQU(constKeyBits.Offset(32*i), bits[i])
-	}
-	zero := YMM()
+	MOVQ(I32(-rounds), i)
+	word, zero := YMM(), YMM()
 	VPXOR(zero, zero, zero)
 	Label(label)
-	k := YMM()
-	VPBROADCASTQ(Mem{Base: from}, k)
-	// Set bits for r_0 and r_1, clear ones for r_2 and r_3.
-	for i, is := range []VecVirtual{bits[0], zero} {
-		s := YMM()
-		VPSHUFB(bytes[i], k, s)
-		VPAND(bits[i], s, s)
-		VPCMPEQB(is, s, s)
-		VMOVDQA(s, Mem{Base: to, Disp: 32 * i})
+	VPBROADCASTQ(Mem{Base: rk, Index: i, Scale: 8, Disp: 8 * (rounds + 1)}, word)
+	for k := range 4 {
+		x := YMM()
+		VPSHUFB(constKeyByte.Offset(32*k), word, x)
+		spreadBits(x, k > 1, zero)
+		VMOVDQA(x, Mem{Base: to, Disp: 32 * k})
 	}
-	ADDQ(Imm(8), from)
-	ADDQ(Imm(keySize), to)
-	CMPQ(from, end)
+	SUBQ(I8(-keySize), to)
+	INCQ(i)
 	JNE(LabelRef(label))
 	return start
 }
