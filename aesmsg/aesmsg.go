@@ -46,6 +46,13 @@
 //   - What lies in the client's queue, session or store is sent as the frame that it was when
 //     it was stored, or not at all. For MaxAge it is as old as it has been stored.
 //
+// A packet with flags that MQTT forbids, or with packet identifier 0 where there must
+// be another, ends the connection, although the clients alone put up with it.
+// paho.mqtt.golang with CleanSession off sends a message twice that is published while
+// a session resumes. With a store on disk (SetStore, before WrapV3) both are the same
+// frame, which receivers take once; with its store in memory they cannot be told from
+// two messages, and both are delivered, as they are without sealing.
+//
 // Not protected: that a message was sent, when, on which topic, how long it is and
 // with which QoS; messages that are dropped on the way; from other holders of the
 // same key, unless messages are signed; what was sealed before under a key that

@@ -135,6 +135,7 @@ func (c *client) answer(ctx context.Context, topic string, with func(question []
 	if err := c.subscribe(ctx, topic); err != nil {
 		return err
 	}
+	log.Printf("answering on %s", topic)
 	for {
 		select {
 		case m := <-c.messages:
