@@ -145,7 +145,7 @@ func newReader(t *testing.T, root, page string) *reader {
 			built(t, match[1])
 		}
 	}
-	for _, name := range []string{"examples", "internal", "aesmsg"} {
+	for _, name := range []string{"examples", "internal"} {
 		require.NoError(t, os.Symlink(filepath.Join(root, name), filepath.Join(r.dir, name)))
 	}
 	realGo, err := exec.LookPath("go")

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// readme is the page that people see first.
 const readme = "README.md"
 
 // A snippet is one fenced block of a Markdown text.
@@ -113,23 +114,34 @@ func readReadme(t *testing.T) string {
 	return string(files(t, func(name string) bool { return name == readme })[0].text)
 }
 
-// TestReadmeShowsCodeThatCompiles finds each Go snippet of the README, and
-// both sides of each diff, in an example.
-func TestReadmeShowsCodeThatCompiles(t *testing.T) {
-	shown := 0
-	for _, s := range snippets(t, readReadme(t)) {
-		versions, ok := s.code()
-		if !ok {
-			// What is no Go code says so; a fence without a language could hide some.
-			require.Contains(t, []string{"sh", "text"}, s.language, "%s:%d", readme, s.line)
-			continue
-		}
-		shown++
-		for _, complaint := range uncompiled(versions, examples(t)) {
-			t.Errorf("%s:%d: %s", readme, s.line, complaint)
+// pages are all Markdown texts.
+func pages(t *testing.T) []file {
+	t.Helper()
+	return files(t, func(name string) bool {
+		return path.Ext(name) == ".md" && !strings.Contains("/"+name, "/testdata/")
+	})
+}
+
+// TestPagesShowCodeThatCompiles finds each Go snippet of the pages, and both sides of each diff, in an example. Shell
+// commands are run by examples.TestCommands, so there is no language for configurations: a page makes a file by a
+// command, and has the program check it.
+func TestPagesShowCodeThatCompiles(t *testing.T) {
+	compiled, shown := examples(t), map[string]int{}
+	for _, page := range pages(t) {
+		for _, s := range snippets(t, string(page.text)) {
+			versions, ok := s.code()
+			if !ok {
+				// What is no Go code says so; a fence without a language could hide some.
+				require.Contains(t, []string{"sh", "text", "mermaid"}, s.language, "%s:%d", page.name, s.line)
+				continue
+			}
+			shown[page.name]++
+			for _, complaint := range uncompiled(versions, compiled) {
+				t.Errorf("%s:%d: %s", page.name, s.line, complaint)
+			}
 		}
 	}
-	require.NotZero(t, shown, "the README shows no Go code")
+	require.NotZero(t, shown[readme], "the README shows no Go code")
 }
 
 func uncompiled(versions [][]string, examples map[string][]string) []string {
@@ -164,30 +176,54 @@ func TestReadmeSnippetsFindsWhatItLooksFor(t *testing.T) {
 	require.Equal(t, []string{"not in any example that compiles:\nx := 1\nnew(x)"}, uncompiled(versions, compiled))
 }
 
-// TestReadmeCommandsExist finds the program of each go command that the README
-// tells people to type.
-func TestReadmeCommandsExist(t *testing.T) {
+// TestPagesNamePrograms finds the program of each go command that the pages tell people to type, in running text too.
+func TestPagesNamePrograms(t *testing.T) {
 	text := readReadme(t)
 	for _, command := range []string{"go run ./examples/quickstart", "go test ./..."} {
 		require.Contains(t, text, command)
 	}
-	programs := regexp.MustCompile(`go run (\./\S+?)[\s`+"`"+`]`).FindAllStringSubmatch(text, -1)
-	require.NotEmpty(t, programs)
-	for _, match := range programs {
-		pkg, err := build.ImportDir(filepath.Join(root, match[1]), 0)
-		require.NoError(t, err)
-		require.Equal(t, "main", pkg.Name, match[1])
+	for _, page := range pages(t) {
+		for _, match := range regexp.MustCompile(`go (?:run|build -o \S+) (\./[\w./-]+)`).FindAllStringSubmatch(string(page.text), -1) {
+			pkg, err := build.ImportDir(filepath.Join(root, match[1]), 0)
+			require.NoError(t, err, page.name)
+			require.Equal(t, "main", pkg.Name, "%s: %s", page.name, match[1])
+		}
 	}
 }
 
-// TestReadmeLinksLead checks the links that stay inside the module.
-func TestReadmeLinksLead(t *testing.T) {
-	for _, match := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(readReadme(t), -1) {
-		if strings.Contains(match[1], "://") {
-			continue
+// TestPagesLinksLead checks the links that stay inside the module, and the headings that they name.
+func TestPagesLinksLead(t *testing.T) {
+	for _, page := range pages(t) {
+		for _, match := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(string(page.text), -1) {
+			if strings.Contains(match[1], "://") {
+				continue
+			}
+			target, heading, _ := strings.Cut(match[1], "#")
+			name := page.name
+			if target != "" {
+				name = path.Join(path.Dir(page.name), target)
+			}
+			_, err := os.Stat(filepath.Join(root, filepath.FromSlash(name)))
+			require.NoError(t, err, "a link of %s", page.name)
+			if heading == "" {
+				continue
+			}
+			text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+			require.NoError(t, err)
+			require.Contains(t, anchors(string(text)), heading, "a link of %s to %s", page.name, name)
 		}
-		target, _, _ := strings.Cut(match[1], "#")
-		_, err := os.Stat(filepath.Join(root, filepath.FromSlash(target)))
-		require.NoError(t, err, "a link of the README")
 	}
+}
+
+// anchors are the names that the headings of a page have in links.
+func anchors(text string) (names []string) {
+	for _, match := range regexp.MustCompile(`(?m)^#+ +(.+?) *$`).FindAllStringSubmatch(text, -1) {
+		name := strings.ReplaceAll(strings.ToLower(match[1]), " ", "-")
+		names = append(names, regexp.MustCompile(`[^\p{L}\p{N}_-]`).ReplaceAllString(name, ""))
+	}
+	return names
+}
+
+func TestAnchors(t *testing.T) {
+	require.Equal(t, []string{"a-fleet-that-is-in-use", "keys-and-backups", "from-a-to-b"}, anchors("# A fleet, that is in use\ntext\n## Keys and backups \n### From `a` to b\n"))
 }

@@ -27,7 +27,7 @@ func TestTable(t *testing.T) {
 	const here = "internal/e2e/attacks"
 	exist := make(map[string]map[string]bool)
 	named := map[string]bool{"TestMain": true, "TestTable": true}
-	attack, plays := 0, make(map[int]int)
+	attack, plays := 0, make(map[int][]string)
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSuffix(line, "\n")
 		if m := numbered.FindStringSubmatch(line); m != nil {
@@ -47,7 +47,7 @@ func TestTable(t *testing.T) {
 		}
 		for name := range strings.FieldsSeq(m[2]) {
 			require.True(t, exist[m[1]][name], "attack %d: %s has no %s", attack, m[1], name)
-			plays[attack]++
+			plays[attack] = append(plays[attack], name)
 			if m[1] == here {
 				named[name] = true
 			}
@@ -55,11 +55,42 @@ func TestTable(t *testing.T) {
 	}
 	require.Equal(t, 18, attack)
 	for n := 1; n <= attack; n++ {
-		require.Positive(t, plays[n], "attack %d", n)
+		require.NotEmpty(t, plays[n], "attack %d", n)
 	}
+	require.Equal(t, plays, threats(t), "what the threat model shows to readers")
 	for name := range exist[here] {
 		require.True(t, named[name], "%s is in no row", name)
 	}
+}
+
+var (
+	row    = regexp.MustCompile(`^\| (\d+) \|`)
+	linked = regexp.MustCompile(`\[(Test\w+)\]\((\S+)\)`)
+)
+
+// threats are the tests that examples/THREATS.md names for each attack. Each is where its link leads.
+func threats(t *testing.T) map[int][]string {
+	t.Helper()
+	const page = "../../../examples/THREATS.md"
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	plays := make(map[int][]string)
+	for line := range strings.Lines(string(text)) {
+		m := row.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		n, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		for _, link := range linked.FindAllStringSubmatch(line, -1) {
+			file := filepath.Join(filepath.Dir(page), filepath.FromSlash(link[2]))
+			source, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.Contains(t, string(source), "func "+link[1]+"(", file)
+			plays[n] = append(plays[n], link[1])
+		}
+	}
+	return plays
 }
 
 // testsOf are the names of the tests in a directory.
