@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
@@ -82,6 +83,9 @@ func (o *options) roundTrip(ctx context.Context) (string, error) {
 	}
 }
 
+// notAuthorized is the reason code of MQTT 5 for what a token does not allow.
+const notAuthorized = 0x87
+
 // mqtt5 does it with paho.golang.
 func (o *options) mqtt5(ctx context.Context, auth *ace.Authenticator, trust *tls.Config, got func([]byte)) (end func(), err error) {
 	server, err := url.Parse(o.broker)
@@ -111,8 +115,12 @@ func (o *options) mqtt5(ctx context.Context, auth *ace.Authenticator, trust *tls
 		end()
 		return nil, context.Cause(connecting)
 	}
-	if _, err := cm.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: o.topic, QoS: 1}}}); err != nil {
+	answer, err := cm.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: o.topic, QoS: 1}}})
+	if err != nil {
 		end()
+		if answer != nil && slices.Contains(answer.Reasons, notAuthorized) { // of which paho's error says nothing
+			return nil, fmt.Errorf("subscribe to %s: not authorized", o.topic)
+		}
 		return nil, err
 	}
 	if _, err := cm.Publish(ctx, &paho.Publish{Topic: o.topic, QoS: 1, Payload: []byte(o.text)}); err != nil {
@@ -125,15 +133,11 @@ func (o *options) mqtt5(ctx context.Context, auth *ace.Authenticator, trust *tls
 // mqtt311 does it with paho.mqtt.golang.
 func (o *options) mqtt311(ctx context.Context, auth *ace.Authenticator, trust *tls.Config, got func([]byte)) (end func(), err error) {
 	opts := mqtt.NewClientOptions().AddBroker(o.broker).SetClientID(o.id).SetTLSConfig(trust).SetAutoReconnect(false)
-	lost := make(chan error, 1)
-	opts.SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
 	client := mqtt.NewClient(auth.WrapV3(opts))
 	done := func(token mqtt.Token) error {
 		select {
 		case <-token.Done():
 			return token.Error()
-		case err := <-lost: // how MQTT 3.1.1 says that something is not allowed
-			return fmt.Errorf("the broker ended the connection: %w", err)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -144,7 +148,11 @@ func (o *options) mqtt311(ctx context.Context, auth *ace.Authenticator, trust *t
 		return nil, err
 	}
 	subscribed := client.Subscribe(o.topic, 1, func(_ mqtt.Client, m mqtt.Message) { got(m.Payload()) })
-	if err := errors.Join(done(subscribed), done(client.Publish(o.topic, 1, false, o.text))); err != nil {
+	err = errors.Join(done(subscribed), done(client.Publish(o.topic, 1, false, o.text)))
+	switch {
+	case err != nil && !client.IsConnectionOpen():
+		return nil, fmt.Errorf("not allowed, for which MQTT 3.1.1 has no word but the end of the connection: %w", err)
+	case err != nil:
 		end()
 		return nil, err
 	}
