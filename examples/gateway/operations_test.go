@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOperationsNameAllMetrics: the metrics of the operations page are those of a gateway with a listener of each scheme.
+// TestOperationsNameAllMetrics: the metrics of the operations page are those of a gateway with a listener of each
+// scheme.
 func TestOperationsNameAllMetrics(t *testing.T) {
 	s := newSite(t)
 	s.write("issuer.jwks.json", `{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","x":"A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"}]}`)
