@@ -1,120 +1,122 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"syscall"
+	"sync"
 	"time"
 
 	"github.com/mqttsec/mqttsec/internal/bench/link"
 	"github.com/mqttsec/mqttsec/internal/brokers"
 )
 
-// gatewayGoals are about what stands between clients and a broker of somebody else's.
+// gatewayGoals are about what stands between clients and a broker of somebody else's. A publisher of paho.golang has
+// one message of QoS 1 under way at a time, so that alone it shows how long two more hops take, and several show how
+// many messages pass.
 func gatewayGoals() []Goal {
+	const several = 16
 	var goals []Goal
-	for _, client := range []link.Client{link.V5, link.V3} {
-		t := traffic{client, mosquitto, brokers.TCP, 1, 64}
+	for _, g := range []struct {
+		client link.Client
+		links  int
+	}{{link.V5, 1}, {link.V5, several}, {link.V3, 1}} {
+		t := traffic{g.client, mosquitto, brokers.TCP, 1, 64}
+		what := "behind the gateway / mosquitto alone, " + t.String()
+		if g.links > 1 {
+			what += fmt.Sprintf(", %d publishers", g.links)
+		}
 		goals = append(goals, Goal{
-			ID: "G1", What: "behind the gateway / mosquitto alone, " + t.String(), Limit: 0.8, AtLeast: true,
-			Batch: 60 * time.Millisecond, Rounds: 61,
-			Setup: func(ctx context.Context) (Pair, error) { return gatewayPair(ctx, t) },
+			ID: "G1", What: what, Limit: 0.8, AtLeast: true, Batch: 60 * time.Millisecond, Rounds: 61,
+			Setup: func(ctx context.Context) (Pair, error) { return gatewayPair(ctx, t, g.links) },
 		})
 	}
 	return goals
 }
 
-// gatewayPair is a link to a broker and one through a gateway, in a process of its own, to the same broker.
-func gatewayPair(ctx context.Context, t traffic) (Pair, error) {
+// gatewayPair is traffic with a broker and through a gateway, in a process of its own, with the same broker.
+func gatewayPair(ctx context.Context, t traffic, publishers int) (_ Pair, err error) {
+	var closers []func() error
+	closeAll := func() error {
+		var errs []error
+		for i := len(closers) - 1; i >= 0; i-- {
+			errs = append(errs, closers[i]())
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeAll())
+		}
+	}()
 	broker, err := start(ctx, t.broker)
 	if err != nil {
 		return Pair{}, err
 	}
-	gateway, err := startGateway(ctx, broker.URL(brokers.TCP).Host)
+	closers = append(closers, broker.Close)
+	gateway, err := brokers.StartGateway(ctx, broker.URL(brokers.TCP))
 	if err != nil {
-		return Pair{}, errors.Join(err, broker.Close())
-	}
-	cfg := link.Config{
-		Broker: link.Broker{URL: broker.URL(brokers.TCP)}, Client: t.client, Topic: "bench/alone", QoS: t.qos, Size: t.size,
-	}
-	alone, err := link.Open(ctx, cfg)
-	if err != nil {
-		return Pair{}, errors.Join(err, gateway.close(), broker.Close())
-	}
-	cfg.Broker.URL, cfg.Topic = gateway.url, "bench/behind"
-	behind, err := link.Open(ctx, cfg)
-	if err != nil {
-		return Pair{}, errors.Join(err, alone.Close(), gateway.close(), broker.Close())
-	}
-	return Pair{
-		A:     Side{Run: func(n int) error { return behind.Send(ctx, n) }},
-		B:     Side{Run: func(n int) error { return alone.Send(ctx, n) }},
-		Close: func() error { return errors.Join(behind.Close(), alone.Close(), gateway.close(), broker.Close()) },
-	}, nil
-}
-
-// gateway is examples/gateway as a child process.
-type gateway struct {
-	url *url.URL
-	cmd *exec.Cmd
-	dir string
-}
-
-// noGo is that programs cannot be built.
-var noGo = &missing{errors.New("the go command is not there"), "apt-get install golang"}
-
-var listening = regexp.MustCompile(`msg=listening .*address=(\S+)`)
-
-// startGateway builds and starts a gateway without a scheme before an upstream. Outside a clone of the module it cannot
-// be built.
-func startGateway(ctx context.Context, upstream string) (*gateway, error) {
-	dir, err := os.MkdirTemp("", "gateway")
-	if err != nil {
-		return nil, err
-	}
-	program, config := filepath.Join(dir, "gateway"), filepath.Join(dir, "gateway.yaml")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/mqttsec/mqttsec/examples/gateway")
-	if out, err := build.CombinedOutput(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			err = noGo
-		} else {
-			err = fmt.Errorf("%w: the gateway cannot be built: %s", ErrSkip, out)
+		if errors.Is(err, brokers.ErrNotInstalled) {
+			err = errors.Join(ErrSkip, err)
 		}
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return Pair{}, err
 	}
-	text := "upstream: {url: \"mqtt://" + upstream + "\"}\ndrain: 0s\nlisteners: [{address: \"127.0.0.1:0\"}]\n"
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	closers = append(closers, gateway.Close)
+	side := func(at brokers.Broker, topic string) (Side, error) {
+		links, err := openLinks(ctx, publishers, link.Config{
+			Broker: link.Broker{URL: at.URL(brokers.TCP)}, Client: t.client, Topic: topic, QoS: t.qos, Size: t.size,
+		})
+		closers = append(closers, links.close)
+		return Side{Run: func(n int) error { return links.send(ctx, n) }}, err
 	}
-	g := &gateway{cmd: exec.Command(program, "-config", config), dir: dir}
-	log, err := g.cmd.StderrPipe()
-	if err == nil {
-		err = g.cmd.Start()
-	}
+	alone, err := side(broker, "bench/alone")
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return Pair{}, err
 	}
-	for lines := bufio.NewScanner(log); lines.Scan(); {
-		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
-			g.url = &url.URL{Scheme: brokers.TCP, Host: m[1]}
-			go func() { // it must not block when it has something to say
-				for lines.Scan() {
-				}
-			}()
-			return g, nil
-		}
+	behind, err := side(gateway, "bench/behind")
+	if err != nil {
+		return Pair{}, err
 	}
-	return nil, errors.Join(errors.New("the gateway did not start"), g.close())
+	return Pair{A: behind, B: alone, Close: closeAll}, nil
 }
 
-func (g *gateway) close() error {
-	err := g.cmd.Process.Signal(syscall.SIGTERM)
-	return errors.Join(err, g.cmd.Wait(), os.RemoveAll(g.dir))
+// links are several that are busy at the same time.
+type links []*link.Link
+
+// openLinks opens n links, each on a topic of its own. With an error it returns those that it has opened.
+func openLinks(ctx context.Context, n int, cfg link.Config) (links, error) {
+	var ls links
+	topic := cfg.Topic
+	for i := range n {
+		cfg.Topic = fmt.Sprintf("%s/%d", topic, i)
+		l, err := link.Open(ctx, cfg)
+		if err != nil {
+			return ls, err
+		}
+		ls = append(ls, l)
+	}
+	return ls, nil
+}
+
+// send sends n messages in all.
+func (ls links) send(ctx context.Context, n int) error {
+	errs := make([]error, len(ls))
+	var sending sync.WaitGroup
+	for i, l := range ls {
+		share := n / len(ls)
+		if i < n%len(ls) {
+			share++
+		}
+		sending.Go(func() { errs[i] = l.Send(ctx, share) })
+	}
+	sending.Wait()
+	return errors.Join(errs...)
+}
+
+func (ls links) close() error {
+	var errs []error
+	for _, l := range ls {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
 }
