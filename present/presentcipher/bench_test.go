@@ -6,8 +6,10 @@ import (
 )
 
 // What these functions cost beside others is measured by the program examples/bench. Here
-// is what somebody looks at who works on one of them; GODEBUG=cpu.avx512f=off and
-// cpu.avx2=off choose the path.
+// is what somebody looks at who works on one of them; GODEBUG=cpu.avx512f=off,
+// cpu.avx2=off and cpu.asimd=off choose the path. An emulator's time means nothing, but
+// qemu-aarch64 -singlestep -d nochain,exec prints a line for each instruction: take those
+// of two values of -test.benchtime=Nx from each other.
 
 func BenchmarkBlock(b *testing.B) {
 	c, _ := NewCipher(make([]byte, 16))

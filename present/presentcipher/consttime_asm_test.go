@@ -18,7 +18,7 @@ func TestAssemblyAddressesArePublic(t *testing.T) {
 	for _, name := range []string{"avx2_amd64.s", "avx512_amd64.s"} {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
-		functions, loads, findings := followSecrets(string(text))
+		functions, loads, findings := followSecrets(string(text), step)
 		require.Empty(t, findings, name)
 		require.Positive(t, functions, name)
 		require.Greater(t, loads, 50, "%s: too few memory operands were understood", name)
@@ -46,10 +46,10 @@ func TestAssemblyCheckFindsLeaks(t *testing.T) {
 		"in the next turn":   "XORL CX, CX\nturn:\nMOVQ (BX)(CX*8), DX\nMOVQ DX, CX\nDECQ SI\nJNE turn",
 	}
 	for name, code := range leaks {
-		_, _, findings := followSecrets("TEXT ·f(SB), NOSPLIT, $0-8\n" + code + "\nRET\n")
+		_, _, findings := followSecrets("TEXT ·f(SB), NOSPLIT, $0-8\n"+code+"\nRET\n", step)
 		require.NotEmpty(t, findings, name)
 	}
-	_, _, findings := followSecrets("TEXT ·f(SB), NOSPLIT, $0-8\nMOVQ n+8(FP), CX\nturn:\nMOVQ (BX)(CX*8), DX\nXORQ DX, SI\nDECQ CX\nJNE turn\nRET\n")
+	_, _, findings := followSecrets("TEXT ·f(SB), NOSPLIT, $0-8\nMOVQ n+8(FP), CX\nturn:\nMOVQ (BX)(CX*8), DX\nXORQ DX, SI\nDECQ CX\nJNE turn\nRET\n", step)
 	require.Empty(t, findings)
 }
 
@@ -70,8 +70,12 @@ var (
 // A secrecy is the registers that may hold a secret. "flags" is one of them.
 type secrecy map[string]bool
 
+// A stepper applies one line to the state, and says what is wrong with it and how
+// many operands in memory it has.
+type stepper func(line string, at *secrecy, labels map[string]secrecy) (finding string, memory int)
+
 // followSecrets walks each function until nothing changes, joining at labels.
-func followSecrets(text string) (functions, loads int, findings []string) {
+func followSecrets(text string, step stepper) (functions, loads int, findings []string) {
 	var code []string
 	end := func() {
 		if len(code) == 0 {
@@ -116,7 +120,7 @@ func followSecrets(text string) (functions, loads int, findings []string) {
 	return functions, count, all
 }
 
-// step applies one line to the state and says what is wrong with it.
+// step is the stepper of amd64.
 func step(line string, at *secrecy, labels map[string]secrecy) (finding string, memory int) {
 	if label, ok := strings.CutSuffix(line, ":"); ok {
 		join(labels, label, *at)

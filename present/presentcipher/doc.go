@@ -1,7 +1,7 @@
 // Package presentcipher is the lightweight block cipher PRESENT and authenticated
 // encryption made of it, in constant time on every processor. It knows nothing of MQTT
-// and needs nothing but the standard library and, on amd64, the features of the
-// processor.
+// and needs nothing but the standard library and, on amd64 and arm64, the features of
+// the processor.
 //
 // [NewAEAD] is a cipher.AEAD, which is what most callers want. [NewCipher] is the bare
 // block cipher, for protocols that define their own mode. Whole MQTT messages are sealed
@@ -20,8 +20,9 @@
 // except on whether its tag is right: the cipher is computed bit-sliced or, where a
 // processor has them, by shuffles within registers, without tables in memory. On amd64 it
 // uses AVX-512 with GFNI, or AVX2, when processor and operating system have them;
-// the build tag purego keeps to portable Go. Keys and what is computed from them
-// are not erased: they stay in memory until it is used again, as is usual in Go.
+// on arm64 it uses NEON, which is always there. The build tag purego keeps to
+// portable Go. Keys and what is computed from them are not erased: they stay in
+// memory until it is used again, as is usual in Go.
 //
 // Sources: A. Bogdanov et al., "PRESENT: An Ultra-Lightweight Block Cipher",
 // CHES 2007; ISO/IEC 29192-2 (PRESENT) and 29192-6 (LightMAC).

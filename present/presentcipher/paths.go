@@ -7,6 +7,7 @@ const (
 	portable path = iota // Go alone
 	avx2
 	avx512 // with GFNI, VBMI, VBMI2 and BITALG
+	neon
 )
 
 func (p path) String() string {
@@ -15,6 +16,8 @@ func (p path) String() string {
 		return "avx2"
 	case avx512:
 		return "avx512"
+	case neon:
+		return "neon"
 	}
 	return "portable"
 }
@@ -32,10 +35,7 @@ func (a *aead) setKey(key *[KeySize]byte, p path) {
 	rk.expand128(key)
 	d := firstBlocks(&rk)
 	expandThree(a.enc(), a.mac(), a.fin(), &d)
-	a.lanes = new(aeadLanes)
-	a.lanes.enc.expand(a.enc())
-	a.lanes.mac.expand(a.mac())
-	a.lanes.fin.expand(a.fin())
+	a.expandLanes()
 }
 
 // firstBlocks are the blocks 1 to 6 encrypted.
