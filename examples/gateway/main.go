@@ -2,8 +2,9 @@
 // with certificates or pre-shared keys, and WebSocket, authenticates and authorises clients by a scheme of its own for
 // each listener, and passes what is permitted on to the broker, which stays as it is.
 //
-// The gateway adds no MQTT behaviour: sessions, retained messages and subscriptions are the broker's. It keeps no state
-// on disk, so that any number of gateways can stand side by side before one broker or one cluster.
+// The gateway adds no MQTT behaviour: sessions, retained messages and subscriptions are the broker's. But for the store
+// of MQTT-Auth it keeps nothing on disk, so that any number of gateways can stand side by side before one broker or one
+// cluster; OPERATIONS.md, beside this file, says what each of them knows alone.
 package main
 
 import (
