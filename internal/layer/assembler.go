@@ -61,9 +61,10 @@ func (a *Assembler) Reset() {
 	a.partial, a.need = nil, 0
 }
 
-// begin keeps the start of a packet of n bytes, 0 if that is not known yet.
+// begin keeps the start of a packet of n bytes, 0 if that is not known yet. Its header is the local side's own, which
+// has the rest in memory.
 func (a *Assembler) begin(b []byte, n int) {
-	a.partial = append(getBuffer(max(min(n, trusted), len(b))), b...)
+	a.partial = append(getBuffer(max(min(n, believed), len(b))), b...)
 	a.need = n
 }
 

@@ -59,11 +59,11 @@ func (b *buffer) space(size int) []byte {
 		b.fit()
 		return b.data
 	}
+	held := b.end - b.start
 	// What is held moves once, not for each read: a large packet in small pieces would cost its square.
 	if b.end < len(b.data) && (b.start == 0 || size <= len(b.data)-b.start) {
-		return b.data[b.end:]
+		return b.rest(size)
 	}
-	held := b.end - b.start
 	if want := b.reach(size, held); want > len(b.data) {
 		grown := getBuffer(want)
 		grown = grown[:cap(grown)]
@@ -74,7 +74,17 @@ func (b *buffer) space(size int) []byte {
 		copy(b.data, b.data[b.start:b.end])
 	}
 	b.start, b.end = 0, held
-	return b.data[b.end:]
+	return b.rest(size)
+}
+
+// rest is where to read what comes next. Behind a large packet the next one begins with another read, which is
+// cheaper than to move what a longer one would have brought of it.
+func (b *buffer) rest(size int) []byte {
+	to := b.data[b.end:]
+	if missing := size - (b.end - b.start); size > keep && missing > 0 && missing < len(to) {
+		to = to[:missing]
+	}
+	return to
 }
 
 // reach returns how large the buffer is to be for a packet of size bytes of which it holds some.
