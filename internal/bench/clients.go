@@ -29,7 +29,10 @@ type traffic struct {
 
 func (t traffic) String() string {
 	size := fmt.Sprintf("%d B", t.size)
-	if t.size >= 1024 {
+	switch {
+	case t.size >= 1<<20:
+		size = fmt.Sprintf("%d MiB", t.size>>20)
+	case t.size >= 1<<10:
 		size = fmt.Sprintf("%d KiB", t.size>>10)
 	}
 	return fmt.Sprintf("%s, %s, %s, QoS %d, %s", t.client, t.broker, t.transport, t.qos, size)
@@ -85,15 +88,38 @@ func messages(id, what string, limit float64, t traffic, scheme func() (link.Sch
 	}
 }
 
-// linkPair connects two publishers and two subscribers to a broker of their own.
+// linkPair connects two publishers and two subscribers to a broker of their own: with the scheme, and without.
 func linkPair(ctx context.Context, t traffic, scheme link.Scheme) (Pair, error) {
-	broker, err := start(ctx, t.broker)
+	return linksPair(ctx, t, scheme, t.transport)
+}
+
+// linksPair is linkPair with another transport where the scheme is not.
+func linksPair(ctx context.Context, t traffic, scheme link.Scheme, bareTransport string) (Pair, error) {
+	links, err := openTwins(ctx, t, scheme, bareTransport)
 	if err != nil {
 		return Pair{}, err
 	}
+	return Pair{
+		A:     Side{Run: func(n int) error { return links.with.Send(ctx, n) }},
+		B:     Side{Run: func(n int) error { return links.bare.Send(ctx, n) }},
+		Close: links.close,
+	}, nil
+}
+
+// twins are two links that are to be compared, and the broker that both go through.
+type twins struct {
+	broker     brokers.Broker
+	with, bare *link.Link
+}
+
+func openTwins(ctx context.Context, t traffic, scheme link.Scheme, bareTransport string) (*twins, error) {
+	broker, err := start(ctx, t.broker)
+	if err != nil {
+		return nil, err
+	}
 	cfg := link.Config{
 		Broker: link.Broker{
-			URL: broker.URL(t.transport),
+			URL: broker.URL(bareTransport),
 			TLS: &tls.Config{RootCAs: broker.RootCAs(), MinVersion: tls.VersionTLS12},
 		},
 		Client: t.client,
@@ -103,19 +129,17 @@ func linkPair(ctx context.Context, t traffic, scheme link.Scheme) (Pair, error) 
 	}
 	bare, err := link.Open(ctx, cfg)
 	if err != nil {
-		return Pair{}, errors.Join(err, broker.Close())
+		return nil, errors.Join(err, broker.Close())
 	}
-	cfg.Scheme, cfg.Topic = scheme, "bench/b/temperature"
+	cfg.Broker.URL, cfg.Scheme, cfg.Topic = broker.URL(t.transport), scheme, "bench/b/temperature"
 	with, err := link.Open(ctx, cfg)
 	if err != nil {
-		return Pair{}, errors.Join(err, bare.Close(), broker.Close())
+		return nil, errors.Join(err, bare.Close(), broker.Close())
 	}
-	return Pair{
-		A:     Side{Run: func(n int) error { return with.Send(ctx, n) }},
-		B:     Side{Run: func(n int) error { return bare.Send(ctx, n) }},
-		Close: func() error { return errors.Join(with.Close(), bare.Close(), broker.Close()) },
-	}, nil
+	return &twins{broker, with, bare}, nil
 }
+
+func (l *twins) close() error { return errors.Join(l.with.Close(), l.bare.Close(), l.broker.Close()) }
 
 // start starts a broker by its name.
 func start(ctx context.Context, name string) (brokers.Broker, error) {

@@ -57,7 +57,7 @@ func gatewayPair(ctx context.Context, t traffic, publishers int) (_ Pair, err er
 	gateway, err := brokers.StartGateway(ctx, broker.URL(brokers.TCP))
 	if err != nil {
 		if errors.Is(err, brokers.ErrNotInstalled) {
-			err = errors.Join(ErrSkip, err)
+			err = &missing{err, installGo}
 		}
 		return Pair{}, err
 	}

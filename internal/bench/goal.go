@@ -38,6 +38,9 @@ type Goal struct {
 	// Tenth wants the tenth percentiles of both sides compared with each other, in place of
 	// the median over the rounds: what a busy machine does to short operations is out of them.
 	Tenth bool
+	// CPU compares what this process uses of all processors, in place of the time that passes: a busy machine
+	// changes it less.
+	CPU bool
 	// Path names the instructions that package presentcipher uses, "avx2", and Setting is the
 	// GODEBUG that makes a process use them; empty if this one does.
 	Path, Setting string
@@ -92,6 +95,9 @@ type missing struct {
 	err     error
 	install string // the command that brings the program
 }
+
+// installGo brings the go command, with which programs are built that are to be measured.
+const installGo = "apt-get install golang"
 
 func (m *missing) Error() string   { return m.err.Error() }
 func (m *missing) Unwrap() []error { return []error{ErrSkip, m.err} }

@@ -67,7 +67,7 @@ func (r *Result) compare(ctx context.Context, pair Pair, progress func(float64))
 	var columns [4]*column
 	for i, side := range [...]Side{pair.A, pair.B, pair.C, pair.D} {
 		var err error
-		if columns[i], err = newColumn(ctx, side, target); err != nil {
+		if columns[i], err = newColumn(ctx, side, target, r.Goal.CPU); err != nil {
 			return err
 		}
 	}
@@ -122,17 +122,18 @@ func (g Goal) figure(t [4]float64) float64 {
 // column is what the turns of one side cost.
 type column struct {
 	meter  *meter.Meter // nil for a side that is empty
+	cpu    bool         // times are of processors
 	times  []float64    // nanoseconds of one operation, one for each turn
 	ops    uint64
 	allocs uint64
 }
 
-func newColumn(ctx context.Context, s Side, target time.Duration) (*column, error) {
+func newColumn(ctx context.Context, s Side, target time.Duration, cpu bool) (*column, error) {
 	if s.Run == nil {
 		return new(column), nil
 	}
 	m, err := meter.New(ctx, s, target)
-	return &column{meter: m}, err
+	return &column{meter: m, cpu: cpu}, err
 }
 
 func (c *column) turn(ctx context.Context) error {
@@ -142,6 +143,9 @@ func (c *column) turn(ctx context.Context) error {
 	b, err := c.meter.Turn(ctx)
 	if err != nil {
 		return err
+	}
+	if c.cpu {
+		b.Wall = b.CPU
 	}
 	c.times = append(c.times, b.Each())
 	c.ops += uint64(b.Ops)

@@ -14,9 +14,10 @@ var errForeign = errors.New("link: a payload arrived that is not ours")
 // flow counts messages at both ends and holds the publisher back while too many are
 // under way. The subscriber wakes the publisher once for many messages.
 type flow struct {
-	size  int
-	sent  int64 // the publisher's own
-	state *shared
+	size   int
+	window int64
+	sent   int64 // the publisher's own
+	state  *shared
 }
 
 // shared is what both ends touch.
@@ -30,7 +31,8 @@ type shared struct {
 }
 
 func newFlow(size int) flow {
-	return flow{size: size, state: &shared{begin: time.Now(), wake: make(chan struct{}, 1)}}
+	n := min(window, max(some, inFlight/max(size, 1)))
+	return flow{size: size, window: int64(n), state: &shared{begin: time.Now(), wake: make(chan struct{}, 1)}}
 }
 
 // receive is the subscriber's callback.
@@ -49,8 +51,8 @@ func (f *flow) receive(payload []byte) {
 // admit counts a message that is about to be sent. When the window is full it waits
 // until half of it is free.
 func (f *flow) admit(ctx context.Context) error {
-	if f.sent-f.state.received.Load() >= window {
-		if err := f.await(ctx, f.sent-window/2); err != nil {
+	if f.sent-f.state.received.Load() >= f.window {
+		if err := f.await(ctx, f.sent-f.window/2); err != nil {
 			return err
 		}
 	}

@@ -55,9 +55,11 @@ type Config struct {
 }
 
 const (
-	// window is how many messages may be under way. Brokers queue a thousand and more
-	// for a subscriber before they drop any.
-	window = 256
+	// window is how many messages may be under way, fewer if these are more than inFlight bytes, but always some.
+	// Brokers queue a thousand and more for a subscriber before they drop any.
+	window   = 256
+	inFlight = 16 << 20
+	some     = 8
 	// patience is how long nothing may arrive.
 	patience = 20 * time.Second
 )
