@@ -193,7 +193,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, 5*time.Second, time.Millisecond, "goroutines left") // and this one
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, time.Minute, time.Millisecond, "goroutines left") // and this one
 }
 
 func TestPeerThatDoesNotRead(t *testing.T) {

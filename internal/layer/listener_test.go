@@ -106,7 +106,7 @@ func TestListenerUnderTenThousandBadPeers(t *testing.T) {
 	}
 	established("127.0.0.1") // from where they come, too
 	require.LessOrEqual(t, peak, before+3*pending)
-	require.Eventually(t, func() bool { return failed.Load() >= peers-pending }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return failed.Load() >= peers-pending }, time.Minute, time.Millisecond)
 	l.pending.mu.Lock()
 	require.LessOrEqual(t, l.pending.all.Len(), pending/2)
 	l.pending.mu.Unlock()
@@ -122,7 +122,7 @@ func TestListenerUnderTenThousandBadPeers(t *testing.T) {
 		l.pending.mu.Lock()
 		defer l.pending.mu.Unlock()
 		return len(l.conns) == 0 && len(l.pending.counts) == 0
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func TestPendingDrivesOutTheBusiest(t *testing.T) {
@@ -262,7 +262,7 @@ func TestListenerThatNobodyAcceptsFrom(t *testing.T) {
 	l := serving(t, ListenerConfig{MaxPending: 3})
 	for i := range 3 {
 		write(t, dial(t, l, "127.0.0.1"), connectV5)
-		require.Eventually(t, func() bool { return len(l.Established()) == i+1 && len(l.ready) == i+1 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(l.Established()) == i+1 && len(l.ready) == i+1 }, time.Minute, time.Millisecond)
 	}
 	for range 2 {
 		conn := dial(t, l, "127.0.0.1")
@@ -297,7 +297,7 @@ func TestListenerTellsWhoIsEstablished(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []byte{0xE0, 1, wire.SessionTakenOver}, got)
 	clients[0].Close()
-	require.Eventually(t, func() bool { return len(l.Established()) == 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(l.Established()) == 2 }, time.Minute, time.Millisecond)
 
 	done := make(chan error)
 	go func() { done <- l.Shutdown(context.Background()) }()
@@ -327,7 +327,7 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, l.Shutdown(ctx), context.Canceled)
-	require.Eventually(t, func() bool { return len(l.Established()) == 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(l.Established()) == 0 }, time.Minute, time.Millisecond)
 }
 
 // TestCloseLeavesTheEstablishedAlone closes the listener only.

@@ -160,7 +160,7 @@ func traffic(t *testing.T, c *client, topic string, n int) {
 		case m := <-c.received:
 			require.False(t, seen[m], "message %s twice", m)
 			seen[m] = true
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%d of %d messages", len(seen), 3*n)
 		}
 	}
@@ -172,7 +172,7 @@ func leak(t *testing.T, f func()) {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	f()
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, 10*time.Second, time.Millisecond, "goroutines left")
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, time.Minute, time.Millisecond, "goroutines left")
 }
 
 // TestProofInConnectAndChallenge: the proof over TLS is added to CONNECT after the handshake; on v5 the half withholds
@@ -186,7 +186,7 @@ func TestProofInConnectAndChallenge(t *testing.T) {
 				traffic(t, c, "app/x", 50)
 				require.Len(t, h.listener.Client("prover-"+name), 1)
 				c.stop()
-				require.Eventually(t, func() bool { return len(h.listener.Established()) == 0 }, 5*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return len(h.listener.Established()) == 0 }, time.Minute, time.Millisecond)
 			})
 		})
 	}
