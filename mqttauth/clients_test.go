@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds what a test waits for; nothing asserts it.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // peer is an MQTT client of either library, with the application code that has no idea of MQTT-Auth.
 type peer interface {

@@ -33,7 +33,7 @@ var (
 )
 
 func testConfig() Config {
-	return Config{User: testUser, Password: testPassword, Server: testServer, Stretch: quick, Timeout: 20 * time.Second}
+	return Config{User: testUser, Password: testPassword, Server: testServer, Stretch: quick, Timeout: patience}
 }
 
 // misdeeds are what a half does wrong, where a test wants an attacker in its place.

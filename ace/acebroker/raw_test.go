@@ -20,7 +20,8 @@ import (
 // This file is a client made of bytes. It follows the figures of RFC 9431 and the tables of MQTT, and uses neither
 // package wire nor package pop: what it agrees with the broker half about, the two did not copy from each other.
 
-const patience = 20 * time.Second
+// patience bounds what only a failure makes last.
+const patience = time.Minute
 
 // raw is a TLS connection over which a test speaks MQTT byte by byte.
 type raw struct {

@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds what only a failure makes last.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // program is a TLS program of somebody else, and what it has printed.
 type program struct {
