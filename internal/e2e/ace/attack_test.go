@@ -53,9 +53,12 @@ func connectRaw(w *world, token ace.Static) error {
 	return exchange(w, conn, token, connect)
 }
 
+// long is a watchdog for what a thousand clients do at once.
+const long = 10 * time.Minute
+
 func dialRaw(w *world) (net.Conn, error) {
 	dialer := tls.Dialer{Config: w.tls(0)}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), long)
 	defer cancel()
 	return dialer.DialContext(ctx, "tcp", w.address)
 }
@@ -77,7 +80,7 @@ func exchange(w *world, conn net.Conn, token ace.Static, connect wire.ConnectPac
 	if _, err := secured.Write(p); err != nil {
 		return err
 	}
-	_ = secured.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = secured.SetReadDeadline(time.Now().Add(long))
 	answer, err := wire.Read(secured, 1<<16)
 	if err != nil {
 		return err

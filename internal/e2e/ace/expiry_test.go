@@ -64,16 +64,33 @@ func TestExpiryUnderASubscriberAndAPublisher(t *testing.T) {
 	}
 }
 
-// TestExpiryByTheRealClock: the same without a fake one, with a token of a second.
+// TestExpiryByTheRealClock: the same without a fake one, with a token of a second, or of as many as this machine needs
+// to connect within its lifetime.
 func TestExpiryByTheRealClock(t *testing.T) {
-	w := newWorld(t, settings{lifetime: time.Second, broker: func(cfg *acebroker.Config) { cfg.Clock = nil }})
+	for lifetime := time.Second; !expiresByTheRealClock(t, lifetime); lifetime *= 2 {
+		require.Less(t, lifetime, patience)
+	}
+}
+
+// expiresByTheRealClock reports whether the client was connected in time.
+func expiresByTheRealClock(t *testing.T, lifetime time.Duration) bool {
+	w := newWorld(t, settings{lifetime: lifetime, broker: func(cfg *acebroker.Config) { cfg.Clock = nil }})
 	id := newClientID()
 	token := w.static(id, "jwt", "HS256")
+	expires := token.Expires.Add(-time.Second)   // the token says it in whole seconds
 	token.Expires = token.Expires.Add(time.Hour) // as the client believes, which would end the connection itself
-	app, events := w.connected(5, authenticator(t, ace.Config{Source: token}), options{id: id, tls: w.tls(0), once: true})
-	require.NoError(t, app.subscribe("site/"+id+"/#", 1))
+	_, events := dialV5(w, authenticator(t, ace.Config{Source: token}), options{id: id, tls: w.tls(0), once: true})
+	select {
+	case <-events.up:
+	case err := <-events.refused:
+		require.False(t, time.Now().Before(expires), "refused before the end: %v", err)
+		return false
+	case <-time.After(patience):
+		t.Fatal("neither connected nor refused")
+	}
 	require.ErrorContains(t, next(t, events.lost, "the end of the connection"), "0x87")
 	require.EqualValues(t, 1, w.listener.Counters().Expired)
+	return true
 }
 
 // TestRevocationWhileConnected: an operator's word ends the connection, and the client does not come back with that

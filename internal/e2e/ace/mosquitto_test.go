@@ -88,7 +88,7 @@ func config(b *brokers.Mosquitto, id string) autopaho.ClientConfig {
 // start connects a client, or returns why it cannot.
 func start(t *testing.T, cfg autopaho.ClientConfig) (*autopaho.ConnectionManager, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	failed := make(chan error, 1)
 	cfg.OnConnectError = func(err error) {
@@ -112,6 +112,8 @@ func start(t *testing.T, cfg autopaho.ClientConfig) (*autopaho.ConnectionManager
 		<-cm.Done()
 		return nil, err
 	case <-up:
+	case <-time.After(patience):
+		t.Fatal("neither connected nor refused")
 	}
 	t.Cleanup(func() { _ = cm.Disconnect(ctx) })
 	return cm, nil
@@ -130,7 +132,7 @@ func said(b *brokers.Mosquitto, end string) (n int) {
 // says waits until the broker's log has n such lines; it comes by a pipe.
 func says(t *testing.T, b *brokers.Mosquitto, n int, end string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return said(b, end) == n }, 10*time.Second, time.Millisecond, "%d", said(b, end))
+	require.Eventually(t, func() bool { return said(b, end) == n }, patience, time.Millisecond, "%q", end)
 }
 
 // TestMosquittoChallenges is the challenge of RFC 9431, 2.2.4.2.2, with a broker that somebody else has written: a

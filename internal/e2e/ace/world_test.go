@@ -32,7 +32,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A world is an Authorization Server over HTTPS and the embedded broker behind acebroker, both on loopback, with
 // certificates of one authority. Each token format is an audience of its own, and the broker answers to all of them.
@@ -142,8 +142,13 @@ func (w *world) startAS(lifetime time.Duration) {
 // listen puts the broker's half before the broker.
 func (w *world) listen(address string) {
 	w.t.Helper()
-	inner, err := net.Listen("tcp", address)
-	require.NoError(w.t, err)
+	var inner net.Listener
+	require.Eventually(w.t, func() (free bool) { // a process that begins holds what was closed a moment ago
+		var err error
+		inner, err = net.Listen("tcp", address)
+		return err == nil
+	}, patience, time.Millisecond)
+	var err error
 	w.listener, err = acebroker.NewListener(inner, w.config)
 	require.NoError(w.t, err)
 	w.address = inner.Addr().String()

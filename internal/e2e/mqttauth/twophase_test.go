@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -232,11 +233,18 @@ func TestTicketExpires(t *testing.T) {
 	onBoth(t, func(t *testing.T, lib library) {
 		b := newBeside(t, nil)
 		owner, _ := b.owned(t, lib, "alice", "plant/#")
-		reader, _ := b.connect(t, lib, "bob", settings{}, issue(t, owner, mqttauth.Auth2, "plant/1", 3*time.Second))
-		require.NoError(t, reader.subscribe("plant/1"))
-		before := len(b.accounts(t))
-		loses(t, reader)
-		require.Eventually(t, func() bool { return len(b.accounts(t)) == before-1 }, patience, 5*time.Millisecond)
+		before := b.accounts(t)
+		inTime(t, func(life time.Duration) bool {
+			id := uniqueID()
+			c := b.user(t, "bob", id, issue(t, owner, mqttauth.Auth2, "plant/1", life))
+			reader, err := lib(t, c, b.url(), settings{clientID: id})
+			if err != nil || reader.subscribe("plant/1") != nil || len(b.accounts(t)) != len(before)+1 {
+				return false // it has ended already
+			}
+			loses(t, reader)
+			return true
+		})
+		require.Eventually(t, func() bool { return slices.Equal(before, b.accounts(t)) }, patience, 5*time.Millisecond)
 	})
 }
 
@@ -264,16 +272,39 @@ func TestRevocationCutsOff(t *testing.T) {
 // or without.
 func TestStrangeAccountsAreRemoved(t *testing.T) {
 	t.Parallel()
-	b := newBeside(t, func(c *authbroker.AuthorityConfig) { c.Ticket = 2 * time.Second })
+	clock := &still{now: time.Now()}
+	b := newBeside(t, func(c *authbroker.AuthorityConfig) { c.Clock = clock })
 	_, _ = b.connect(t, connectV5, "bob", settings{})
 	require.NotEmpty(t, b.accounts(t))
 	require.NoError(t, b.stop())
 	stranger := authbroker.Account{Username: authbroker.AccountPrefix + "left", Password: "p", ClientID: "x", Subscribe: []string{"#"}}
 	require.NoError(t, b.control.Provision(ctx(t), stranger))
 	require.NoError(t, b.control.Provision(ctx(t), stranger), "again")
-	time.Sleep(2100 * time.Millisecond) // the ticket's life
+	clock.advance(48 * time.Hour) // beyond the ticket's life
 	b.run(t)
 	require.Empty(t, b.accounts(t))
+}
+
+// still is a clock that stands until the test moves it, and without timers.
+type still struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (s *still) Now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+func (s *still) AfterFunc(time.Duration, func()) (stop func() bool) {
+	return func() bool { return true }
+}
+
+func (s *still) advance(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = s.now.Add(d)
 }
 
 // tool runs a client of mosquitto's own.

@@ -85,9 +85,14 @@ func (w *world) listen(t testing.TB) {
 	if w.url != nil {
 		address = w.url.Host
 	}
-	inner, err := net.Listen("tcp", address)
-	require.NoError(t, err)
+	var inner net.Listener
+	require.Eventually(t, func() (free bool) { // a process that begins holds what was closed a moment ago
+		var err error
+		inner, err = net.Listen("tcp", address)
+		return err == nil
+	}, patience, time.Millisecond)
 	w.url = &url.URL{Scheme: "mqtt", Host: inner.Addr().String()}
+	var err error
 	w.listener, err = authbroker.NewListener(tapped{inner, w.tap}, w.config)
 	require.NoError(t, err)
 	t.Cleanup(func() { w.listener.Close() })
