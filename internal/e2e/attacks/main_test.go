@@ -18,15 +18,18 @@ import (
 )
 
 // patience bounds what only a failure makes last.
-const patience = 30 * time.Second
+const patience = time.Minute
 
-// clientCount is how many clients the Authorization Server knows: client-0 and so on.
-const clientCount = 256
+// clientCount is how many clients the Authorization Server knows: client-0 and so on. One run of all tests takes some 200.
+const clientCount = 2048
+
+// brief is how long the tokens of [site.Brief] live: long enough for a machine with more to do to connect with one.
+const brief = 10 * time.Second
 
 var clients, others atomic.Int64
 
 // newClientID is the name of a client that the Authorization Server knows and no other test uses.
-func newClientID() string { return fmt.Sprintf("client-%d", clients.Add(1)) }
+func newClientID() string { return fmt.Sprintf("client-%d", clients.Add(1)%clientCount) }
 
 // newName is a name that nobody else has.
 func newName(what string) string { return fmt.Sprintf("%s-%d", what, others.Add(1)) }
@@ -72,15 +75,16 @@ func (w *world) start(ctx context.Context) error {
 	w.closers = append(w.closers, w.upstream.close)
 	known := make(map[string]ace.Scope)
 	for i := range clientCount {
-		id := fmt.Sprintf("client-%d", i+1)
+		id := fmt.Sprintf("client-%d", i)
 		known[id] = ace.Scope{
 			{Filter: "site/" + id + "/#", Publish: true, Subscribe: true}, {Filter: "news/+", Subscribe: true},
 		}
 	}
 	w.site, err = site.Start(ctx, site.Config{
 		Upstream: "mqtt://" + w.upstream.address(), Clients: known, Identities: []string{"device-1", "device-2"},
-		Users:  []string{user},
-		Limits: "{pending: 400, pending_per_address: 100, connect_timeout: 5s}",
+		Users:    []string{user},
+		Limits:   "{pending: 400, pending_per_address: 100, connect_timeout: 30s}",
+		Lifetime: brief,
 	})
 	if err != nil {
 		return err

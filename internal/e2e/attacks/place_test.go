@@ -34,7 +34,7 @@ func (w *world) halves() (map[string]string, error) {
 		return nil, err
 	}
 	guard.AuthzInfo = true
-	guard.MaxPending, guard.MaxPendingPerSource, guard.Timeout = 400, 100, 5*time.Second
+	guard.MaxPending, guard.MaxPendingPerSource, guard.Timeout = 400, 100, 30*time.Second
 	keys := map[string][]byte{"device-1": w.site.PSK("device-1").Key, "device-2": w.site.PSK("device-2").Key}
 	presents, err := w.site.Authority.ServerConfig()
 	if err != nil {
