@@ -110,7 +110,7 @@ func start(t *testing.T, until string, args ...string) string {
 func startDemo(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "new", "directory")
-	start(t, "curl", "-demo", dir, "-lifetime", "30s")
+	start(t, "curl", "-demo", dir, "-lifetime", "300s")
 	return dir
 }
 
@@ -121,7 +121,7 @@ func TestDemoFile(t *testing.T) {
 	require.Regexp(t, `^https://localhost:\d+$`, f.AS)
 	require.Regexp(t, `^mqtts://localhost:\d+$`, f.Broker)
 	require.Equal(t, "ca.pem", f.CA)
-	require.Equal(t, 30, f.Lifetime)
+	require.Equal(t, 300, f.Lifetime)
 	require.GreaterOrEqual(t, len(f.Clients), 2)
 	text, err := os.ReadFile(filepath.Join(dir, "demo.json"))
 	require.NoError(t, err)

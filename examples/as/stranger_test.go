@@ -303,13 +303,19 @@ func strangerAt(t *testing.T, dir, printed, broker, id, secret, format string) (
 // TestTheDemoShowsAnExpiry: when the token has expired the broker says so and closes.
 func TestTheDemoShowsAnExpiry(t *testing.T) {
 	dir := t.TempDir()
-	start(t, "curl", "-demo", dir, "-lifetime", "2s")
+	start(t, "curl", "-demo", dir, "-lifetime", "3s")
 	f := readFacts(t, dir)
-	token := f.token(t, 0, true)
-	l := f.dial(t, tls.VersionTLS13)
-	l.connect5("stranger", append(binaryData(token.text), l.proof(token.key)...))
-	l.connected5()
-	require.EqualValues(t, 0x87, l.receive(0xe0)[0])
-	_, err := l.in.ReadByte()
-	require.ErrorIs(t, err, io.EOF)
+	for tries := 1; ; tries++ { // until the machine is quick enough to connect within three seconds
+		token := f.token(t, 0, true)
+		l := f.dial(t, tls.VersionTLS13)
+		l.connect5("stranger", append(binaryData(token.text), l.proof(token.key)...))
+		if l.receive(0x20)[1] == 0x87 {
+			require.Less(t, tries, 20)
+			continue
+		}
+		require.EqualValues(t, 0x87, l.receive(0xe0)[0])
+		_, err := l.in.ReadByte()
+		require.ErrorIs(t, err, io.EOF)
+		return
+	}
 }

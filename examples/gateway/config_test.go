@@ -97,7 +97,7 @@ func TestTakenAddress(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := net.Listen("tcp", "127.0.0.9:0") // where no other test's listener comes between
 	require.NoError(t, err)
 	require.NoError(t, free.Close())
 	s := newSite(t)

@@ -64,8 +64,7 @@ func demonstrate(t *testing.T, upstream string, lifetime time.Duration) (d descr
 // authenticator is a client of the demo.
 func (d described) authenticator(t *testing.T, client int, trust *tls.Config, edit func(*ace.Config)) *ace.Authenticator {
 	t.Helper()
-	c := d.Clients[client]
-	source, err := ace.NewAS(ace.ASConfig{Endpoint: d.AS + "/token", ClientID: c.ID, ClientSecret: c.Secret, Audience: c.Audience, TLS: trust})
+	source, err := d.source(client, trust)
 	require.NoError(t, err)
 	cfg := ace.Config{Source: source}
 	if edit != nil {
@@ -74,6 +73,12 @@ func (d described) authenticator(t *testing.T, client int, trust *tls.Config, ed
 	a, err := ace.New(cfg)
 	require.NoError(t, err)
 	return a
+}
+
+// source is where a client of the demo gets its tokens.
+func (d described) source(client int, trust *tls.Config) (*ace.AS, error) {
+	c := d.Clients[client]
+	return ace.NewAS(ace.ASConfig{Endpoint: d.AS + "/token", ClientID: c.ID, ClientSecret: c.Secret, Audience: c.Audience, TLS: trust})
 }
 
 // TestDemo gives clients of both versions tokens, before each broker: what they cover passes, all else does not.
@@ -120,16 +125,35 @@ func TestDemo(t *testing.T) {
 
 // TestDemoRenewal: a client of v5 outlives its token.
 func TestDemoRenewal(t *testing.T) {
-	d, trust := demonstrate(t, upstreamURL(upstreams(t)["mochi"]), 2*time.Second)
+	const lifetime = 10 * time.Second
+	d, trust := demonstrate(t, upstreamURL(upstreams(t)["mochi"]), lifetime)
 	renewed := make(chan error, 10)
-	a := d.authenticator(t, 0, trust, func(cfg *ace.Config) { cfg.Renewed = func(_ ace.Token, err error) { renewed <- err } })
+	a := d.authenticator(t, 0, trust, func(cfg *ace.Config) {
+		cfg.Source = early(func() (*ace.AS, error) { return d.source(0, trust) })
+		cfg.Renewed = func(_ ace.Token, err error) { renewed <- err }
+	})
 	cm, got := v5(t, d.Broker, d.Clients[0].ID, trust, func(cfg *autopaho.ClientConfig) { *cfg = a.Wrap(*cfg) })
 	_, err := cm.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: d.Clients[0].Scope[1].Filter, QoS: 1}}})
 	require.NoError(t, err)
-	for range 3 {
+	for over := time.Now().Add(lifetime + time.Second); time.Now().Before(over); {
 		require.NoError(t, receive(t, renewed))
 		_, err := cm.Publish(t.Context(), &paho.Publish{Topic: d.Clients[0].Scope[0].Filter, QoS: 1, Payload: []byte("on")})
 		require.NoError(t, err)
 		require.Equal(t, "on", string(receive(t, got).Payload))
 	}
+}
+
+// early gives tokens that are to be renewed when half of their life is over, which leaves a slow machine the rest. Each
+// is of a new source, since one keeps its token for as long as it would itself.
+type early func() (*ace.AS, error)
+
+func (e early) Token(ctx context.Context) (ace.Token, error) {
+	source, err := e()
+	if err != nil {
+		return ace.Token{}, err
+	}
+	token, err := source.Token(ctx)
+	left := time.Until(token.Expires)
+	// Renewal is due after four fifths of all.
+	return ace.Token{Raw: token.Raw, Key: token.Key, Expires: token.Expires, Obtained: token.Expires.Add(-5 * left / 2)}, err
 }

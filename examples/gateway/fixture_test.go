@@ -28,7 +28,7 @@ import (
 )
 
 // patience bounds what only a failure makes last.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // site is a directory with certificates, keys and a configuration.
 type site struct {
