@@ -19,7 +19,7 @@ func aceDemo(ctx context.Context, s stage) error {
 		return err
 	}
 	defer w.close()
-	fmt.Fprintf(s.out, "server  %s\nbroker  %s\ntokens  live for %v\n", w.issuer, w.server.url, tokenLifetime)
+	fmt.Fprintf(s.out, "server  %s\nbroker  %s\ntokens  live for %v\n", w.issuer, w.server.url, s.lifetime)
 	for _, step := range []struct {
 		title string
 		run   func(context.Context) error

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/eclipse/paho.golang/autopaho"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -34,6 +35,8 @@ type stage struct {
 	out    io.Writer
 	server server // the broker to run against; none for a demo that brings its own
 	base   string // the topic that all of the demo's topics are below
+
+	lifetime time.Duration // of tokens
 }
 
 // A scheme is what an application needs to know of one: a method for each

@@ -63,7 +63,7 @@ var errUsage = errors.New("wrong usage")
 // options are what the command line says.
 type options struct {
 	broker, user, password, cafile, scheme string
-	timeout                                time.Duration
+	timeout, lifetime                      time.Duration
 }
 
 // parse reads the command line, and says what is wrong with it to complaints.
@@ -82,6 +82,7 @@ func parse(args []string, complaints io.Writer) (options, error) {
 	flags.StringVar(&o.cafile, "cafile", "", "PEM `file` with the certificates that vouch for -broker, instead of the system's")
 	flags.StringVar(&o.scheme, "scheme", "aes", "what to show, see below")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "give up after this time")
+	flags.DurationVar(&o.lifetime, "lifetime", 4*time.Second, "how long the tokens of -scheme ace live, in whole seconds:\nfar too short for anything but a demo")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return o, err
@@ -105,6 +106,8 @@ func (o options) check(rest []string) error {
 		return fmt.Errorf("-scheme %q: there is none of that name", o.scheme)
 	case chosen.alone && o.broker != "":
 		return fmt.Errorf("-scheme %s brings its own broker: -broker does not go with it", o.scheme)
+	case o.lifetime < time.Second || o.lifetime%time.Second != 0:
+		return fmt.Errorf("-lifetime %v is not in whole seconds", o.lifetime)
 	case o.broker == "" && o.user+o.password+o.cafile != "":
 		return errors.New("-user, -password and -cafile go with -broker")
 	case o.broker == "":
@@ -127,7 +130,7 @@ func run(ctx context.Context, args []string, out, complaints io.Writer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("gave up after %v", o.timeout))
 	defer cancel()
 
-	s := stage{out: out, base: "mqttsec/" + rand.Text()[:12]}
+	s := stage{out: out, base: "mqttsec/" + rand.Text()[:12], lifetime: o.lifetime}
 	chosen := demos[o.scheme]
 	switch {
 	case chosen.alone:

@@ -45,9 +45,10 @@ func TestEmbedded(t *testing.T) {
 	require.Contains(t, out, "scheme  aes\n", "what it does without options")
 }
 
-// TestTokens runs the demo of ace with its own server and broker.
+// TestTokens runs the demo of ace with its own server and broker. Its tokens live long enough for a machine that has
+// more to do.
 func TestTokens(t *testing.T) {
-	out, err := quickstart(t, "-scheme", "ace")
+	out, err := quickstart(t, "-scheme", "ace", "-lifetime", "10s")
 	require.NoError(t, err, out)
 	require.Equal(t, 3, strings.Count(out, "  console       "+opening))
 	require.Contains(t, out, "no token      refused")
@@ -84,6 +85,7 @@ func TestRefusesWrongOptions(t *testing.T) {
 		"argument":              {[]string{"tcp://localhost"}, `"tcp://localhost"`},
 		"unknown option":        {[]string{"-fast"}, "-fast"},
 		"no duration":           {[]string{"-timeout", "long"}, "-timeout"},
+		"no whole seconds":      {[]string{"-lifetime", "1500ms"}, "-lifetime 1.5s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := quickstart(t, test.args...)

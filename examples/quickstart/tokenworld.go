@@ -22,10 +22,9 @@ import (
 
 // The clients of the demo, and what the broker is called by the server that issues tokens for it.
 const (
-	sensorName    = "sensor"
-	consoleName   = "console"
-	audience      = "mqtts://localhost"
-	tokenLifetime = 4 * time.Second // far too short for anything but a demo
+	sensorName  = "sensor"
+	consoleName = "console"
+	audience    = "mqtts://localhost"
 )
 
 // tokenWorld is an authorization server and a broker that takes its tokens.
@@ -79,7 +78,7 @@ func (w *tokenWorld) startServer(tlsConfig *tls.Config) (acebroker.StaticKeys, f
 		Store:  store.NewMemory(),
 		Keys:   []aceserver.SigningKey{{ID: "signing", Key: signing}},
 		Audiences: []aceserver.Audience{{
-			Name: audience, Lifetime: tokenLifetime, Encryption: aceserver.TokenKey{ID: "broker", Secret: shared},
+			Name: audience, Lifetime: w.lifetime, Encryption: aceserver.TokenKey{ID: "broker", Secret: shared},
 		}},
 		Policies: []aceserver.Policy{
 			{Client: sensorName, Audience: audience, Scope: aceserver.Scope{{Filter: w.topic(), Publish: true}}},

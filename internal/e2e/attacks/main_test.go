@@ -20,7 +20,7 @@ import (
 // patience bounds what only a failure makes last.
 const patience = time.Minute
 
-// clientCount is how many clients the Authorization Server knows: client-0 and so on. One run of all tests takes some 200.
+// clientCount is how many clients the Authorization Server knows: client-0 and so on. One run takes some 200.
 const clientCount = 2048
 
 // brief is how long the tokens of [site.Brief] live: long enough for a machine with more to do to connect with one.
