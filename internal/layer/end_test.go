@@ -255,7 +255,7 @@ func TestEndAtDeafPeer(t *testing.T) {
 	})
 }
 
-// TestCloseLetsAnswersOut sends and closes at once.
+// TestCloseLetsAnswersOut sends and closes before anything has left.
 func TestCloseLetsAnswersOut(t *testing.T) {
 	for name, pair := range map[string]func(*testing.T) (net.Conn, net.Conn){"tcp": tcpPair, "tls": tlsPair} {
 		t.Run(name, func(t *testing.T) {
@@ -269,9 +269,16 @@ func TestCloseLetsAnswersOut(t *testing.T) {
 						_, err = b.Write(publish0V5)
 					}
 				}()
+				c.out.Lock()
 				require.NoError(t, c.Send(pingreq))
 				require.NoError(t, c.Send(deniedV5))
-				require.NoError(t, c.Close())
+				closed := make(chan error)
+				go func() { closed <- c.Close() }()
+				for c.ended() == nil {
+					runtime.Gosched()
+				}
+				c.out.Unlock()
+				require.NoError(t, <-closed)
 				got, err := io.ReadAll(b)
 				require.NoError(t, err)
 				require.Equal(t, append(bytes.Clone(pingreq), deniedV5...), got)
