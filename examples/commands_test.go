@@ -29,7 +29,7 @@ import (
 //
 //   - ports are others, see ports; where a page starts no broker, 1883 is that of one that this test has started;
 //   - "go run" runs a program that is built already, and "go test" tests one small package;
-//   - what takes minutes is told to take less, see shortened;
+//   - what takes minutes is told to take less, and what gives up after half of one to take its time, see told;
 //   - whoever is asked for a password answers "correct horse battery staple";
 //   - "systemctl reload" does what the unit file of the gateway says.
 
@@ -51,11 +51,12 @@ var servers = []struct{ command, ready *regexp.Regexp }{
 // passing are commands like those of servers that end by themselves.
 var passing = regexp.MustCompile(` -(check|keys|secret)\b`)
 
-// shortened are commands that take minutes, and what is added to them.
-var shortened = []struct{ command, with string }{
+// told are commands that take minutes, or that would give up on a machine with more to do, and what is added.
+var told = []struct{ command, with string }{
 	{"./examples/bench -goals", " -only A1"},
 	{"./examples/bench", " -rounds 1 -only plain"},
 	{"./examples/soak", " -for 2s"},
+	{"./examples/quickstart", " -timeout 3m -lifetime 10s"},
 }
 
 // block is a fenced block of a page.
@@ -208,7 +209,7 @@ func (r *reader) read(found []block) {
 	}
 }
 
-// adapt puts free ports in the place of those that are named, and shortens.
+// adapt puts free ports in the place of those that are named, and adds to what is told.
 func (r *reader) adapt(text string) string {
 	text = ports.ReplaceAllStringFunc(text, func(port string) string {
 		if r.ports[port] == "" {
@@ -218,7 +219,7 @@ func (r *reader) adapt(text string) string {
 	})
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
-		for _, s := range shortened {
+		for _, s := range told {
 			if command, comment, ok := strings.Cut(line, " #"); strings.Contains(command, s.command) {
 				lines[i] = strings.TrimRight(command, " ") + s.with
 				if ok {

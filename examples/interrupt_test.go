@@ -88,6 +88,9 @@ func TestFailureExitsWith1(t *testing.T) {
 	}
 }
 
+// soon bounds what only a failure makes last.
+const soon = time.Minute
+
 // TestInterruptEnds interrupts programs at work. They end by themselves.
 func TestInterruptEnds(t *testing.T) {
 	if runtime.GOOS == "windows" {
@@ -168,7 +171,7 @@ func TestInterruptEnds(t *testing.T) {
 			require.NoError(t, command.Process.Signal(os.Interrupt))
 			select {
 			case <-ended:
-			case <-time.After(time.Minute):
+			case <-time.After(soon):
 				require.Fail(t, "it goes on")
 			}
 			require.Equal(t, test.code, command.ProcessState.ExitCode())

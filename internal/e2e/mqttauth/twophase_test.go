@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/brokers"
+	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 	"github.com/mqttsec/mqttsec/mqttauth"
 	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
 )
@@ -272,7 +273,7 @@ func TestRevocationCutsOff(t *testing.T) {
 // or without.
 func TestStrangeAccountsAreRemoved(t *testing.T) {
 	t.Parallel()
-	clock := &still{now: time.Now()}
+	clock := layertest.NewClock(time.Now())
 	b := newBeside(t, func(c *authbroker.AuthorityConfig) { c.Clock = clock })
 	_, _ = b.connect(t, connectV5, "bob", settings{})
 	require.NotEmpty(t, b.accounts(t))
@@ -280,31 +281,9 @@ func TestStrangeAccountsAreRemoved(t *testing.T) {
 	stranger := authbroker.Account{Username: authbroker.AccountPrefix + "left", Password: "p", ClientID: "x", Subscribe: []string{"#"}}
 	require.NoError(t, b.control.Provision(ctx(t), stranger))
 	require.NoError(t, b.control.Provision(ctx(t), stranger), "again")
-	clock.advance(48 * time.Hour) // beyond the ticket's life
+	clock.Advance(48 * time.Hour) // beyond the ticket's life
 	b.run(t)
 	require.Empty(t, b.accounts(t))
-}
-
-// still is a clock that stands until the test moves it, and without timers.
-type still struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (s *still) Now() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.now
-}
-
-func (s *still) AfterFunc(time.Duration, func()) (stop func() bool) {
-	return func() bool { return true }
-}
-
-func (s *still) advance(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.now = s.now.Add(d)
 }
 
 // tool runs a client of mosquitto's own.
