@@ -130,7 +130,7 @@ func (r *run) measure(ctx context.Context) (Gateway, error) {
 
 // quiet is the gateway when all clients have gone, or after some time if it does not become as small as it was.
 func (r *run) quiet(ctx context.Context, before Gateway) (now Gateway, err error) {
-	for range 100 {
+	for range 1000 {
 		if now, err = r.measure(ctx); err != nil || now.Goroutines <= before.Goroutines && now.Descriptors <= before.Descriptors {
 			return now, err
 		}
