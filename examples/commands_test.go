@@ -235,12 +235,12 @@ func (r *reader) adapt(text string) string {
 // taken are the ports that pages use already.
 var taken sync.Map
 
-// freePort is a port below those that systems give to clients and to servers that do not care, so that nobody takes it
-// before the page does.
+// freePort is a port below those that systems give to clients and to servers that do not care, and that package brokers
+// takes, so that nobody has it before the page does.
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
-		port := fmt.Sprint(20000 + rand.IntN(12000))
+		port := fmt.Sprint(12000 + rand.IntN(8000))
 		listener, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
 			continue
