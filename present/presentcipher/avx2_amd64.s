@@ -732,7 +732,7 @@ ctrRest:
 
 	// 31 rounds
 	MOVQ CX, AX
-	LEAQ 3968(CX), CX
+	LEAQ 3968(CX), SI
 
 ctrTwoRounds:
 	VPAND  Y0, Y1, Y13
@@ -796,7 +796,7 @@ ctrTwoRounds:
 	VPUNPCKLBW     Y12, Y14, Y6
 	VPUNPCKHBW     Y12, Y14, Y7
 	SUBQ           $-128, AX
-	CMPQ           AX, CX
+	CMPQ           AX, SI
 	JNE            ctrTwoRounds
 	VPBROADCASTB   turnMasks<>+0(SB), Y8
 	VPSRLQ         $0x01, Y0, Y9
@@ -967,7 +967,7 @@ ctrLast:
 
 	// 31 rounds
 	MOVQ CX, AX
-	LEAQ 3968(CX), CX
+	LEAQ 3968(CX), SI
 
 ctrOneRounds:
 	VPAND  Y0, Y1, Y13
@@ -1001,7 +1001,7 @@ ctrOneRounds:
 	VPUNPCKLBW     Y12, Y14, Y2
 	VPUNPCKHBW     Y12, Y14, Y3
 	SUBQ           $-128, AX
-	CMPQ           AX, CX
+	CMPQ           AX, SI
 	JNE            ctrOneRounds
 	VPBROADCASTB   turnMasks<>+0(SB), Y4
 	VPSRLQ         $0x01, Y0, Y5
@@ -1077,6 +1077,18 @@ ctrOneRounds:
 	VMOVDQU        Y0, 96(DX)
 
 ctrDone:
+	// Wipe the round keys
+	LEAQ  3968(CX), AX
+	VPXOR Y0, Y0, Y0
+
+ctrWipe:
+	VMOVDQA Y0, (CX)
+	VMOVDQA Y0, 32(CX)
+	VMOVDQA Y0, 64(CX)
+	VMOVDQA Y0, 96(CX)
+	SUBQ    $-128, CX
+	CMPQ    CX, AX
+	JNE     ctrWipe
 	VZEROUPPER
 	RET
 
@@ -1766,7 +1778,7 @@ macTwo:
 
 	// 31 rounds
 	MOVQ CX, AX
-	LEAQ 3968(CX), CX
+	LEAQ 3968(CX), DX
 
 macTwoRounds:
 	VPAND  Y0, Y1, Y13
@@ -1830,14 +1842,14 @@ macTwoRounds:
 	VPUNPCKLBW   Y12, Y14, Y6
 	VPUNPCKHBW   Y12, Y14, Y7
 	SUBQ         $-128, AX
-	CMPQ         AX, CX
+	CMPQ         AX, DX
 	JNE          macTwoRounds
 	LEAQ         -16(BX), AX
-	MOVQ         $0x00000010, CX
-	CMPQ         AX, CX
-	CMOVQLT      AX, CX
+	MOVQ         $0x00000010, DX
+	CMPQ         AX, DX
+	CMOVQLT      AX, DX
 	MOVQ         $-1, AX
-	BZHIQ        CX, AX, AX
+	BZHIQ        DX, AX, AX
 	VMOVD        AX, X8
 	VPBROADCASTD X8, Y8
 	VPSHUFB      lanes<>+0(SB), Y8, Y8
@@ -1960,7 +1972,7 @@ macOne:
 
 	// 31 rounds
 	MOVQ CX, AX
-	LEAQ 3968(CX), CX
+	LEAQ 3968(CX), DX
 
 macOneRounds:
 	VPAND  Y0, Y1, Y13
@@ -1994,14 +2006,14 @@ macOneRounds:
 	VPUNPCKLBW   Y12, Y14, Y2
 	VPUNPCKHBW   Y12, Y14, Y3
 	SUBQ         $-128, AX
-	CMPQ         AX, CX
+	CMPQ         AX, DX
 	JNE          macOneRounds
 	LEAQ         (BX), AX
-	MOVQ         $0x00000010, CX
-	CMPQ         AX, CX
-	CMOVQLT      AX, CX
+	MOVQ         $0x00000010, DX
+	CMPQ         AX, DX
+	CMOVQLT      AX, DX
 	MOVQ         $-1, AX
-	BZHIQ        CX, AX, AX
+	BZHIQ        DX, AX, AX
 	VMOVD        AX, X4
 	VPBROADCASTD X4, Y4
 	VPSHUFB      lanes<>+0(SB), Y4, Y4
@@ -2020,9 +2032,21 @@ macOneRounds:
 
 macEnd:
 	VMOVDQU 4032(SP), Y0
+	VPXOR   Y12, Y12, Y12
+	VMOVDQU Y12, 4032(SP)
+	VMOVDQU Y12, 4160(SP)
 	VMOVDQU 4064(SP), Y1
+	VPXOR   Y12, Y12, Y12
+	VMOVDQU Y12, 4064(SP)
+	VMOVDQU Y12, 4192(SP)
 	VMOVDQU 4096(SP), Y2
+	VPXOR   Y12, Y12, Y12
+	VMOVDQU Y12, 4096(SP)
+	VMOVDQU Y12, 4224(SP)
 	VMOVDQU 4128(SP), Y3
+	VPXOR   Y12, Y12, Y12
+	VMOVDQU Y12, 4128(SP)
+	VMOVDQU Y12, 4256(SP)
 	VMOVDQU lowNibble<>+0(SB), X4
 	VMOVDQU sbox0<>+0(SB), X5
 	VMOVDQU sbox1<>+0(SB), X5
@@ -2069,6 +2093,19 @@ macEnd:
 	VMOVQ        X0, AX
 	BSWAPQ       AX
 	MOVQ         AX, ret+40(FP)
+
+	// Wipe the round keys
+	LEAQ  3968(CX), AX
+	VPXOR Y0, Y0, Y0
+
+macWipe:
+	VMOVDQA Y0, (CX)
+	VMOVDQA Y0, 32(CX)
+	VMOVDQA Y0, 64(CX)
+	VMOVDQA Y0, 96(CX)
+	SUBQ    $-128, CX
+	CMPQ    CX, AX
+	JNE     macWipe
 	VZEROUPPER
 	RET
 

@@ -445,59 +445,59 @@ ctrKeys:
 ctrFour:
 	MOVQ         DI, R8
 	XORQ         AX, R8
-	VPBROADCASTQ R8, Z3
-	VPSHUFBITQMB blockBits<>+0(SB), Z3, K1
-	VPMOVM2B     K1, Z3
-	VSHUFI32X4   $0x00, Z3, Z3, Z0
-	VSHUFI32X4   $0x55, Z3, Z3, Z1
-	VSHUFI32X4   $0xaa, Z3, Z3, Z2
-	VSHUFI32X4   $0xff, Z3, Z3, Z3
+	VPBROADCASTQ R8, Z4
+	VPSHUFBITQMB blockBits<>+0(SB), Z4, K1
+	VPMOVM2B     K1, Z4
+	VSHUFI32X4   $0x00, Z4, Z4, Z0
+	VSHUFI32X4   $0x55, Z4, Z4, Z1
+	VSHUFI32X4   $0xaa, Z4, Z4, Z3
+	VSHUFI32X4   $0xff, Z4, Z4, Z4
 	VPXORD       counters<>+0(SB), Z0, Z0
 	VPXORD       counters<>+64(SB), Z1, Z1
-	VPXORD       counters<>+128(SB), Z2, Z2
-	VPXORD       counters<>+192(SB), Z3, Z3
+	VPXORD       counters<>+128(SB), Z3, Z3
+	VPXORD       counters<>+192(SB), Z4, Z4
 	ADDQ         $0x20, DI
 	MOVQ         DI, R8
 	XORQ         AX, R8
-	VPBROADCASTQ R8, Z7
-	VPSHUFBITQMB blockBits<>+0(SB), Z7, K1
-	VPMOVM2B     K1, Z7
-	VSHUFI32X4   $0x00, Z7, Z7, Z4
-	VSHUFI32X4   $0x55, Z7, Z7, Z5
-	VSHUFI32X4   $0xaa, Z7, Z7, Z6
-	VSHUFI32X4   $0xff, Z7, Z7, Z7
-	VPXORD       counters<>+0(SB), Z4, Z4
-	VPXORD       counters<>+64(SB), Z5, Z5
-	VPXORD       counters<>+128(SB), Z6, Z6
-	VPXORD       counters<>+192(SB), Z7, Z7
+	VPBROADCASTQ R8, Z8
+	VPSHUFBITQMB blockBits<>+0(SB), Z8, K1
+	VPMOVM2B     K1, Z8
+	VSHUFI32X4   $0x00, Z8, Z8, Z5
+	VSHUFI32X4   $0x55, Z8, Z8, Z6
+	VSHUFI32X4   $0xaa, Z8, Z8, Z7
+	VSHUFI32X4   $0xff, Z8, Z8, Z8
+	VPXORD       counters<>+0(SB), Z5, Z5
+	VPXORD       counters<>+64(SB), Z6, Z6
+	VPXORD       counters<>+128(SB), Z7, Z7
+	VPXORD       counters<>+192(SB), Z8, Z8
 	ADDQ         $0x20, DI
 	MOVQ         DI, R8
 	XORQ         AX, R8
-	VPBROADCASTQ R8, Z11
-	VPSHUFBITQMB blockBits<>+0(SB), Z11, K1
-	VPMOVM2B     K1, Z11
-	VSHUFI32X4   $0x00, Z11, Z11, Z8
-	VSHUFI32X4   $0x55, Z11, Z11, Z9
-	VSHUFI32X4   $0xaa, Z11, Z11, Z10
-	VSHUFI32X4   $0xff, Z11, Z11, Z11
-	VPXORD       counters<>+0(SB), Z8, Z8
-	VPXORD       counters<>+64(SB), Z9, Z9
-	VPXORD       counters<>+128(SB), Z10, Z10
-	VPXORD       counters<>+192(SB), Z11, Z11
+	VPBROADCASTQ R8, Z12
+	VPSHUFBITQMB blockBits<>+0(SB), Z12, K1
+	VPMOVM2B     K1, Z12
+	VSHUFI32X4   $0x00, Z12, Z12, Z9
+	VSHUFI32X4   $0x55, Z12, Z12, Z10
+	VSHUFI32X4   $0xaa, Z12, Z12, Z11
+	VSHUFI32X4   $0xff, Z12, Z12, Z12
+	VPXORD       counters<>+0(SB), Z9, Z9
+	VPXORD       counters<>+64(SB), Z10, Z10
+	VPXORD       counters<>+128(SB), Z11, Z11
+	VPXORD       counters<>+192(SB), Z12, Z12
 	ADDQ         $0x20, DI
 	MOVQ         DI, R8
 	XORQ         AX, R8
-	VPBROADCASTQ R8, Z15
-	VPSHUFBITQMB blockBits<>+0(SB), Z15, K1
-	VPMOVM2B     K1, Z15
-	VSHUFI32X4   $0x00, Z15, Z15, Z12
-	VSHUFI32X4   $0x55, Z15, Z15, Z13
-	VSHUFI32X4   $0xaa, Z15, Z15, Z14
-	VSHUFI32X4   $0xff, Z15, Z15, Z15
-	VPXORD       counters<>+0(SB), Z12, Z12
-	VPXORD       counters<>+64(SB), Z13, Z13
-	VPXORD       counters<>+128(SB), Z14, Z14
-	VPXORD       counters<>+192(SB), Z15, Z15
+	VPBROADCASTQ R8, Z16
+	VPSHUFBITQMB blockBits<>+0(SB), Z16, K1
+	VPMOVM2B     K1, Z16
+	VSHUFI32X4   $0x00, Z16, Z16, Z13
+	VSHUFI32X4   $0x55, Z16, Z16, Z14
+	VSHUFI32X4   $0xaa, Z16, Z16, Z15
+	VSHUFI32X4   $0xff, Z16, Z16, Z16
+	VPXORD       counters<>+0(SB), Z13, Z13
+	VPXORD       counters<>+64(SB), Z14, Z14
+	VPXORD       counters<>+128(SB), Z15, Z15
+	VPXORD       counters<>+192(SB), Z16, Z16
 	ADDQ         $0x20, DI
 
 	// 31 rounds
@@ -505,138 +505,138 @@ ctrFour:
 	LEAQ 1984(CX), R9
 
 ctrFourRounds:
-	VBROADCASTI32X4 (R8), Z16
-	VBROADCASTI32X4 16(R8), Z17
-	VBROADCASTI32X4 32(R8), Z18
-	VBROADCASTI32X4 48(R8), Z19
-	VMOVDQA64       Z1, Z20
-	VPTERNLOGD      $0xa6, Z3, Z2, Z20
-	VMOVDQA64       Z0, Z21
-	VPTERNLOGD      $0x36, Z2, Z1, Z21
+	VBROADCASTI32X4 (R8), Z17
+	VBROADCASTI32X4 16(R8), Z18
+	VBROADCASTI32X4 32(R8), Z19
+	VBROADCASTI32X4 48(R8), Z20
+	VMOVDQA64       Z1, Z21
+	VPTERNLOGD      $0xa6, Z4, Z3, Z21
 	VMOVDQA64       Z0, Z22
-	VPTERNLOGD      $0x6a, Z2, Z1, Z22
-	VPTERNLOGD      $0xc5, Z22, Z21, Z3
-	VPTERNLOGD      $0xb6, Z20, Z0, Z21
-	VPTERNLOGD      $0x29, Z20, Z0, Z22
-	VPTERNLOGD      $0x96, Z16, Z0, Z20
-	VPTERNLOGD      $0x96, Z17, Z2, Z21
-	VPXORD          Z18, Z3, Z3
-	VPTERNLOGD      $0x96, Z19, Z1, Z22
-	VPUNPCKLBW      Z3, Z20, Z1
-	VPUNPCKHBW      Z3, Z20, Z3
-	VPUNPCKLBW      Z22, Z21, Z2
-	VPUNPCKHBW      Z22, Z21, Z20
-	VPUNPCKLBW      Z2, Z1, Z0
-	VPUNPCKHBW      Z2, Z1, Z1
-	VPUNPCKLBW      Z20, Z3, Z2
-	VPUNPCKHBW      Z20, Z3, Z3
-	VMOVDQA64       Z5, Z20
-	VPTERNLOGD      $0xa6, Z7, Z6, Z20
-	VMOVDQA64       Z4, Z21
-	VPTERNLOGD      $0x36, Z6, Z5, Z21
-	VMOVDQA64       Z4, Z22
-	VPTERNLOGD      $0x6a, Z6, Z5, Z22
-	VPTERNLOGD      $0xc5, Z22, Z21, Z7
-	VPTERNLOGD      $0xb6, Z20, Z4, Z21
-	VPTERNLOGD      $0x29, Z20, Z4, Z22
-	VPTERNLOGD      $0x96, Z16, Z4, Z20
-	VPTERNLOGD      $0x96, Z17, Z6, Z21
-	VPXORD          Z18, Z7, Z7
-	VPTERNLOGD      $0x96, Z19, Z5, Z22
-	VPUNPCKLBW      Z7, Z20, Z5
-	VPUNPCKHBW      Z7, Z20, Z7
-	VPUNPCKLBW      Z22, Z21, Z6
-	VPUNPCKHBW      Z22, Z21, Z20
-	VPUNPCKLBW      Z6, Z5, Z4
-	VPUNPCKHBW      Z6, Z5, Z5
-	VPUNPCKLBW      Z20, Z7, Z6
-	VPUNPCKHBW      Z20, Z7, Z7
-	VMOVDQA64       Z9, Z20
-	VPTERNLOGD      $0xa6, Z11, Z10, Z20
-	VMOVDQA64       Z8, Z21
-	VPTERNLOGD      $0x36, Z10, Z9, Z21
-	VMOVDQA64       Z8, Z22
-	VPTERNLOGD      $0x6a, Z10, Z9, Z22
-	VPTERNLOGD      $0xc5, Z22, Z21, Z11
-	VPTERNLOGD      $0xb6, Z20, Z8, Z21
-	VPTERNLOGD      $0x29, Z20, Z8, Z22
-	VPTERNLOGD      $0x96, Z16, Z8, Z20
-	VPTERNLOGD      $0x96, Z17, Z10, Z21
-	VPXORD          Z18, Z11, Z11
-	VPTERNLOGD      $0x96, Z19, Z9, Z22
-	VPUNPCKLBW      Z11, Z20, Z9
-	VPUNPCKHBW      Z11, Z20, Z11
-	VPUNPCKLBW      Z22, Z21, Z10
-	VPUNPCKHBW      Z22, Z21, Z20
-	VPUNPCKLBW      Z10, Z9, Z8
-	VPUNPCKHBW      Z10, Z9, Z9
-	VPUNPCKLBW      Z20, Z11, Z10
-	VPUNPCKHBW      Z20, Z11, Z11
-	VMOVDQA64       Z13, Z20
-	VPTERNLOGD      $0xa6, Z15, Z14, Z20
-	VMOVDQA64       Z12, Z21
-	VPTERNLOGD      $0x36, Z14, Z13, Z21
-	VMOVDQA64       Z12, Z22
-	VPTERNLOGD      $0x6a, Z14, Z13, Z22
-	VPTERNLOGD      $0xc5, Z22, Z21, Z15
-	VPTERNLOGD      $0xb6, Z20, Z12, Z21
-	VPTERNLOGD      $0x29, Z20, Z12, Z22
-	VPTERNLOGD      $0x96, Z16, Z12, Z20
-	VPTERNLOGD      $0x96, Z17, Z14, Z21
-	VPXORD          Z18, Z15, Z15
-	VPTERNLOGD      $0x96, Z19, Z13, Z22
-	VPUNPCKLBW      Z15, Z20, Z13
-	VPUNPCKHBW      Z15, Z20, Z15
-	VPUNPCKLBW      Z22, Z21, Z14
-	VPUNPCKHBW      Z22, Z21, Z16
-	VPUNPCKLBW      Z14, Z13, Z12
-	VPUNPCKHBW      Z14, Z13, Z13
-	VPUNPCKLBW      Z16, Z15, Z14
-	VPUNPCKHBW      Z16, Z15, Z15
+	VPTERNLOGD      $0x36, Z3, Z1, Z22
+	VMOVDQA64       Z0, Z23
+	VPTERNLOGD      $0x6a, Z3, Z1, Z23
+	VPTERNLOGD      $0xc5, Z23, Z22, Z4
+	VPTERNLOGD      $0xb6, Z21, Z0, Z22
+	VPTERNLOGD      $0x29, Z21, Z0, Z23
+	VPTERNLOGD      $0x96, Z17, Z0, Z21
+	VPTERNLOGD      $0x96, Z18, Z3, Z22
+	VPXORD          Z19, Z4, Z4
+	VPTERNLOGD      $0x96, Z20, Z1, Z23
+	VPUNPCKLBW      Z4, Z21, Z1
+	VPUNPCKHBW      Z4, Z21, Z4
+	VPUNPCKLBW      Z23, Z22, Z3
+	VPUNPCKHBW      Z23, Z22, Z21
+	VPUNPCKLBW      Z3, Z1, Z0
+	VPUNPCKHBW      Z3, Z1, Z1
+	VPUNPCKLBW      Z21, Z4, Z3
+	VPUNPCKHBW      Z21, Z4, Z4
+	VMOVDQA64       Z6, Z21
+	VPTERNLOGD      $0xa6, Z8, Z7, Z21
+	VMOVDQA64       Z5, Z22
+	VPTERNLOGD      $0x36, Z7, Z6, Z22
+	VMOVDQA64       Z5, Z23
+	VPTERNLOGD      $0x6a, Z7, Z6, Z23
+	VPTERNLOGD      $0xc5, Z23, Z22, Z8
+	VPTERNLOGD      $0xb6, Z21, Z5, Z22
+	VPTERNLOGD      $0x29, Z21, Z5, Z23
+	VPTERNLOGD      $0x96, Z17, Z5, Z21
+	VPTERNLOGD      $0x96, Z18, Z7, Z22
+	VPXORD          Z19, Z8, Z8
+	VPTERNLOGD      $0x96, Z20, Z6, Z23
+	VPUNPCKLBW      Z8, Z21, Z6
+	VPUNPCKHBW      Z8, Z21, Z8
+	VPUNPCKLBW      Z23, Z22, Z7
+	VPUNPCKHBW      Z23, Z22, Z21
+	VPUNPCKLBW      Z7, Z6, Z5
+	VPUNPCKHBW      Z7, Z6, Z6
+	VPUNPCKLBW      Z21, Z8, Z7
+	VPUNPCKHBW      Z21, Z8, Z8
+	VMOVDQA64       Z10, Z21
+	VPTERNLOGD      $0xa6, Z12, Z11, Z21
+	VMOVDQA64       Z9, Z22
+	VPTERNLOGD      $0x36, Z11, Z10, Z22
+	VMOVDQA64       Z9, Z23
+	VPTERNLOGD      $0x6a, Z11, Z10, Z23
+	VPTERNLOGD      $0xc5, Z23, Z22, Z12
+	VPTERNLOGD      $0xb6, Z21, Z9, Z22
+	VPTERNLOGD      $0x29, Z21, Z9, Z23
+	VPTERNLOGD      $0x96, Z17, Z9, Z21
+	VPTERNLOGD      $0x96, Z18, Z11, Z22
+	VPXORD          Z19, Z12, Z12
+	VPTERNLOGD      $0x96, Z20, Z10, Z23
+	VPUNPCKLBW      Z12, Z21, Z10
+	VPUNPCKHBW      Z12, Z21, Z12
+	VPUNPCKLBW      Z23, Z22, Z11
+	VPUNPCKHBW      Z23, Z22, Z21
+	VPUNPCKLBW      Z11, Z10, Z9
+	VPUNPCKHBW      Z11, Z10, Z10
+	VPUNPCKLBW      Z21, Z12, Z11
+	VPUNPCKHBW      Z21, Z12, Z12
+	VMOVDQA64       Z14, Z21
+	VPTERNLOGD      $0xa6, Z16, Z15, Z21
+	VMOVDQA64       Z13, Z22
+	VPTERNLOGD      $0x36, Z15, Z14, Z22
+	VMOVDQA64       Z13, Z23
+	VPTERNLOGD      $0x6a, Z15, Z14, Z23
+	VPTERNLOGD      $0xc5, Z23, Z22, Z16
+	VPTERNLOGD      $0xb6, Z21, Z13, Z22
+	VPTERNLOGD      $0x29, Z21, Z13, Z23
+	VPTERNLOGD      $0x96, Z17, Z13, Z21
+	VPTERNLOGD      $0x96, Z18, Z15, Z22
+	VPXORD          Z19, Z16, Z16
+	VPTERNLOGD      $0x96, Z20, Z14, Z23
+	VPUNPCKLBW      Z16, Z21, Z14
+	VPUNPCKHBW      Z16, Z21, Z16
+	VPUNPCKLBW      Z23, Z22, Z15
+	VPUNPCKHBW      Z23, Z22, Z17
+	VPUNPCKLBW      Z15, Z14, Z13
+	VPUNPCKHBW      Z15, Z14, Z14
+	VPUNPCKLBW      Z17, Z16, Z15
+	VPUNPCKHBW      Z17, Z16, Z16
 	ADDQ            $0x40, R8
 	CMPQ            R8, R9
 	JNE             ctrFourRounds
 
 	// From bit slices to bytes
-	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z16
-	VPBROADCASTQ    unit<>+0(SB), Z17
-	VMOVDQU64       bigEndian<>+0(SB), Z18
-	VPSHUFB         Z16, Z0, Z0
-	VPSHUFB         Z16, Z1, Z1
-	VPSHUFB         Z16, Z2, Z2
-	VPSHUFB         Z16, Z3, Z3
-	VPUNPCKLBW      Z1, Z3, Z16
-	VPUNPCKHBW      Z1, Z3, Z3
-	VPUNPCKLBW      Z0, Z2, Z1
-	VPUNPCKHBW      Z0, Z2, Z19
-	VPUNPCKLBW      Z1, Z16, Z0
-	VPUNPCKHBW      Z1, Z16, Z1
-	VPUNPCKLBW      Z19, Z3, Z2
-	VPUNPCKHBW      Z19, Z3, Z3
-	VGF2P8AFFINEQB  $0x00, Z0, Z17, Z0
-	VGF2P8AFFINEQB  $0x00, Z1, Z17, Z1
-	VGF2P8AFFINEQB  $0x00, Z2, Z17, Z2
-	VGF2P8AFFINEQB  $0x00, Z3, Z17, Z3
-	VSHUFI32X4      $0x44, Z1, Z0, Z16
-	VSHUFI32X4      $0xee, Z1, Z0, Z17
-	VSHUFI32X4      $0x44, Z3, Z2, Z1
-	VSHUFI32X4      $0xee, Z3, Z2, Z3
-	VSHUFI32X4      $0x88, Z1, Z16, Z0
-	VSHUFI32X4      $0xdd, Z1, Z16, Z1
-	VSHUFI32X4      $0x88, Z3, Z17, Z2
-	VSHUFI32X4      $0xdd, Z3, Z17, Z3
-	VPERMB          Z0, Z18, Z0
-	VPERMB          Z1, Z18, Z1
-	VPERMB          Z2, Z18, Z2
-	VPERMB          Z3, Z18, Z3
+	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z17
+	VPBROADCASTQ    unit<>+0(SB), Z18
+	VMOVDQU64       bigEndian<>+0(SB), Z19
+	VPSHUFB         Z17, Z0, Z0
+	VPSHUFB         Z17, Z1, Z1
+	VPSHUFB         Z17, Z3, Z3
+	VPSHUFB         Z17, Z4, Z4
+	VPUNPCKLBW      Z1, Z4, Z17
+	VPUNPCKHBW      Z1, Z4, Z4
+	VPUNPCKLBW      Z0, Z3, Z1
+	VPUNPCKHBW      Z0, Z3, Z20
+	VPUNPCKLBW      Z1, Z17, Z0
+	VPUNPCKHBW      Z1, Z17, Z1
+	VPUNPCKLBW      Z20, Z4, Z3
+	VPUNPCKHBW      Z20, Z4, Z4
+	VGF2P8AFFINEQB  $0x00, Z0, Z18, Z0
+	VGF2P8AFFINEQB  $0x00, Z1, Z18, Z1
+	VGF2P8AFFINEQB  $0x00, Z3, Z18, Z3
+	VGF2P8AFFINEQB  $0x00, Z4, Z18, Z4
+	VSHUFI32X4      $0x44, Z1, Z0, Z17
+	VSHUFI32X4      $0xee, Z1, Z0, Z18
+	VSHUFI32X4      $0x44, Z4, Z3, Z1
+	VSHUFI32X4      $0xee, Z4, Z3, Z4
+	VSHUFI32X4      $0x88, Z1, Z17, Z0
+	VSHUFI32X4      $0xdd, Z1, Z17, Z1
+	VSHUFI32X4      $0x88, Z4, Z18, Z3
+	VSHUFI32X4      $0xdd, Z4, Z18, Z4
+	VPERMB          Z0, Z19, Z0
+	VPERMB          Z1, Z19, Z1
+	VPERMB          Z3, Z19, Z3
+	VPERMB          Z4, Z19, Z4
 	VPXORD          (BX), Z0, Z0
 	VMOVDQU64       Z0, (DX)
 	VPXORD          64(BX), Z1, Z1
 	VMOVDQU64       Z1, 64(DX)
-	VPXORD          128(BX), Z2, Z2
-	VMOVDQU64       Z2, 128(DX)
-	VPXORD          192(BX), Z3, Z3
-	VMOVDQU64       Z3, 192(DX)
+	VPXORD          128(BX), Z3, Z3
+	VMOVDQU64       Z3, 128(DX)
+	VPXORD          192(BX), Z4, Z4
+	VMOVDQU64       Z4, 192(DX)
 	ADDQ            $+256, DX
 	ADDQ            $+256, BX
 	SUBQ            $+256, SI
@@ -644,43 +644,43 @@ ctrFourRounds:
 	// From bit slices to bytes
 	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z0
 	VPBROADCASTQ    unit<>+0(SB), Z1
-	VMOVDQU64       bigEndian<>+0(SB), Z2
-	VPSHUFB         Z0, Z4, Z4
+	VMOVDQU64       bigEndian<>+0(SB), Z3
 	VPSHUFB         Z0, Z5, Z5
 	VPSHUFB         Z0, Z6, Z6
 	VPSHUFB         Z0, Z7, Z7
-	VPUNPCKLBW      Z5, Z7, Z0
-	VPUNPCKHBW      Z5, Z7, Z3
-	VPUNPCKLBW      Z4, Z6, Z5
-	VPUNPCKHBW      Z4, Z6, Z7
-	VPUNPCKLBW      Z5, Z0, Z4
-	VPUNPCKHBW      Z5, Z0, Z5
-	VPUNPCKLBW      Z7, Z3, Z6
-	VPUNPCKHBW      Z7, Z3, Z7
-	VGF2P8AFFINEQB  $0x00, Z4, Z1, Z4
+	VPSHUFB         Z0, Z8, Z8
+	VPUNPCKLBW      Z6, Z8, Z0
+	VPUNPCKHBW      Z6, Z8, Z4
+	VPUNPCKLBW      Z5, Z7, Z6
+	VPUNPCKHBW      Z5, Z7, Z8
+	VPUNPCKLBW      Z6, Z0, Z5
+	VPUNPCKHBW      Z6, Z0, Z6
+	VPUNPCKLBW      Z8, Z4, Z7
+	VPUNPCKHBW      Z8, Z4, Z8
 	VGF2P8AFFINEQB  $0x00, Z5, Z1, Z5
 	VGF2P8AFFINEQB  $0x00, Z6, Z1, Z6
 	VGF2P8AFFINEQB  $0x00, Z7, Z1, Z7
-	VSHUFI32X4      $0x44, Z5, Z4, Z0
-	VSHUFI32X4      $0xee, Z5, Z4, Z1
-	VSHUFI32X4      $0x44, Z7, Z6, Z3
-	VSHUFI32X4      $0xee, Z7, Z6, Z7
-	VSHUFI32X4      $0x88, Z3, Z0, Z4
-	VSHUFI32X4      $0xdd, Z3, Z0, Z5
-	VSHUFI32X4      $0x88, Z7, Z1, Z6
-	VSHUFI32X4      $0xdd, Z7, Z1, Z7
-	VPERMB          Z4, Z2, Z4
-	VPERMB          Z5, Z2, Z5
-	VPERMB          Z6, Z2, Z6
-	VPERMB          Z7, Z2, Z7
-	VPXORD          (BX), Z4, Z4
-	VMOVDQU64       Z4, (DX)
-	VPXORD          64(BX), Z5, Z5
-	VMOVDQU64       Z5, 64(DX)
-	VPXORD          128(BX), Z6, Z6
-	VMOVDQU64       Z6, 128(DX)
-	VPXORD          192(BX), Z7, Z7
-	VMOVDQU64       Z7, 192(DX)
+	VGF2P8AFFINEQB  $0x00, Z8, Z1, Z8
+	VSHUFI32X4      $0x44, Z6, Z5, Z0
+	VSHUFI32X4      $0xee, Z6, Z5, Z1
+	VSHUFI32X4      $0x44, Z8, Z7, Z4
+	VSHUFI32X4      $0xee, Z8, Z7, Z8
+	VSHUFI32X4      $0x88, Z4, Z0, Z5
+	VSHUFI32X4      $0xdd, Z4, Z0, Z6
+	VSHUFI32X4      $0x88, Z8, Z1, Z7
+	VSHUFI32X4      $0xdd, Z8, Z1, Z8
+	VPERMB          Z5, Z3, Z5
+	VPERMB          Z6, Z3, Z6
+	VPERMB          Z7, Z3, Z7
+	VPERMB          Z8, Z3, Z8
+	VPXORD          (BX), Z5, Z5
+	VMOVDQU64       Z5, (DX)
+	VPXORD          64(BX), Z6, Z6
+	VMOVDQU64       Z6, 64(DX)
+	VPXORD          128(BX), Z7, Z7
+	VMOVDQU64       Z7, 128(DX)
+	VPXORD          192(BX), Z8, Z8
+	VMOVDQU64       Z8, 192(DX)
 	ADDQ            $+256, DX
 	ADDQ            $+256, BX
 	SUBQ            $+256, SI
@@ -688,43 +688,43 @@ ctrFourRounds:
 	// From bit slices to bytes
 	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z0
 	VPBROADCASTQ    unit<>+0(SB), Z1
-	VMOVDQU64       bigEndian<>+0(SB), Z2
-	VPSHUFB         Z0, Z8, Z8
+	VMOVDQU64       bigEndian<>+0(SB), Z3
 	VPSHUFB         Z0, Z9, Z9
 	VPSHUFB         Z0, Z10, Z10
 	VPSHUFB         Z0, Z11, Z11
-	VPUNPCKLBW      Z9, Z11, Z0
-	VPUNPCKHBW      Z9, Z11, Z3
-	VPUNPCKLBW      Z8, Z10, Z5
-	VPUNPCKHBW      Z8, Z10, Z4
-	VPUNPCKLBW      Z5, Z0, Z8
-	VPUNPCKHBW      Z5, Z0, Z9
-	VPUNPCKLBW      Z4, Z3, Z10
-	VPUNPCKHBW      Z4, Z3, Z11
-	VGF2P8AFFINEQB  $0x00, Z8, Z1, Z8
+	VPSHUFB         Z0, Z12, Z12
+	VPUNPCKLBW      Z10, Z12, Z0
+	VPUNPCKHBW      Z10, Z12, Z4
+	VPUNPCKLBW      Z9, Z11, Z6
+	VPUNPCKHBW      Z9, Z11, Z5
+	VPUNPCKLBW      Z6, Z0, Z9
+	VPUNPCKHBW      Z6, Z0, Z10
+	VPUNPCKLBW      Z5, Z4, Z11
+	VPUNPCKHBW      Z5, Z4, Z12
 	VGF2P8AFFINEQB  $0x00, Z9, Z1, Z9
 	VGF2P8AFFINEQB  $0x00, Z10, Z1, Z10
 	VGF2P8AFFINEQB  $0x00, Z11, Z1, Z11
-	VSHUFI32X4      $0x44, Z9, Z8, Z0
-	VSHUFI32X4      $0xee, Z9, Z8, Z1
-	VSHUFI32X4      $0x44, Z11, Z10, Z3
-	VSHUFI32X4      $0xee, Z11, Z10, Z4
-	VSHUFI32X4      $0x88, Z3, Z0, Z8
-	VSHUFI32X4      $0xdd, Z3, Z0, Z9
-	VSHUFI32X4      $0x88, Z4, Z1, Z10
-	VSHUFI32X4      $0xdd, Z4, Z1, Z11
-	VPERMB          Z8, Z2, Z8
-	VPERMB          Z9, Z2, Z9
-	VPERMB          Z10, Z2, Z10
-	VPERMB          Z11, Z2, Z11
-	VPXORD          (BX), Z8, Z8
-	VMOVDQU64       Z8, (DX)
-	VPXORD          64(BX), Z9, Z9
-	VMOVDQU64       Z9, 64(DX)
-	VPXORD          128(BX), Z10, Z10
-	VMOVDQU64       Z10, 128(DX)
-	VPXORD          192(BX), Z11, Z11
-	VMOVDQU64       Z11, 192(DX)
+	VGF2P8AFFINEQB  $0x00, Z12, Z1, Z12
+	VSHUFI32X4      $0x44, Z10, Z9, Z0
+	VSHUFI32X4      $0xee, Z10, Z9, Z1
+	VSHUFI32X4      $0x44, Z12, Z11, Z4
+	VSHUFI32X4      $0xee, Z12, Z11, Z5
+	VSHUFI32X4      $0x88, Z4, Z0, Z9
+	VSHUFI32X4      $0xdd, Z4, Z0, Z10
+	VSHUFI32X4      $0x88, Z5, Z1, Z11
+	VSHUFI32X4      $0xdd, Z5, Z1, Z12
+	VPERMB          Z9, Z3, Z9
+	VPERMB          Z10, Z3, Z10
+	VPERMB          Z11, Z3, Z11
+	VPERMB          Z12, Z3, Z12
+	VPXORD          (BX), Z9, Z9
+	VMOVDQU64       Z9, (DX)
+	VPXORD          64(BX), Z10, Z10
+	VMOVDQU64       Z10, 64(DX)
+	VPXORD          128(BX), Z11, Z11
+	VMOVDQU64       Z11, 128(DX)
+	VPXORD          192(BX), Z12, Z12
+	VMOVDQU64       Z12, 192(DX)
 	ADDQ            $+256, DX
 	ADDQ            $+256, BX
 	SUBQ            $+256, SI
@@ -732,35 +732,35 @@ ctrFourRounds:
 	// From bit slices to bytes
 	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z0
 	VPBROADCASTQ    unit<>+0(SB), Z1
-	VMOVDQU64       bigEndian<>+0(SB), Z2
-	VPSHUFB         Z0, Z12, Z12
+	VMOVDQU64       bigEndian<>+0(SB), Z3
 	VPSHUFB         Z0, Z13, Z13
 	VPSHUFB         Z0, Z14, Z14
 	VPSHUFB         Z0, Z15, Z15
-	VPUNPCKLBW      Z13, Z15, Z0
-	VPUNPCKHBW      Z13, Z15, Z3
-	VPUNPCKLBW      Z12, Z14, Z5
-	VPUNPCKHBW      Z12, Z14, Z4
-	VPUNPCKLBW      Z5, Z0, Z12
-	VPUNPCKHBW      Z5, Z0, Z13
-	VPUNPCKLBW      Z4, Z3, Z14
-	VPUNPCKHBW      Z4, Z3, Z15
-	VGF2P8AFFINEQB  $0x00, Z12, Z1, Z12
+	VPSHUFB         Z0, Z16, Z16
+	VPUNPCKLBW      Z14, Z16, Z0
+	VPUNPCKHBW      Z14, Z16, Z4
+	VPUNPCKLBW      Z13, Z15, Z6
+	VPUNPCKHBW      Z13, Z15, Z5
+	VPUNPCKLBW      Z6, Z0, Z13
+	VPUNPCKHBW      Z6, Z0, Z14
+	VPUNPCKLBW      Z5, Z4, Z15
+	VPUNPCKHBW      Z5, Z4, Z16
 	VGF2P8AFFINEQB  $0x00, Z13, Z1, Z13
 	VGF2P8AFFINEQB  $0x00, Z14, Z1, Z14
 	VGF2P8AFFINEQB  $0x00, Z15, Z1, Z15
-	VSHUFI32X4      $0x44, Z13, Z12, Z0
-	VSHUFI32X4      $0xee, Z13, Z12, Z1
-	VSHUFI32X4      $0x44, Z15, Z14, Z3
-	VSHUFI32X4      $0xee, Z15, Z14, Z4
-	VSHUFI32X4      $0x88, Z3, Z0, Z12
-	VSHUFI32X4      $0xdd, Z3, Z0, Z13
-	VSHUFI32X4      $0x88, Z4, Z1, Z14
-	VSHUFI32X4      $0xdd, Z4, Z1, Z15
-	VPERMB          Z12, Z2, Z12
-	VPERMB          Z13, Z2, Z13
-	VPERMB          Z14, Z2, Z14
-	VPERMB          Z15, Z2, Z15
+	VGF2P8AFFINEQB  $0x00, Z16, Z1, Z16
+	VSHUFI32X4      $0x44, Z14, Z13, Z0
+	VSHUFI32X4      $0xee, Z14, Z13, Z1
+	VSHUFI32X4      $0x44, Z16, Z15, Z4
+	VSHUFI32X4      $0xee, Z16, Z15, Z5
+	VSHUFI32X4      $0x88, Z4, Z0, Z13
+	VSHUFI32X4      $0xdd, Z4, Z0, Z14
+	VSHUFI32X4      $0x88, Z5, Z1, Z15
+	VSHUFI32X4      $0xdd, Z5, Z1, Z16
+	VPERMB          Z13, Z3, Z13
+	VPERMB          Z14, Z3, Z14
+	VPERMB          Z15, Z3, Z15
+	VPERMB          Z16, Z3, Z16
 	MOVQ            SI, R8
 	MOVQ            $-1, R9
 	CMPQ            R8, $0x40
@@ -768,13 +768,13 @@ ctrFourRounds:
 	BZHIQ           R8, R9, AX
 	KMOVQ           AX, K1
 	VMOVDQU8.Z      (BX), K1, Z0
-	VPXORD          Z0, Z12, Z12
-	VMOVDQU8        Z12, K1, (DX)
+	VPXORD          Z0, Z13, Z13
+	VMOVDQU8        Z13, K1, (DX)
 	JMP             ctrDone
 
 ctrFourFull0:
-	VPXORD     (BX), Z12, Z12
-	VMOVDQU64  Z12, (DX)
+	VPXORD     (BX), Z13, Z13
+	VMOVDQU64  Z13, (DX)
 	SUBQ       $0x40, R8
 	JEQ        ctrDone
 	CMPQ       R8, $0x40
@@ -782,13 +782,13 @@ ctrFourFull0:
 	BZHIQ      R8, R9, AX
 	KMOVQ      AX, K1
 	VMOVDQU8.Z 64(BX), K1, Z0
-	VPXORD     Z0, Z13, Z13
-	VMOVDQU8   Z13, K1, 64(DX)
+	VPXORD     Z0, Z14, Z14
+	VMOVDQU8   Z14, K1, 64(DX)
 	JMP        ctrDone
 
 ctrFourFull1:
-	VPXORD     64(BX), Z13, Z13
-	VMOVDQU64  Z13, 64(DX)
+	VPXORD     64(BX), Z14, Z14
+	VMOVDQU64  Z14, 64(DX)
 	SUBQ       $0x40, R8
 	JEQ        ctrDone
 	CMPQ       R8, $0x40
@@ -796,13 +796,13 @@ ctrFourFull1:
 	BZHIQ      R8, R9, AX
 	KMOVQ      AX, K1
 	VMOVDQU8.Z 128(BX), K1, Z0
-	VPXORD     Z0, Z14, Z14
-	VMOVDQU8   Z14, K1, 128(DX)
+	VPXORD     Z0, Z15, Z15
+	VMOVDQU8   Z15, K1, 128(DX)
 	JMP        ctrDone
 
 ctrFourFull2:
-	VPXORD     128(BX), Z14, Z14
-	VMOVDQU64  Z14, 128(DX)
+	VPXORD     128(BX), Z15, Z15
+	VMOVDQU64  Z15, 128(DX)
 	SUBQ       $0x40, R8
 	JEQ        ctrDone
 	CMPQ       R8, $0x40
@@ -810,13 +810,13 @@ ctrFourFull2:
 	BZHIQ      R8, R9, AX
 	KMOVQ      AX, K1
 	VMOVDQU8.Z 192(BX), K1, Z0
-	VPXORD     Z0, Z15, Z15
-	VMOVDQU8   Z15, K1, 192(DX)
+	VPXORD     Z0, Z16, Z16
+	VMOVDQU8   Z16, K1, 192(DX)
 	JMP        ctrDone
 
 ctrFourFull3:
-	VPXORD    192(BX), Z15, Z15
-	VMOVDQU64 Z15, 192(DX)
+	VPXORD    192(BX), Z16, Z16
+	VMOVDQU64 Z16, 192(DX)
 	SUBQ      $0x40, R8
 	ADDQ      $+256, DX
 	ADDQ      $+256, BX
@@ -831,31 +831,31 @@ ctrFew:
 	JLE          ctrOne
 	MOVQ         DI, R8
 	XORQ         AX, R8
-	VPBROADCASTQ R8, Z3
-	VPSHUFBITQMB blockBits<>+0(SB), Z3, K1
-	VPMOVM2B     K1, Z3
-	VSHUFI32X4   $0x00, Z3, Z3, Z0
-	VSHUFI32X4   $0x55, Z3, Z3, Z1
-	VSHUFI32X4   $0xaa, Z3, Z3, Z2
-	VSHUFI32X4   $0xff, Z3, Z3, Z3
+	VPBROADCASTQ R8, Z4
+	VPSHUFBITQMB blockBits<>+0(SB), Z4, K1
+	VPMOVM2B     K1, Z4
+	VSHUFI32X4   $0x00, Z4, Z4, Z0
+	VSHUFI32X4   $0x55, Z4, Z4, Z1
+	VSHUFI32X4   $0xaa, Z4, Z4, Z3
+	VSHUFI32X4   $0xff, Z4, Z4, Z4
 	VPXORD       counters<>+0(SB), Z0, Z0
 	VPXORD       counters<>+64(SB), Z1, Z1
-	VPXORD       counters<>+128(SB), Z2, Z2
-	VPXORD       counters<>+192(SB), Z3, Z3
+	VPXORD       counters<>+128(SB), Z3, Z3
+	VPXORD       counters<>+192(SB), Z4, Z4
 	ADDQ         $0x20, DI
 	MOVQ         DI, R8
 	XORQ         AX, R8
-	VPBROADCASTQ R8, Z7
-	VPSHUFBITQMB blockBits<>+0(SB), Z7, K1
-	VPMOVM2B     K1, Z7
-	VSHUFI32X4   $0x00, Z7, Z7, Z4
-	VSHUFI32X4   $0x55, Z7, Z7, Z5
-	VSHUFI32X4   $0xaa, Z7, Z7, Z6
-	VSHUFI32X4   $0xff, Z7, Z7, Z7
-	VPXORD       counters<>+0(SB), Z4, Z4
-	VPXORD       counters<>+64(SB), Z5, Z5
-	VPXORD       counters<>+128(SB), Z6, Z6
-	VPXORD       counters<>+192(SB), Z7, Z7
+	VPBROADCASTQ R8, Z8
+	VPSHUFBITQMB blockBits<>+0(SB), Z8, K1
+	VPMOVM2B     K1, Z8
+	VSHUFI32X4   $0x00, Z8, Z8, Z5
+	VSHUFI32X4   $0x55, Z8, Z8, Z6
+	VSHUFI32X4   $0xaa, Z8, Z8, Z7
+	VSHUFI32X4   $0xff, Z8, Z8, Z8
+	VPXORD       counters<>+0(SB), Z5, Z5
+	VPXORD       counters<>+64(SB), Z6, Z6
+	VPXORD       counters<>+128(SB), Z7, Z7
+	VPXORD       counters<>+192(SB), Z8, Z8
 	ADDQ         $0x20, DI
 
 	// 31 rounds
@@ -863,96 +863,96 @@ ctrFew:
 	LEAQ 1984(CX), R9
 
 ctrTwoRounds:
-	VBROADCASTI32X4 (R8), Z8
-	VBROADCASTI32X4 16(R8), Z9
-	VBROADCASTI32X4 32(R8), Z10
-	VBROADCASTI32X4 48(R8), Z11
-	VMOVDQA64       Z1, Z12
-	VPTERNLOGD      $0xa6, Z3, Z2, Z12
-	VMOVDQA64       Z0, Z13
-	VPTERNLOGD      $0x36, Z2, Z1, Z13
+	VBROADCASTI32X4 (R8), Z9
+	VBROADCASTI32X4 16(R8), Z10
+	VBROADCASTI32X4 32(R8), Z11
+	VBROADCASTI32X4 48(R8), Z12
+	VMOVDQA64       Z1, Z13
+	VPTERNLOGD      $0xa6, Z4, Z3, Z13
 	VMOVDQA64       Z0, Z14
-	VPTERNLOGD      $0x6a, Z2, Z1, Z14
-	VPTERNLOGD      $0xc5, Z14, Z13, Z3
-	VPTERNLOGD      $0xb6, Z12, Z0, Z13
-	VPTERNLOGD      $0x29, Z12, Z0, Z14
-	VPTERNLOGD      $0x96, Z8, Z0, Z12
-	VPTERNLOGD      $0x96, Z9, Z2, Z13
-	VPXORD          Z10, Z3, Z3
-	VPTERNLOGD      $0x96, Z11, Z1, Z14
-	VPUNPCKLBW      Z3, Z12, Z1
-	VPUNPCKHBW      Z3, Z12, Z3
-	VPUNPCKLBW      Z14, Z13, Z2
-	VPUNPCKHBW      Z14, Z13, Z12
-	VPUNPCKLBW      Z2, Z1, Z0
-	VPUNPCKHBW      Z2, Z1, Z1
-	VPUNPCKLBW      Z12, Z3, Z2
-	VPUNPCKHBW      Z12, Z3, Z3
-	VMOVDQA64       Z5, Z12
-	VPTERNLOGD      $0xa6, Z7, Z6, Z12
-	VMOVDQA64       Z4, Z13
-	VPTERNLOGD      $0x36, Z6, Z5, Z13
-	VMOVDQA64       Z4, Z14
-	VPTERNLOGD      $0x6a, Z6, Z5, Z14
-	VPTERNLOGD      $0xc5, Z14, Z13, Z7
-	VPTERNLOGD      $0xb6, Z12, Z4, Z13
-	VPTERNLOGD      $0x29, Z12, Z4, Z14
-	VPTERNLOGD      $0x96, Z8, Z4, Z12
-	VPTERNLOGD      $0x96, Z9, Z6, Z13
-	VPXORD          Z10, Z7, Z7
-	VPTERNLOGD      $0x96, Z11, Z5, Z14
-	VPUNPCKLBW      Z7, Z12, Z5
-	VPUNPCKHBW      Z7, Z12, Z7
-	VPUNPCKLBW      Z14, Z13, Z6
-	VPUNPCKHBW      Z14, Z13, Z8
-	VPUNPCKLBW      Z6, Z5, Z4
-	VPUNPCKHBW      Z6, Z5, Z5
-	VPUNPCKLBW      Z8, Z7, Z6
-	VPUNPCKHBW      Z8, Z7, Z7
+	VPTERNLOGD      $0x36, Z3, Z1, Z14
+	VMOVDQA64       Z0, Z15
+	VPTERNLOGD      $0x6a, Z3, Z1, Z15
+	VPTERNLOGD      $0xc5, Z15, Z14, Z4
+	VPTERNLOGD      $0xb6, Z13, Z0, Z14
+	VPTERNLOGD      $0x29, Z13, Z0, Z15
+	VPTERNLOGD      $0x96, Z9, Z0, Z13
+	VPTERNLOGD      $0x96, Z10, Z3, Z14
+	VPXORD          Z11, Z4, Z4
+	VPTERNLOGD      $0x96, Z12, Z1, Z15
+	VPUNPCKLBW      Z4, Z13, Z1
+	VPUNPCKHBW      Z4, Z13, Z4
+	VPUNPCKLBW      Z15, Z14, Z3
+	VPUNPCKHBW      Z15, Z14, Z13
+	VPUNPCKLBW      Z3, Z1, Z0
+	VPUNPCKHBW      Z3, Z1, Z1
+	VPUNPCKLBW      Z13, Z4, Z3
+	VPUNPCKHBW      Z13, Z4, Z4
+	VMOVDQA64       Z6, Z13
+	VPTERNLOGD      $0xa6, Z8, Z7, Z13
+	VMOVDQA64       Z5, Z14
+	VPTERNLOGD      $0x36, Z7, Z6, Z14
+	VMOVDQA64       Z5, Z15
+	VPTERNLOGD      $0x6a, Z7, Z6, Z15
+	VPTERNLOGD      $0xc5, Z15, Z14, Z8
+	VPTERNLOGD      $0xb6, Z13, Z5, Z14
+	VPTERNLOGD      $0x29, Z13, Z5, Z15
+	VPTERNLOGD      $0x96, Z9, Z5, Z13
+	VPTERNLOGD      $0x96, Z10, Z7, Z14
+	VPXORD          Z11, Z8, Z8
+	VPTERNLOGD      $0x96, Z12, Z6, Z15
+	VPUNPCKLBW      Z8, Z13, Z6
+	VPUNPCKHBW      Z8, Z13, Z8
+	VPUNPCKLBW      Z15, Z14, Z7
+	VPUNPCKHBW      Z15, Z14, Z9
+	VPUNPCKLBW      Z7, Z6, Z5
+	VPUNPCKHBW      Z7, Z6, Z6
+	VPUNPCKLBW      Z9, Z8, Z7
+	VPUNPCKHBW      Z9, Z8, Z8
 	ADDQ            $0x40, R8
 	CMPQ            R8, R9
 	JNE             ctrTwoRounds
 
 	// From bit slices to bytes
-	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z8
-	VPBROADCASTQ    unit<>+0(SB), Z9
-	VMOVDQU64       bigEndian<>+0(SB), Z10
-	VPSHUFB         Z8, Z0, Z0
-	VPSHUFB         Z8, Z1, Z1
-	VPSHUFB         Z8, Z2, Z2
-	VPSHUFB         Z8, Z3, Z3
-	VPUNPCKLBW      Z1, Z3, Z8
-	VPUNPCKHBW      Z1, Z3, Z3
-	VPUNPCKLBW      Z0, Z2, Z1
-	VPUNPCKHBW      Z0, Z2, Z11
-	VPUNPCKLBW      Z1, Z8, Z0
-	VPUNPCKHBW      Z1, Z8, Z1
-	VPUNPCKLBW      Z11, Z3, Z2
-	VPUNPCKHBW      Z11, Z3, Z3
-	VGF2P8AFFINEQB  $0x00, Z0, Z9, Z0
-	VGF2P8AFFINEQB  $0x00, Z1, Z9, Z1
-	VGF2P8AFFINEQB  $0x00, Z2, Z9, Z2
-	VGF2P8AFFINEQB  $0x00, Z3, Z9, Z3
-	VSHUFI32X4      $0x44, Z1, Z0, Z8
-	VSHUFI32X4      $0xee, Z1, Z0, Z9
-	VSHUFI32X4      $0x44, Z3, Z2, Z1
-	VSHUFI32X4      $0xee, Z3, Z2, Z3
-	VSHUFI32X4      $0x88, Z1, Z8, Z0
-	VSHUFI32X4      $0xdd, Z1, Z8, Z1
-	VSHUFI32X4      $0x88, Z3, Z9, Z2
-	VSHUFI32X4      $0xdd, Z3, Z9, Z3
-	VPERMB          Z0, Z10, Z0
-	VPERMB          Z1, Z10, Z1
-	VPERMB          Z2, Z10, Z2
-	VPERMB          Z3, Z10, Z3
+	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z9
+	VPBROADCASTQ    unit<>+0(SB), Z10
+	VMOVDQU64       bigEndian<>+0(SB), Z11
+	VPSHUFB         Z9, Z0, Z0
+	VPSHUFB         Z9, Z1, Z1
+	VPSHUFB         Z9, Z3, Z3
+	VPSHUFB         Z9, Z4, Z4
+	VPUNPCKLBW      Z1, Z4, Z9
+	VPUNPCKHBW      Z1, Z4, Z4
+	VPUNPCKLBW      Z0, Z3, Z1
+	VPUNPCKHBW      Z0, Z3, Z12
+	VPUNPCKLBW      Z1, Z9, Z0
+	VPUNPCKHBW      Z1, Z9, Z1
+	VPUNPCKLBW      Z12, Z4, Z3
+	VPUNPCKHBW      Z12, Z4, Z4
+	VGF2P8AFFINEQB  $0x00, Z0, Z10, Z0
+	VGF2P8AFFINEQB  $0x00, Z1, Z10, Z1
+	VGF2P8AFFINEQB  $0x00, Z3, Z10, Z3
+	VGF2P8AFFINEQB  $0x00, Z4, Z10, Z4
+	VSHUFI32X4      $0x44, Z1, Z0, Z9
+	VSHUFI32X4      $0xee, Z1, Z0, Z10
+	VSHUFI32X4      $0x44, Z4, Z3, Z1
+	VSHUFI32X4      $0xee, Z4, Z3, Z4
+	VSHUFI32X4      $0x88, Z1, Z9, Z0
+	VSHUFI32X4      $0xdd, Z1, Z9, Z1
+	VSHUFI32X4      $0x88, Z4, Z10, Z3
+	VSHUFI32X4      $0xdd, Z4, Z10, Z4
+	VPERMB          Z0, Z11, Z0
+	VPERMB          Z1, Z11, Z1
+	VPERMB          Z3, Z11, Z3
+	VPERMB          Z4, Z11, Z4
 	VPXORD          (BX), Z0, Z0
 	VMOVDQU64       Z0, (DX)
 	VPXORD          64(BX), Z1, Z1
 	VMOVDQU64       Z1, 64(DX)
-	VPXORD          128(BX), Z2, Z2
-	VMOVDQU64       Z2, 128(DX)
-	VPXORD          192(BX), Z3, Z3
-	VMOVDQU64       Z3, 192(DX)
+	VPXORD          128(BX), Z3, Z3
+	VMOVDQU64       Z3, 128(DX)
+	VPXORD          192(BX), Z4, Z4
+	VMOVDQU64       Z4, 192(DX)
 	ADDQ            $+256, DX
 	ADDQ            $+256, BX
 	SUBQ            $+256, SI
@@ -960,35 +960,35 @@ ctrTwoRounds:
 	// From bit slices to bytes
 	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z0
 	VPBROADCASTQ    unit<>+0(SB), Z1
-	VMOVDQU64       bigEndian<>+0(SB), Z2
-	VPSHUFB         Z0, Z4, Z4
+	VMOVDQU64       bigEndian<>+0(SB), Z3
 	VPSHUFB         Z0, Z5, Z5
 	VPSHUFB         Z0, Z6, Z6
 	VPSHUFB         Z0, Z7, Z7
-	VPUNPCKLBW      Z5, Z7, Z0
-	VPUNPCKHBW      Z5, Z7, Z3
-	VPUNPCKLBW      Z4, Z6, Z5
-	VPUNPCKHBW      Z4, Z6, Z7
-	VPUNPCKLBW      Z5, Z0, Z4
-	VPUNPCKHBW      Z5, Z0, Z5
-	VPUNPCKLBW      Z7, Z3, Z6
-	VPUNPCKHBW      Z7, Z3, Z7
-	VGF2P8AFFINEQB  $0x00, Z4, Z1, Z4
+	VPSHUFB         Z0, Z8, Z8
+	VPUNPCKLBW      Z6, Z8, Z0
+	VPUNPCKHBW      Z6, Z8, Z4
+	VPUNPCKLBW      Z5, Z7, Z6
+	VPUNPCKHBW      Z5, Z7, Z8
+	VPUNPCKLBW      Z6, Z0, Z5
+	VPUNPCKHBW      Z6, Z0, Z6
+	VPUNPCKLBW      Z8, Z4, Z7
+	VPUNPCKHBW      Z8, Z4, Z8
 	VGF2P8AFFINEQB  $0x00, Z5, Z1, Z5
 	VGF2P8AFFINEQB  $0x00, Z6, Z1, Z6
 	VGF2P8AFFINEQB  $0x00, Z7, Z1, Z7
-	VSHUFI32X4      $0x44, Z5, Z4, Z0
-	VSHUFI32X4      $0xee, Z5, Z4, Z1
-	VSHUFI32X4      $0x44, Z7, Z6, Z3
-	VSHUFI32X4      $0xee, Z7, Z6, Z7
-	VSHUFI32X4      $0x88, Z3, Z0, Z4
-	VSHUFI32X4      $0xdd, Z3, Z0, Z5
-	VSHUFI32X4      $0x88, Z7, Z1, Z6
-	VSHUFI32X4      $0xdd, Z7, Z1, Z7
-	VPERMB          Z4, Z2, Z4
-	VPERMB          Z5, Z2, Z5
-	VPERMB          Z6, Z2, Z6
-	VPERMB          Z7, Z2, Z7
+	VGF2P8AFFINEQB  $0x00, Z8, Z1, Z8
+	VSHUFI32X4      $0x44, Z6, Z5, Z0
+	VSHUFI32X4      $0xee, Z6, Z5, Z1
+	VSHUFI32X4      $0x44, Z8, Z7, Z4
+	VSHUFI32X4      $0xee, Z8, Z7, Z8
+	VSHUFI32X4      $0x88, Z4, Z0, Z5
+	VSHUFI32X4      $0xdd, Z4, Z0, Z6
+	VSHUFI32X4      $0x88, Z8, Z1, Z7
+	VSHUFI32X4      $0xdd, Z8, Z1, Z8
+	VPERMB          Z5, Z3, Z5
+	VPERMB          Z6, Z3, Z6
+	VPERMB          Z7, Z3, Z7
+	VPERMB          Z8, Z3, Z8
 	MOVQ            SI, R8
 	MOVQ            $-1, R9
 	CMPQ            R8, $0x40
@@ -996,13 +996,13 @@ ctrTwoRounds:
 	BZHIQ           R8, R9, AX
 	KMOVQ           AX, K1
 	VMOVDQU8.Z      (BX), K1, Z0
-	VPXORD          Z0, Z4, Z4
-	VMOVDQU8        Z4, K1, (DX)
+	VPXORD          Z0, Z5, Z5
+	VMOVDQU8        Z5, K1, (DX)
 	JMP             ctrDone
 
 ctrTwoFull0:
-	VPXORD     (BX), Z4, Z4
-	VMOVDQU64  Z4, (DX)
+	VPXORD     (BX), Z5, Z5
+	VMOVDQU64  Z5, (DX)
 	SUBQ       $0x40, R8
 	JEQ        ctrDone
 	CMPQ       R8, $0x40
@@ -1010,13 +1010,13 @@ ctrTwoFull0:
 	BZHIQ      R8, R9, AX
 	KMOVQ      AX, K1
 	VMOVDQU8.Z 64(BX), K1, Z0
-	VPXORD     Z0, Z5, Z5
-	VMOVDQU8   Z5, K1, 64(DX)
+	VPXORD     Z0, Z6, Z6
+	VMOVDQU8   Z6, K1, 64(DX)
 	JMP        ctrDone
 
 ctrTwoFull1:
-	VPXORD     64(BX), Z5, Z5
-	VMOVDQU64  Z5, 64(DX)
+	VPXORD     64(BX), Z6, Z6
+	VMOVDQU64  Z6, 64(DX)
 	SUBQ       $0x40, R8
 	JEQ        ctrDone
 	CMPQ       R8, $0x40
@@ -1024,13 +1024,13 @@ ctrTwoFull1:
 	BZHIQ      R8, R9, AX
 	KMOVQ      AX, K1
 	VMOVDQU8.Z 128(BX), K1, Z0
-	VPXORD     Z0, Z6, Z6
-	VMOVDQU8   Z6, K1, 128(DX)
+	VPXORD     Z0, Z7, Z7
+	VMOVDQU8   Z7, K1, 128(DX)
 	JMP        ctrDone
 
 ctrTwoFull2:
-	VPXORD     128(BX), Z6, Z6
-	VMOVDQU64  Z6, 128(DX)
+	VPXORD     128(BX), Z7, Z7
+	VMOVDQU64  Z7, 128(DX)
 	SUBQ       $0x40, R8
 	JEQ        ctrDone
 	CMPQ       R8, $0x40
@@ -1038,13 +1038,13 @@ ctrTwoFull2:
 	BZHIQ      R8, R9, AX
 	KMOVQ      AX, K1
 	VMOVDQU8.Z 192(BX), K1, Z0
-	VPXORD     Z0, Z7, Z7
-	VMOVDQU8   Z7, K1, 192(DX)
+	VPXORD     Z0, Z8, Z8
+	VMOVDQU8   Z8, K1, 192(DX)
 	JMP        ctrDone
 
 ctrTwoFull3:
-	VPXORD    192(BX), Z7, Z7
-	VMOVDQU64 Z7, 192(DX)
+	VPXORD    192(BX), Z8, Z8
+	VMOVDQU64 Z8, 192(DX)
 	SUBQ      $0x40, R8
 	ADDQ      $+256, DX
 	ADDQ      $+256, BX
@@ -1056,93 +1056,93 @@ ctrTwoFull3:
 ctrOne:
 	MOVQ         DI, R8
 	XORQ         AX, R8
-	VPBROADCASTQ R8, Z3
-	VPSHUFBITQMB blockBits<>+0(SB), Z3, K1
-	VPMOVM2B     K1, Z3
-	VSHUFI32X4   $0x00, Z3, Z3, Z0
-	VSHUFI32X4   $0x55, Z3, Z3, Z1
-	VSHUFI32X4   $0xaa, Z3, Z3, Z2
-	VSHUFI32X4   $0xff, Z3, Z3, Z3
+	VPBROADCASTQ R8, Z4
+	VPSHUFBITQMB blockBits<>+0(SB), Z4, K1
+	VPMOVM2B     K1, Z4
+	VSHUFI32X4   $0x00, Z4, Z4, Z0
+	VSHUFI32X4   $0x55, Z4, Z4, Z1
+	VSHUFI32X4   $0xaa, Z4, Z4, Z3
+	VSHUFI32X4   $0xff, Z4, Z4, Z4
 	VPXORD       counters<>+0(SB), Z0, Z0
 	VPXORD       counters<>+64(SB), Z1, Z1
-	VPXORD       counters<>+128(SB), Z2, Z2
-	VPXORD       counters<>+192(SB), Z3, Z3
+	VPXORD       counters<>+128(SB), Z3, Z3
+	VPXORD       counters<>+192(SB), Z4, Z4
 	ADDQ         $0x20, DI
 
 	// 31 rounds
 	MOVQ CX, AX
-	LEAQ 1984(CX), CX
+	LEAQ 1984(CX), DI
 
 ctrOneRounds:
-	VBROADCASTI32X4 (AX), Z4
-	VBROADCASTI32X4 16(AX), Z5
-	VBROADCASTI32X4 32(AX), Z6
-	VBROADCASTI32X4 48(AX), Z7
-	VMOVDQA64       Z1, Z8
-	VPTERNLOGD      $0xa6, Z3, Z2, Z8
-	VMOVDQA64       Z0, Z9
-	VPTERNLOGD      $0x36, Z2, Z1, Z9
+	VBROADCASTI32X4 (AX), Z5
+	VBROADCASTI32X4 16(AX), Z6
+	VBROADCASTI32X4 32(AX), Z7
+	VBROADCASTI32X4 48(AX), Z8
+	VMOVDQA64       Z1, Z9
+	VPTERNLOGD      $0xa6, Z4, Z3, Z9
 	VMOVDQA64       Z0, Z10
-	VPTERNLOGD      $0x6a, Z2, Z1, Z10
-	VPTERNLOGD      $0xc5, Z10, Z9, Z3
-	VPTERNLOGD      $0xb6, Z8, Z0, Z9
-	VPTERNLOGD      $0x29, Z8, Z0, Z10
-	VPTERNLOGD      $0x96, Z4, Z0, Z8
-	VPTERNLOGD      $0x96, Z5, Z2, Z9
-	VPXORD          Z6, Z3, Z3
-	VPTERNLOGD      $0x96, Z7, Z1, Z10
-	VPUNPCKLBW      Z3, Z8, Z1
-	VPUNPCKHBW      Z3, Z8, Z3
-	VPUNPCKLBW      Z10, Z9, Z2
-	VPUNPCKHBW      Z10, Z9, Z4
-	VPUNPCKLBW      Z2, Z1, Z0
-	VPUNPCKHBW      Z2, Z1, Z1
-	VPUNPCKLBW      Z4, Z3, Z2
-	VPUNPCKHBW      Z4, Z3, Z3
+	VPTERNLOGD      $0x36, Z3, Z1, Z10
+	VMOVDQA64       Z0, Z11
+	VPTERNLOGD      $0x6a, Z3, Z1, Z11
+	VPTERNLOGD      $0xc5, Z11, Z10, Z4
+	VPTERNLOGD      $0xb6, Z9, Z0, Z10
+	VPTERNLOGD      $0x29, Z9, Z0, Z11
+	VPTERNLOGD      $0x96, Z5, Z0, Z9
+	VPTERNLOGD      $0x96, Z6, Z3, Z10
+	VPXORD          Z7, Z4, Z4
+	VPTERNLOGD      $0x96, Z8, Z1, Z11
+	VPUNPCKLBW      Z4, Z9, Z1
+	VPUNPCKHBW      Z4, Z9, Z4
+	VPUNPCKLBW      Z11, Z10, Z3
+	VPUNPCKHBW      Z11, Z10, Z5
+	VPUNPCKLBW      Z3, Z1, Z0
+	VPUNPCKHBW      Z3, Z1, Z1
+	VPUNPCKLBW      Z5, Z4, Z3
+	VPUNPCKHBW      Z5, Z4, Z4
 	ADDQ            $0x40, AX
-	CMPQ            AX, CX
+	CMPQ            AX, DI
 	JNE             ctrOneRounds
 
 	// From bit slices to bytes
-	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z4
-	VPBROADCASTQ    unit<>+0(SB), Z5
-	VMOVDQU64       bigEndian<>+0(SB), Z6
-	VPSHUFB         Z4, Z0, Z0
-	VPSHUFB         Z4, Z1, Z1
-	VPSHUFB         Z4, Z2, Z2
-	VPSHUFB         Z4, Z3, Z3
-	VPUNPCKLBW      Z1, Z3, Z4
-	VPUNPCKHBW      Z1, Z3, Z3
-	VPUNPCKLBW      Z0, Z2, Z1
-	VPUNPCKHBW      Z0, Z2, Z7
-	VPUNPCKLBW      Z1, Z4, Z0
-	VPUNPCKHBW      Z1, Z4, Z1
-	VPUNPCKLBW      Z7, Z3, Z2
-	VPUNPCKHBW      Z7, Z3, Z3
-	VGF2P8AFFINEQB  $0x00, Z0, Z5, Z0
-	VGF2P8AFFINEQB  $0x00, Z1, Z5, Z1
-	VGF2P8AFFINEQB  $0x00, Z2, Z5, Z2
-	VGF2P8AFFINEQB  $0x00, Z3, Z5, Z3
-	VSHUFI32X4      $0x44, Z1, Z0, Z4
-	VSHUFI32X4      $0xee, Z1, Z0, Z5
-	VSHUFI32X4      $0x44, Z3, Z2, Z1
-	VSHUFI32X4      $0xee, Z3, Z2, Z3
-	VSHUFI32X4      $0x88, Z1, Z4, Z0
-	VSHUFI32X4      $0xdd, Z1, Z4, Z1
-	VSHUFI32X4      $0x88, Z3, Z5, Z2
-	VSHUFI32X4      $0xdd, Z3, Z5, Z3
-	VPERMB          Z0, Z6, Z0
-	VPERMB          Z1, Z6, Z1
-	VPERMB          Z2, Z6, Z2
-	VPERMB          Z3, Z6, Z3
+	VBROADCASTI32X4 unsliceBytes<>+0(SB), Z5
+	VPBROADCASTQ    unit<>+0(SB), Z6
+	VMOVDQU64       bigEndian<>+0(SB), Z7
+	VPSHUFB         Z5, Z0, Z0
+	VPSHUFB         Z5, Z1, Z1
+	VPSHUFB         Z5, Z3, Z3
+	VPSHUFB         Z5, Z4, Z4
+	VPUNPCKLBW      Z1, Z4, Z5
+	VPUNPCKHBW      Z1, Z4, Z4
+	VPUNPCKLBW      Z0, Z3, Z1
+	VPUNPCKHBW      Z0, Z3, Z8
+	VPUNPCKLBW      Z1, Z5, Z0
+	VPUNPCKHBW      Z1, Z5, Z1
+	VPUNPCKLBW      Z8, Z4, Z3
+	VPUNPCKHBW      Z8, Z4, Z4
+	VGF2P8AFFINEQB  $0x00, Z0, Z6, Z0
+	VGF2P8AFFINEQB  $0x00, Z1, Z6, Z1
+	VGF2P8AFFINEQB  $0x00, Z3, Z6, Z3
+	VGF2P8AFFINEQB  $0x00, Z4, Z6, Z4
+	VSHUFI32X4      $0x44, Z1, Z0, Z5
+	VSHUFI32X4      $0xee, Z1, Z0, Z6
+	VSHUFI32X4      $0x44, Z4, Z3, Z1
+	VSHUFI32X4      $0xee, Z4, Z3, Z4
+	VSHUFI32X4      $0x88, Z1, Z5, Z0
+	VSHUFI32X4      $0xdd, Z1, Z5, Z1
+	VSHUFI32X4      $0x88, Z4, Z6, Z3
+	VSHUFI32X4      $0xdd, Z4, Z6, Z4
+	VPERMB          Z0, Z7, Z0
+	VPERMB          Z1, Z7, Z1
+	VPERMB          Z3, Z7, Z3
+	VPERMB          Z4, Z7, Z4
 	MOVQ            SI, AX
-	MOVQ            $-1, CX
+	MOVQ            $-1, DI
 	CMPQ            AX, $0x40
 	JGE             ctrOneFull0
-	BZHIQ           AX, CX, AX
+	BZHIQ           AX, DI, AX
 	KMOVQ           AX, K1
-	VMOVDQU8.Z      (BX), K1, Z4
-	VPXORD          Z4, Z0, Z0
+	VMOVDQU8.Z      (BX), K1, Z5
+	VPXORD          Z5, Z0, Z0
 	VMOVDQU8        Z0, K1, (DX)
 	JMP             ctrDone
 
@@ -1153,10 +1153,10 @@ ctrOneFull0:
 	JEQ        ctrDone
 	CMPQ       AX, $0x40
 	JGE        ctrOneFull1
-	BZHIQ      AX, CX, AX
+	BZHIQ      AX, DI, AX
 	KMOVQ      AX, K1
-	VMOVDQU8.Z 64(BX), K1, Z4
-	VPXORD     Z4, Z1, Z1
+	VMOVDQU8.Z 64(BX), K1, Z5
+	VPXORD     Z5, Z1, Z1
 	VMOVDQU8   Z1, K1, 64(DX)
 	JMP        ctrDone
 
@@ -1167,36 +1167,45 @@ ctrOneFull1:
 	JEQ        ctrDone
 	CMPQ       AX, $0x40
 	JGE        ctrOneFull2
-	BZHIQ      AX, CX, AX
+	BZHIQ      AX, DI, AX
 	KMOVQ      AX, K1
-	VMOVDQU8.Z 128(BX), K1, Z4
-	VPXORD     Z4, Z2, Z2
-	VMOVDQU8   Z2, K1, 128(DX)
+	VMOVDQU8.Z 128(BX), K1, Z5
+	VPXORD     Z5, Z3, Z3
+	VMOVDQU8   Z3, K1, 128(DX)
 	JMP        ctrDone
 
 ctrOneFull2:
-	VPXORD     128(BX), Z2, Z2
-	VMOVDQU64  Z2, 128(DX)
+	VPXORD     128(BX), Z3, Z3
+	VMOVDQU64  Z3, 128(DX)
 	SUBQ       $0x40, AX
 	JEQ        ctrDone
 	CMPQ       AX, $0x40
 	JGE        ctrOneFull3
-	BZHIQ      AX, CX, AX
+	BZHIQ      AX, DI, AX
 	KMOVQ      AX, K1
-	VMOVDQU8.Z 192(BX), K1, Z4
-	VPXORD     Z4, Z3, Z3
-	VMOVDQU8   Z3, K1, 192(DX)
+	VMOVDQU8.Z 192(BX), K1, Z5
+	VPXORD     Z5, Z4, Z4
+	VMOVDQU8   Z4, K1, 192(DX)
 	JMP        ctrDone
 
 ctrOneFull3:
-	VPXORD    192(BX), Z3, Z3
-	VMOVDQU64 Z3, 192(DX)
+	VPXORD    192(BX), Z4, Z4
+	VMOVDQU64 Z4, 192(DX)
 	SUBQ      $0x40, AX
 	ADDQ      $+256, DX
 	ADDQ      $+256, BX
 	SUBQ      $+256, SI
 
 ctrDone:
+	// Wipe the round keys
+	LEAQ   1984(CX), AX
+	VPXORD Z2, Z2, Z2
+
+ctrWipe:
+	VMOVDQA64 Z2, (CX)
+	ADDQ      $0x40, CX
+	CMPQ      CX, AX
+	JNE       ctrWipe
 	VZEROUPPER
 	RET
 
@@ -1227,21 +1236,21 @@ macKeys:
 	MOVQ         n+16(FP), BX
 	MOVQ         next+24(FP), SI
 	MOVQ         (AX), AX
-	VPBROADCASTQ AX, Z5
-	VPSHUFBITQMB blockBits<>+0(SB), Z5, K1
-	VPMOVM2B     K1, Z5
-	VSHUFI32X4   $0x00, Z5, Z5, Z0
-	VSHUFI32X4   $0x55, Z5, Z5, Z1
-	VSHUFI32X4   $0xaa, Z5, Z5, Z4
-	VSHUFI32X4   $0xff, Z5, Z5, Z5
+	VPBROADCASTQ AX, Z7
+	VPSHUFBITQMB blockBits<>+0(SB), Z7, K1
+	VPMOVM2B     K1, Z7
+	VSHUFI32X4   $0x00, Z7, Z7, Z0
+	VSHUFI32X4   $0x55, Z7, Z7, Z1
+	VSHUFI32X4   $0xaa, Z7, Z7, Z6
+	VSHUFI32X4   $0xff, Z7, Z7, Z7
 	VPXORD       Z2, Z2, Z2
 	VMOVDQU64    Z0, 2048(SP)
 	VMOVDQU64    Z2, 2304(SP)
 	VMOVDQU64    Z1, 2112(SP)
 	VMOVDQU64    Z2, 2368(SP)
-	VMOVDQU64    Z4, 2176(SP)
+	VMOVDQU64    Z6, 2176(SP)
 	VMOVDQU64    Z2, 2432(SP)
-	VMOVDQU64    Z5, 2240(SP)
+	VMOVDQU64    Z7, 2240(SP)
 	VMOVDQU64    Z2, 2496(SP)
 	CMPQ         BX, $0x60
 	JLE          macFew
@@ -1274,9 +1283,9 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      48(DX), K1, Z4
+	VMOVDQU8.Z      48(DX), K1, Z6
 	VMOVDQU64       pieceRows<>+64(SB), Z2
-	VPERMI2B        Z0, Z4, Z2
+	VPERMI2B        Z0, Z6, Z2
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
 	CMPQ            R10, R9
@@ -1285,72 +1294,8 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      96(DX), K1, Z5
-	VMOVDQU64       pieceRows<>+128(SB), Z4
-	VPERMI2B        Z0, Z5, Z4
-	SUBQ            $0x30, AX
-	MOVQ            AX, R10
-	CMPQ            R10, R9
-	CMOVQGT         R9, R10
-	CMPQ            R10, $0x00
-	CMOVQLT         DI, R10
-	BZHIQ           R10, R8, R10
-	KMOVQ           R10, K1
-	VMOVDQU8.Z      144(DX), K1, Z6
-	VMOVDQU64       pieceRows<>+192(SB), Z5
-	VPERMI2B        Z0, Z6, Z5
-	SUBQ            $0x30, AX
-	VSHUFI32X4      $0x44, Z2, Z1, Z0
-	VSHUFI32X4      $0xee, Z2, Z1, Z6
-	VSHUFI32X4      $0x44, Z5, Z4, Z2
-	VSHUFI32X4      $0xee, Z5, Z4, Z5
-	VSHUFI32X4      $0x88, Z2, Z0, Z1
-	VSHUFI32X4      $0xdd, Z2, Z0, Z2
-	VSHUFI32X4      $0x88, Z5, Z6, Z4
-	VSHUFI32X4      $0xdd, Z5, Z6, Z5
-	VPBROADCASTQ    unit<>+0(SB), Z0
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z6
-	VGF2P8AFFINEQB  $0x00, Z1, Z0, Z1
-	VGF2P8AFFINEQB  $0x00, Z2, Z0, Z2
-	VGF2P8AFFINEQB  $0x00, Z4, Z0, Z4
-	VGF2P8AFFINEQB  $0x00, Z5, Z0, Z5
-	VPSHUFB         Z6, Z1, Z1
-	VPSHUFB         Z6, Z2, Z2
-	VPSHUFB         Z6, Z4, Z4
-	VPSHUFB         Z6, Z5, Z5
-	VPUNPCKLBW      Z4, Z1, Z0
-	VPUNPCKHBW      Z4, Z1, Z6
-	VPUNPCKLBW      Z5, Z2, Z4
-	VPUNPCKHBW      Z5, Z2, Z5
-	VPUNPCKLBW      Z4, Z0, Z1
-	VPUNPCKHBW      Z4, Z0, Z2
-	VPUNPCKLBW      Z5, Z6, Z4
-	VPUNPCKHBW      Z5, Z6, Z5
-	VPXORD          2048(SP), Z1, Z1
-	VPXORD          2112(SP), Z2, Z2
-	VPXORD          2176(SP), Z4, Z4
-	VPXORD          2240(SP), Z5, Z5
-	ADDQ            $0x20, SI
-	ADDQ            $+192, DX
-	SUBQ            $0x20, BX
-	VPBROADCASTW    SI, Z0
-	VPADDW          numbers<>+0(SB), Z0, Z0
-	LEAQ            (BX)(BX*2), AX
-	ADDQ            AX, AX
-
-	// Pieces and their numbers, from bytes to bit slices
-	XORL            DI, DI
-	MOVQ            $-1, R8
-	MOVQ            $0x00000030, R9
-	MOVQ            AX, R10
-	CMPQ            R10, R9
-	CMOVQGT         R9, R10
-	CMPQ            R10, $0x00
-	CMOVQLT         DI, R10
-	BZHIQ           R10, R8, R10
-	KMOVQ           R10, K1
-	VMOVDQU8.Z      (DX), K1, Z7
-	VMOVDQU64       pieceRows<>+0(SB), Z6
+	VMOVDQU8.Z      96(DX), K1, Z7
+	VMOVDQU64       pieceRows<>+128(SB), Z6
 	VPERMI2B        Z0, Z7, Z6
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
@@ -1360,10 +1305,52 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      48(DX), K1, Z8
-	VMOVDQU64       pieceRows<>+64(SB), Z7
+	VMOVDQU8.Z      144(DX), K1, Z8
+	VMOVDQU64       pieceRows<>+192(SB), Z7
 	VPERMI2B        Z0, Z8, Z7
 	SUBQ            $0x30, AX
+	VSHUFI32X4      $0x44, Z2, Z1, Z0
+	VSHUFI32X4      $0xee, Z2, Z1, Z8
+	VSHUFI32X4      $0x44, Z7, Z6, Z2
+	VSHUFI32X4      $0xee, Z7, Z6, Z7
+	VSHUFI32X4      $0x88, Z2, Z0, Z1
+	VSHUFI32X4      $0xdd, Z2, Z0, Z2
+	VSHUFI32X4      $0x88, Z7, Z8, Z6
+	VSHUFI32X4      $0xdd, Z7, Z8, Z7
+	VPBROADCASTQ    unit<>+0(SB), Z0
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z8
+	VGF2P8AFFINEQB  $0x00, Z1, Z0, Z1
+	VGF2P8AFFINEQB  $0x00, Z2, Z0, Z2
+	VGF2P8AFFINEQB  $0x00, Z6, Z0, Z6
+	VGF2P8AFFINEQB  $0x00, Z7, Z0, Z7
+	VPSHUFB         Z8, Z1, Z1
+	VPSHUFB         Z8, Z2, Z2
+	VPSHUFB         Z8, Z6, Z6
+	VPSHUFB         Z8, Z7, Z7
+	VPUNPCKLBW      Z6, Z1, Z0
+	VPUNPCKHBW      Z6, Z1, Z8
+	VPUNPCKLBW      Z7, Z2, Z6
+	VPUNPCKHBW      Z7, Z2, Z7
+	VPUNPCKLBW      Z6, Z0, Z1
+	VPUNPCKHBW      Z6, Z0, Z2
+	VPUNPCKLBW      Z7, Z8, Z6
+	VPUNPCKHBW      Z7, Z8, Z7
+	VPXORD          2048(SP), Z1, Z1
+	VPXORD          2112(SP), Z2, Z2
+	VPXORD          2176(SP), Z6, Z6
+	VPXORD          2240(SP), Z7, Z7
+	ADDQ            $0x20, SI
+	ADDQ            $+192, DX
+	SUBQ            $0x20, BX
+	VPBROADCASTW    SI, Z0
+	VPADDW          numbers<>+0(SB), Z0, Z0
+	LEAQ            (BX)(BX*2), AX
+	ADDQ            AX, AX
+
+	// Pieces and their numbers, from bytes to bit slices
+	XORL            DI, DI
+	MOVQ            $-1, R8
+	MOVQ            $0x00000030, R9
 	MOVQ            AX, R10
 	CMPQ            R10, R9
 	CMOVQGT         R9, R10
@@ -1371,8 +1358,8 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      96(DX), K1, Z9
-	VMOVDQU64       pieceRows<>+128(SB), Z8
+	VMOVDQU8.Z      (DX), K1, Z9
+	VMOVDQU64       pieceRows<>+0(SB), Z8
 	VPERMI2B        Z0, Z9, Z8
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
@@ -1382,52 +1369,10 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      144(DX), K1, Z10
-	VMOVDQU64       pieceRows<>+192(SB), Z9
+	VMOVDQU8.Z      48(DX), K1, Z10
+	VMOVDQU64       pieceRows<>+64(SB), Z9
 	VPERMI2B        Z0, Z10, Z9
 	SUBQ            $0x30, AX
-	VSHUFI32X4      $0x44, Z7, Z6, Z0
-	VSHUFI32X4      $0xee, Z7, Z6, Z10
-	VSHUFI32X4      $0x44, Z9, Z8, Z7
-	VSHUFI32X4      $0xee, Z9, Z8, Z9
-	VSHUFI32X4      $0x88, Z7, Z0, Z6
-	VSHUFI32X4      $0xdd, Z7, Z0, Z7
-	VSHUFI32X4      $0x88, Z9, Z10, Z8
-	VSHUFI32X4      $0xdd, Z9, Z10, Z9
-	VPBROADCASTQ    unit<>+0(SB), Z0
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z10
-	VGF2P8AFFINEQB  $0x00, Z6, Z0, Z6
-	VGF2P8AFFINEQB  $0x00, Z7, Z0, Z7
-	VGF2P8AFFINEQB  $0x00, Z8, Z0, Z8
-	VGF2P8AFFINEQB  $0x00, Z9, Z0, Z9
-	VPSHUFB         Z10, Z6, Z6
-	VPSHUFB         Z10, Z7, Z7
-	VPSHUFB         Z10, Z8, Z8
-	VPSHUFB         Z10, Z9, Z9
-	VPUNPCKLBW      Z8, Z6, Z0
-	VPUNPCKHBW      Z8, Z6, Z10
-	VPUNPCKLBW      Z9, Z7, Z8
-	VPUNPCKHBW      Z9, Z7, Z9
-	VPUNPCKLBW      Z8, Z0, Z6
-	VPUNPCKHBW      Z8, Z0, Z7
-	VPUNPCKLBW      Z9, Z10, Z8
-	VPUNPCKHBW      Z9, Z10, Z9
-	VPXORD          2048(SP), Z6, Z6
-	VPXORD          2112(SP), Z7, Z7
-	VPXORD          2176(SP), Z8, Z8
-	VPXORD          2240(SP), Z9, Z9
-	ADDQ            $0x20, SI
-	ADDQ            $+192, DX
-	SUBQ            $0x20, BX
-	VPBROADCASTW    SI, Z0
-	VPADDW          numbers<>+0(SB), Z0, Z0
-	LEAQ            (BX)(BX*2), AX
-	ADDQ            AX, AX
-
-	// Pieces and their numbers, from bytes to bit slices
-	XORL            DI, DI
-	MOVQ            $-1, R8
-	MOVQ            $0x00000030, R9
 	MOVQ            AX, R10
 	CMPQ            R10, R9
 	CMOVQGT         R9, R10
@@ -1435,8 +1380,8 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      (DX), K1, Z11
-	VMOVDQU64       pieceRows<>+0(SB), Z10
+	VMOVDQU8.Z      96(DX), K1, Z11
+	VMOVDQU64       pieceRows<>+128(SB), Z10
 	VPERMI2B        Z0, Z11, Z10
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
@@ -1446,62 +1391,40 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      48(DX), K1, Z12
-	VMOVDQU64       pieceRows<>+64(SB), Z11
+	VMOVDQU8.Z      144(DX), K1, Z12
+	VMOVDQU64       pieceRows<>+192(SB), Z11
 	VPERMI2B        Z0, Z12, Z11
 	SUBQ            $0x30, AX
-	MOVQ            AX, R10
-	CMPQ            R10, R9
-	CMOVQGT         R9, R10
-	CMPQ            R10, $0x00
-	CMOVQLT         DI, R10
-	BZHIQ           R10, R8, R10
-	KMOVQ           R10, K1
-	VMOVDQU8.Z      96(DX), K1, Z13
-	VMOVDQU64       pieceRows<>+128(SB), Z12
-	VPERMI2B        Z0, Z13, Z12
-	SUBQ            $0x30, AX
-	MOVQ            AX, R10
-	CMPQ            R10, R9
-	CMOVQGT         R9, R10
-	CMPQ            R10, $0x00
-	CMOVQLT         DI, R10
-	BZHIQ           R10, R8, R10
-	KMOVQ           R10, K1
-	VMOVDQU8.Z      144(DX), K1, Z14
-	VMOVDQU64       pieceRows<>+192(SB), Z13
-	VPERMI2B        Z0, Z14, Z13
-	SUBQ            $0x30, AX
-	VSHUFI32X4      $0x44, Z11, Z10, Z0
-	VSHUFI32X4      $0xee, Z11, Z10, Z14
-	VSHUFI32X4      $0x44, Z13, Z12, Z11
-	VSHUFI32X4      $0xee, Z13, Z12, Z13
-	VSHUFI32X4      $0x88, Z11, Z0, Z10
-	VSHUFI32X4      $0xdd, Z11, Z0, Z11
-	VSHUFI32X4      $0x88, Z13, Z14, Z12
-	VSHUFI32X4      $0xdd, Z13, Z14, Z13
+	VSHUFI32X4      $0x44, Z9, Z8, Z0
+	VSHUFI32X4      $0xee, Z9, Z8, Z12
+	VSHUFI32X4      $0x44, Z11, Z10, Z9
+	VSHUFI32X4      $0xee, Z11, Z10, Z11
+	VSHUFI32X4      $0x88, Z9, Z0, Z8
+	VSHUFI32X4      $0xdd, Z9, Z0, Z9
+	VSHUFI32X4      $0x88, Z11, Z12, Z10
+	VSHUFI32X4      $0xdd, Z11, Z12, Z11
 	VPBROADCASTQ    unit<>+0(SB), Z0
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z14
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z12
+	VGF2P8AFFINEQB  $0x00, Z8, Z0, Z8
+	VGF2P8AFFINEQB  $0x00, Z9, Z0, Z9
 	VGF2P8AFFINEQB  $0x00, Z10, Z0, Z10
 	VGF2P8AFFINEQB  $0x00, Z11, Z0, Z11
-	VGF2P8AFFINEQB  $0x00, Z12, Z0, Z12
-	VGF2P8AFFINEQB  $0x00, Z13, Z0, Z13
-	VPSHUFB         Z14, Z10, Z10
-	VPSHUFB         Z14, Z11, Z11
-	VPSHUFB         Z14, Z12, Z12
-	VPSHUFB         Z14, Z13, Z13
-	VPUNPCKLBW      Z12, Z10, Z0
-	VPUNPCKHBW      Z12, Z10, Z14
-	VPUNPCKLBW      Z13, Z11, Z12
-	VPUNPCKHBW      Z13, Z11, Z13
-	VPUNPCKLBW      Z12, Z0, Z10
-	VPUNPCKHBW      Z12, Z0, Z11
-	VPUNPCKLBW      Z13, Z14, Z12
-	VPUNPCKHBW      Z13, Z14, Z13
-	VPXORD          2048(SP), Z10, Z10
-	VPXORD          2112(SP), Z11, Z11
-	VPXORD          2176(SP), Z12, Z12
-	VPXORD          2240(SP), Z13, Z13
+	VPSHUFB         Z12, Z8, Z8
+	VPSHUFB         Z12, Z9, Z9
+	VPSHUFB         Z12, Z10, Z10
+	VPSHUFB         Z12, Z11, Z11
+	VPUNPCKLBW      Z10, Z8, Z0
+	VPUNPCKHBW      Z10, Z8, Z12
+	VPUNPCKLBW      Z11, Z9, Z10
+	VPUNPCKHBW      Z11, Z9, Z11
+	VPUNPCKLBW      Z10, Z0, Z8
+	VPUNPCKHBW      Z10, Z0, Z9
+	VPUNPCKLBW      Z11, Z12, Z10
+	VPUNPCKHBW      Z11, Z12, Z11
+	VPXORD          2048(SP), Z8, Z8
+	VPXORD          2112(SP), Z9, Z9
+	VPXORD          2176(SP), Z10, Z10
+	VPXORD          2240(SP), Z11, Z11
 	ADDQ            $0x20, SI
 	ADDQ            $+192, DX
 	SUBQ            $0x20, BX
@@ -1521,8 +1444,30 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      (DX), K1, Z15
-	VMOVDQU64       pieceRows<>+0(SB), Z14
+	VMOVDQU8.Z      (DX), K1, Z13
+	VMOVDQU64       pieceRows<>+0(SB), Z12
+	VPERMI2B        Z0, Z13, Z12
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      48(DX), K1, Z14
+	VMOVDQU64       pieceRows<>+64(SB), Z13
+	VPERMI2B        Z0, Z14, Z13
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z15
+	VMOVDQU64       pieceRows<>+128(SB), Z14
 	VPERMI2B        Z0, Z15, Z14
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
@@ -1532,10 +1477,52 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      48(DX), K1, Z16
-	VMOVDQU64       pieceRows<>+64(SB), Z15
+	VMOVDQU8.Z      144(DX), K1, Z16
+	VMOVDQU64       pieceRows<>+192(SB), Z15
 	VPERMI2B        Z0, Z16, Z15
 	SUBQ            $0x30, AX
+	VSHUFI32X4      $0x44, Z13, Z12, Z0
+	VSHUFI32X4      $0xee, Z13, Z12, Z16
+	VSHUFI32X4      $0x44, Z15, Z14, Z13
+	VSHUFI32X4      $0xee, Z15, Z14, Z15
+	VSHUFI32X4      $0x88, Z13, Z0, Z12
+	VSHUFI32X4      $0xdd, Z13, Z0, Z13
+	VSHUFI32X4      $0x88, Z15, Z16, Z14
+	VSHUFI32X4      $0xdd, Z15, Z16, Z15
+	VPBROADCASTQ    unit<>+0(SB), Z0
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z16
+	VGF2P8AFFINEQB  $0x00, Z12, Z0, Z12
+	VGF2P8AFFINEQB  $0x00, Z13, Z0, Z13
+	VGF2P8AFFINEQB  $0x00, Z14, Z0, Z14
+	VGF2P8AFFINEQB  $0x00, Z15, Z0, Z15
+	VPSHUFB         Z16, Z12, Z12
+	VPSHUFB         Z16, Z13, Z13
+	VPSHUFB         Z16, Z14, Z14
+	VPSHUFB         Z16, Z15, Z15
+	VPUNPCKLBW      Z14, Z12, Z0
+	VPUNPCKHBW      Z14, Z12, Z16
+	VPUNPCKLBW      Z15, Z13, Z14
+	VPUNPCKHBW      Z15, Z13, Z15
+	VPUNPCKLBW      Z14, Z0, Z12
+	VPUNPCKHBW      Z14, Z0, Z13
+	VPUNPCKLBW      Z15, Z16, Z14
+	VPUNPCKHBW      Z15, Z16, Z15
+	VPXORD          2048(SP), Z12, Z12
+	VPXORD          2112(SP), Z13, Z13
+	VPXORD          2176(SP), Z14, Z14
+	VPXORD          2240(SP), Z15, Z15
+	ADDQ            $0x20, SI
+	ADDQ            $+192, DX
+	SUBQ            $0x20, BX
+	VPBROADCASTW    SI, Z0
+	VPADDW          numbers<>+0(SB), Z0, Z0
+	LEAQ            (BX)(BX*2), AX
+	ADDQ            AX, AX
+
+	// Pieces and their numbers, from bytes to bit slices
+	XORL            DI, DI
+	MOVQ            $-1, R8
+	MOVQ            $0x00000030, R9
 	MOVQ            AX, R10
 	CMPQ            R10, R9
 	CMOVQGT         R9, R10
@@ -1543,8 +1530,8 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      96(DX), K1, Z17
-	VMOVDQU64       pieceRows<>+128(SB), Z16
+	VMOVDQU8.Z      (DX), K1, Z17
+	VMOVDQU64       pieceRows<>+0(SB), Z16
 	VPERMI2B        Z0, Z17, Z16
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
@@ -1554,40 +1541,62 @@ macFour:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      144(DX), K1, Z18
-	VMOVDQU64       pieceRows<>+192(SB), Z17
+	VMOVDQU8.Z      48(DX), K1, Z18
+	VMOVDQU64       pieceRows<>+64(SB), Z17
 	VPERMI2B        Z0, Z18, Z17
 	SUBQ            $0x30, AX
-	VSHUFI32X4      $0x44, Z15, Z14, Z0
-	VSHUFI32X4      $0xee, Z15, Z14, Z18
-	VSHUFI32X4      $0x44, Z17, Z16, Z15
-	VSHUFI32X4      $0xee, Z17, Z16, Z17
-	VSHUFI32X4      $0x88, Z15, Z0, Z14
-	VSHUFI32X4      $0xdd, Z15, Z0, Z15
-	VSHUFI32X4      $0x88, Z17, Z18, Z16
-	VSHUFI32X4      $0xdd, Z17, Z18, Z17
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z19
+	VMOVDQU64       pieceRows<>+128(SB), Z18
+	VPERMI2B        Z0, Z19, Z18
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      144(DX), K1, Z20
+	VMOVDQU64       pieceRows<>+192(SB), Z19
+	VPERMI2B        Z0, Z20, Z19
+	SUBQ            $0x30, AX
+	VSHUFI32X4      $0x44, Z17, Z16, Z0
+	VSHUFI32X4      $0xee, Z17, Z16, Z20
+	VSHUFI32X4      $0x44, Z19, Z18, Z17
+	VSHUFI32X4      $0xee, Z19, Z18, Z19
+	VSHUFI32X4      $0x88, Z17, Z0, Z16
+	VSHUFI32X4      $0xdd, Z17, Z0, Z17
+	VSHUFI32X4      $0x88, Z19, Z20, Z18
+	VSHUFI32X4      $0xdd, Z19, Z20, Z19
 	VPBROADCASTQ    unit<>+0(SB), Z0
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z18
-	VGF2P8AFFINEQB  $0x00, Z14, Z0, Z14
-	VGF2P8AFFINEQB  $0x00, Z15, Z0, Z15
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z20
 	VGF2P8AFFINEQB  $0x00, Z16, Z0, Z16
 	VGF2P8AFFINEQB  $0x00, Z17, Z0, Z17
-	VPSHUFB         Z18, Z14, Z14
-	VPSHUFB         Z18, Z15, Z15
-	VPSHUFB         Z18, Z16, Z16
-	VPSHUFB         Z18, Z17, Z17
-	VPUNPCKLBW      Z16, Z14, Z0
-	VPUNPCKHBW      Z16, Z14, Z18
-	VPUNPCKLBW      Z17, Z15, Z16
-	VPUNPCKHBW      Z17, Z15, Z17
-	VPUNPCKLBW      Z16, Z0, Z14
-	VPUNPCKHBW      Z16, Z0, Z15
-	VPUNPCKLBW      Z17, Z18, Z16
-	VPUNPCKHBW      Z17, Z18, Z17
-	VPXORD          2048(SP), Z14, Z14
-	VPXORD          2112(SP), Z15, Z15
-	VPXORD          2176(SP), Z16, Z16
-	VPXORD          2240(SP), Z17, Z17
+	VGF2P8AFFINEQB  $0x00, Z18, Z0, Z18
+	VGF2P8AFFINEQB  $0x00, Z19, Z0, Z19
+	VPSHUFB         Z20, Z16, Z16
+	VPSHUFB         Z20, Z17, Z17
+	VPSHUFB         Z20, Z18, Z18
+	VPSHUFB         Z20, Z19, Z19
+	VPUNPCKLBW      Z18, Z16, Z0
+	VPUNPCKHBW      Z18, Z16, Z20
+	VPUNPCKLBW      Z19, Z17, Z18
+	VPUNPCKHBW      Z19, Z17, Z19
+	VPUNPCKLBW      Z18, Z0, Z16
+	VPUNPCKHBW      Z18, Z0, Z17
+	VPUNPCKLBW      Z19, Z20, Z18
+	VPUNPCKHBW      Z19, Z20, Z19
+	VPXORD          2048(SP), Z16, Z16
+	VPXORD          2112(SP), Z17, Z17
+	VPXORD          2176(SP), Z18, Z18
+	VPXORD          2240(SP), Z19, Z19
 	ADDQ            $0x20, SI
 	ADDQ            $+192, DX
 
@@ -1597,93 +1606,93 @@ macFour:
 
 macFourRounds:
 	VBROADCASTI32X4 (AX), Z0
-	VBROADCASTI32X4 16(AX), Z18
-	VBROADCASTI32X4 32(AX), Z19
-	VBROADCASTI32X4 48(AX), Z20
-	VMOVDQA64       Z2, Z21
-	VPTERNLOGD      $0xa6, Z5, Z4, Z21
-	VMOVDQA64       Z1, Z22
-	VPTERNLOGD      $0x36, Z4, Z2, Z22
-	VMOVDQA64       Z1, Z23
-	VPTERNLOGD      $0x6a, Z4, Z2, Z23
-	VPTERNLOGD      $0xc5, Z23, Z22, Z5
-	VPTERNLOGD      $0xb6, Z21, Z1, Z22
-	VPTERNLOGD      $0x29, Z21, Z1, Z23
-	VPTERNLOGD      $0x96, Z0, Z1, Z21
-	VPTERNLOGD      $0x96, Z18, Z4, Z22
-	VPXORD          Z19, Z5, Z5
-	VPTERNLOGD      $0x96, Z20, Z2, Z23
-	VPUNPCKLBW      Z5, Z21, Z2
-	VPUNPCKHBW      Z5, Z21, Z5
-	VPUNPCKLBW      Z23, Z22, Z4
-	VPUNPCKHBW      Z23, Z22, Z21
-	VPUNPCKLBW      Z4, Z2, Z1
-	VPUNPCKHBW      Z4, Z2, Z2
-	VPUNPCKLBW      Z21, Z5, Z4
-	VPUNPCKHBW      Z21, Z5, Z5
-	VMOVDQA64       Z7, Z21
-	VPTERNLOGD      $0xa6, Z9, Z8, Z21
-	VMOVDQA64       Z6, Z22
-	VPTERNLOGD      $0x36, Z8, Z7, Z22
-	VMOVDQA64       Z6, Z23
-	VPTERNLOGD      $0x6a, Z8, Z7, Z23
-	VPTERNLOGD      $0xc5, Z23, Z22, Z9
-	VPTERNLOGD      $0xb6, Z21, Z6, Z22
-	VPTERNLOGD      $0x29, Z21, Z6, Z23
-	VPTERNLOGD      $0x96, Z0, Z6, Z21
-	VPTERNLOGD      $0x96, Z18, Z8, Z22
-	VPXORD          Z19, Z9, Z9
-	VPTERNLOGD      $0x96, Z20, Z7, Z23
-	VPUNPCKLBW      Z9, Z21, Z7
-	VPUNPCKHBW      Z9, Z21, Z9
-	VPUNPCKLBW      Z23, Z22, Z8
-	VPUNPCKHBW      Z23, Z22, Z21
-	VPUNPCKLBW      Z8, Z7, Z6
-	VPUNPCKHBW      Z8, Z7, Z7
-	VPUNPCKLBW      Z21, Z9, Z8
-	VPUNPCKHBW      Z21, Z9, Z9
-	VMOVDQA64       Z11, Z21
-	VPTERNLOGD      $0xa6, Z13, Z12, Z21
-	VMOVDQA64       Z10, Z22
-	VPTERNLOGD      $0x36, Z12, Z11, Z22
-	VMOVDQA64       Z10, Z23
-	VPTERNLOGD      $0x6a, Z12, Z11, Z23
-	VPTERNLOGD      $0xc5, Z23, Z22, Z13
-	VPTERNLOGD      $0xb6, Z21, Z10, Z22
-	VPTERNLOGD      $0x29, Z21, Z10, Z23
-	VPTERNLOGD      $0x96, Z0, Z10, Z21
-	VPTERNLOGD      $0x96, Z18, Z12, Z22
-	VPXORD          Z19, Z13, Z13
-	VPTERNLOGD      $0x96, Z20, Z11, Z23
-	VPUNPCKLBW      Z13, Z21, Z11
-	VPUNPCKHBW      Z13, Z21, Z13
-	VPUNPCKLBW      Z23, Z22, Z12
-	VPUNPCKHBW      Z23, Z22, Z21
-	VPUNPCKLBW      Z12, Z11, Z10
-	VPUNPCKHBW      Z12, Z11, Z11
-	VPUNPCKLBW      Z21, Z13, Z12
-	VPUNPCKHBW      Z21, Z13, Z13
-	VMOVDQA64       Z15, Z21
-	VPTERNLOGD      $0xa6, Z17, Z16, Z21
-	VMOVDQA64       Z14, Z22
-	VPTERNLOGD      $0x36, Z16, Z15, Z22
-	VMOVDQA64       Z14, Z23
-	VPTERNLOGD      $0x6a, Z16, Z15, Z23
-	VPTERNLOGD      $0xc5, Z23, Z22, Z17
-	VPTERNLOGD      $0xb6, Z21, Z14, Z22
-	VPTERNLOGD      $0x29, Z21, Z14, Z23
-	VPTERNLOGD      $0x96, Z0, Z14, Z21
-	VPTERNLOGD      $0x96, Z18, Z16, Z22
-	VPXORD          Z19, Z17, Z17
-	VPTERNLOGD      $0x96, Z20, Z15, Z23
-	VPUNPCKLBW      Z17, Z21, Z0
-	VPUNPCKHBW      Z17, Z21, Z17
-	VPUNPCKLBW      Z23, Z22, Z15
-	VPUNPCKHBW      Z23, Z22, Z18
-	VPUNPCKLBW      Z15, Z0, Z14
-	VPUNPCKHBW      Z15, Z0, Z15
-	VPUNPCKLBW      Z18, Z17, Z16
-	VPUNPCKHBW      Z18, Z17, Z17
+	VBROADCASTI32X4 16(AX), Z20
+	VBROADCASTI32X4 32(AX), Z21
+	VBROADCASTI32X4 48(AX), Z22
+	VMOVDQA64       Z2, Z23
+	VPTERNLOGD      $0xa6, Z7, Z6, Z23
+	VMOVDQA64       Z1, Z24
+	VPTERNLOGD      $0x36, Z6, Z2, Z24
+	VMOVDQA64       Z1, Z25
+	VPTERNLOGD      $0x6a, Z6, Z2, Z25
+	VPTERNLOGD      $0xc5, Z25, Z24, Z7
+	VPTERNLOGD      $0xb6, Z23, Z1, Z24
+	VPTERNLOGD      $0x29, Z23, Z1, Z25
+	VPTERNLOGD      $0x96, Z0, Z1, Z23
+	VPTERNLOGD      $0x96, Z20, Z6, Z24
+	VPXORD          Z21, Z7, Z7
+	VPTERNLOGD      $0x96, Z22, Z2, Z25
+	VPUNPCKLBW      Z7, Z23, Z2
+	VPUNPCKHBW      Z7, Z23, Z7
+	VPUNPCKLBW      Z25, Z24, Z6
+	VPUNPCKHBW      Z25, Z24, Z23
+	VPUNPCKLBW      Z6, Z2, Z1
+	VPUNPCKHBW      Z6, Z2, Z2
+	VPUNPCKLBW      Z23, Z7, Z6
+	VPUNPCKHBW      Z23, Z7, Z7
+	VMOVDQA64       Z9, Z23
+	VPTERNLOGD      $0xa6, Z11, Z10, Z23
+	VMOVDQA64       Z8, Z24
+	VPTERNLOGD      $0x36, Z10, Z9, Z24
+	VMOVDQA64       Z8, Z25
+	VPTERNLOGD      $0x6a, Z10, Z9, Z25
+	VPTERNLOGD      $0xc5, Z25, Z24, Z11
+	VPTERNLOGD      $0xb6, Z23, Z8, Z24
+	VPTERNLOGD      $0x29, Z23, Z8, Z25
+	VPTERNLOGD      $0x96, Z0, Z8, Z23
+	VPTERNLOGD      $0x96, Z20, Z10, Z24
+	VPXORD          Z21, Z11, Z11
+	VPTERNLOGD      $0x96, Z22, Z9, Z25
+	VPUNPCKLBW      Z11, Z23, Z9
+	VPUNPCKHBW      Z11, Z23, Z11
+	VPUNPCKLBW      Z25, Z24, Z10
+	VPUNPCKHBW      Z25, Z24, Z23
+	VPUNPCKLBW      Z10, Z9, Z8
+	VPUNPCKHBW      Z10, Z9, Z9
+	VPUNPCKLBW      Z23, Z11, Z10
+	VPUNPCKHBW      Z23, Z11, Z11
+	VMOVDQA64       Z13, Z23
+	VPTERNLOGD      $0xa6, Z15, Z14, Z23
+	VMOVDQA64       Z12, Z24
+	VPTERNLOGD      $0x36, Z14, Z13, Z24
+	VMOVDQA64       Z12, Z25
+	VPTERNLOGD      $0x6a, Z14, Z13, Z25
+	VPTERNLOGD      $0xc5, Z25, Z24, Z15
+	VPTERNLOGD      $0xb6, Z23, Z12, Z24
+	VPTERNLOGD      $0x29, Z23, Z12, Z25
+	VPTERNLOGD      $0x96, Z0, Z12, Z23
+	VPTERNLOGD      $0x96, Z20, Z14, Z24
+	VPXORD          Z21, Z15, Z15
+	VPTERNLOGD      $0x96, Z22, Z13, Z25
+	VPUNPCKLBW      Z15, Z23, Z13
+	VPUNPCKHBW      Z15, Z23, Z15
+	VPUNPCKLBW      Z25, Z24, Z14
+	VPUNPCKHBW      Z25, Z24, Z23
+	VPUNPCKLBW      Z14, Z13, Z12
+	VPUNPCKHBW      Z14, Z13, Z13
+	VPUNPCKLBW      Z23, Z15, Z14
+	VPUNPCKHBW      Z23, Z15, Z15
+	VMOVDQA64       Z17, Z23
+	VPTERNLOGD      $0xa6, Z19, Z18, Z23
+	VMOVDQA64       Z16, Z24
+	VPTERNLOGD      $0x36, Z18, Z17, Z24
+	VMOVDQA64       Z16, Z25
+	VPTERNLOGD      $0x6a, Z18, Z17, Z25
+	VPTERNLOGD      $0xc5, Z25, Z24, Z19
+	VPTERNLOGD      $0xb6, Z23, Z16, Z24
+	VPTERNLOGD      $0x29, Z23, Z16, Z25
+	VPTERNLOGD      $0x96, Z0, Z16, Z23
+	VPTERNLOGD      $0x96, Z20, Z18, Z24
+	VPXORD          Z21, Z19, Z19
+	VPTERNLOGD      $0x96, Z22, Z17, Z25
+	VPUNPCKLBW      Z19, Z23, Z0
+	VPUNPCKHBW      Z19, Z23, Z19
+	VPUNPCKLBW      Z25, Z24, Z17
+	VPUNPCKHBW      Z25, Z24, Z20
+	VPUNPCKLBW      Z17, Z0, Z16
+	VPUNPCKHBW      Z17, Z0, Z17
+	VPUNPCKLBW      Z20, Z19, Z18
+	VPUNPCKHBW      Z20, Z19, Z19
 	ADDQ            $0x40, AX
 	CMPQ            AX, DI
 	JNE             macFourRounds
@@ -1694,29 +1703,29 @@ macFourRounds:
 	BZHIQ           AX, DI, DI
 	VPBROADCASTD    DI, Z0
 	VPSHUFB         lanes<>+0(SB), Z0, Z0
-	VMOVDQU64       2304(SP), Z18
-	VPXORD          Z1, Z18, Z18
-	VPXORD          Z6, Z18, Z18
-	VPXORD          Z10, Z18, Z18
-	VPTERNLOGD      $0x78, Z0, Z14, Z18
-	VMOVDQU64       Z18, 2304(SP)
+	VMOVDQU64       2304(SP), Z20
+	VPXORD          Z1, Z20, Z20
+	VPXORD          Z8, Z20, Z20
+	VPXORD          Z12, Z20, Z20
+	VPTERNLOGD      $0x78, Z0, Z16, Z20
+	VMOVDQU64       Z20, 2304(SP)
 	VMOVDQU64       2368(SP), Z1
 	VPXORD          Z2, Z1, Z1
-	VPXORD          Z7, Z1, Z1
-	VPXORD          Z11, Z1, Z1
-	VPTERNLOGD      $0x78, Z0, Z15, Z1
-	VMOVDQU64       Z1, 2368(SP)
-	VMOVDQU64       2432(SP), Z1
-	VPXORD          Z4, Z1, Z1
-	VPXORD          Z8, Z1, Z1
-	VPXORD          Z12, Z1, Z1
-	VPTERNLOGD      $0x78, Z0, Z16, Z1
-	VMOVDQU64       Z1, 2432(SP)
-	VMOVDQU64       2496(SP), Z1
-	VPXORD          Z5, Z1, Z1
 	VPXORD          Z9, Z1, Z1
 	VPXORD          Z13, Z1, Z1
 	VPTERNLOGD      $0x78, Z0, Z17, Z1
+	VMOVDQU64       Z1, 2368(SP)
+	VMOVDQU64       2432(SP), Z1
+	VPXORD          Z6, Z1, Z1
+	VPXORD          Z10, Z1, Z1
+	VPXORD          Z14, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z18, Z1
+	VMOVDQU64       Z1, 2432(SP)
+	VMOVDQU64       2496(SP), Z1
+	VPXORD          Z7, Z1, Z1
+	VPXORD          Z11, Z1, Z1
+	VPXORD          Z15, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z19, Z1
 	VMOVDQU64       Z1, 2496(SP)
 	SUBQ            $0x20, BX
 	JLE             macDone
@@ -1753,9 +1762,9 @@ macFew:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      48(DX), K1, Z4
+	VMOVDQU8.Z      48(DX), K1, Z6
 	VMOVDQU64       pieceRows<>+64(SB), Z2
-	VPERMI2B        Z0, Z4, Z2
+	VPERMI2B        Z0, Z6, Z2
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
 	CMPQ            R10, R9
@@ -1764,9 +1773,9 @@ macFew:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      96(DX), K1, Z5
-	VMOVDQU64       pieceRows<>+128(SB), Z4
-	VPERMI2B        Z0, Z5, Z4
+	VMOVDQU8.Z      96(DX), K1, Z7
+	VMOVDQU64       pieceRows<>+128(SB), Z6
+	VPERMI2B        Z0, Z7, Z6
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
 	CMPQ            R10, R9
@@ -1775,40 +1784,40 @@ macFew:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      144(DX), K1, Z6
-	VMOVDQU64       pieceRows<>+192(SB), Z5
-	VPERMI2B        Z0, Z6, Z5
+	VMOVDQU8.Z      144(DX), K1, Z8
+	VMOVDQU64       pieceRows<>+192(SB), Z7
+	VPERMI2B        Z0, Z8, Z7
 	SUBQ            $0x30, AX
 	VSHUFI32X4      $0x44, Z2, Z1, Z0
-	VSHUFI32X4      $0xee, Z2, Z1, Z6
-	VSHUFI32X4      $0x44, Z5, Z4, Z2
-	VSHUFI32X4      $0xee, Z5, Z4, Z5
+	VSHUFI32X4      $0xee, Z2, Z1, Z8
+	VSHUFI32X4      $0x44, Z7, Z6, Z2
+	VSHUFI32X4      $0xee, Z7, Z6, Z7
 	VSHUFI32X4      $0x88, Z2, Z0, Z1
 	VSHUFI32X4      $0xdd, Z2, Z0, Z2
-	VSHUFI32X4      $0x88, Z5, Z6, Z4
-	VSHUFI32X4      $0xdd, Z5, Z6, Z5
+	VSHUFI32X4      $0x88, Z7, Z8, Z6
+	VSHUFI32X4      $0xdd, Z7, Z8, Z7
 	VPBROADCASTQ    unit<>+0(SB), Z0
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z6
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z8
 	VGF2P8AFFINEQB  $0x00, Z1, Z0, Z1
 	VGF2P8AFFINEQB  $0x00, Z2, Z0, Z2
-	VGF2P8AFFINEQB  $0x00, Z4, Z0, Z4
-	VGF2P8AFFINEQB  $0x00, Z5, Z0, Z5
-	VPSHUFB         Z6, Z1, Z1
-	VPSHUFB         Z6, Z2, Z2
-	VPSHUFB         Z6, Z4, Z4
-	VPSHUFB         Z6, Z5, Z5
-	VPUNPCKLBW      Z4, Z1, Z0
-	VPUNPCKHBW      Z4, Z1, Z6
-	VPUNPCKLBW      Z5, Z2, Z4
-	VPUNPCKHBW      Z5, Z2, Z5
-	VPUNPCKLBW      Z4, Z0, Z1
-	VPUNPCKHBW      Z4, Z0, Z2
-	VPUNPCKLBW      Z5, Z6, Z4
-	VPUNPCKHBW      Z5, Z6, Z5
+	VGF2P8AFFINEQB  $0x00, Z6, Z0, Z6
+	VGF2P8AFFINEQB  $0x00, Z7, Z0, Z7
+	VPSHUFB         Z8, Z1, Z1
+	VPSHUFB         Z8, Z2, Z2
+	VPSHUFB         Z8, Z6, Z6
+	VPSHUFB         Z8, Z7, Z7
+	VPUNPCKLBW      Z6, Z1, Z0
+	VPUNPCKHBW      Z6, Z1, Z8
+	VPUNPCKLBW      Z7, Z2, Z6
+	VPUNPCKHBW      Z7, Z2, Z7
+	VPUNPCKLBW      Z6, Z0, Z1
+	VPUNPCKHBW      Z6, Z0, Z2
+	VPUNPCKLBW      Z7, Z8, Z6
+	VPUNPCKHBW      Z7, Z8, Z7
 	VPXORD          2048(SP), Z1, Z1
 	VPXORD          2112(SP), Z2, Z2
-	VPXORD          2176(SP), Z4, Z4
-	VPXORD          2240(SP), Z5, Z5
+	VPXORD          2176(SP), Z6, Z6
+	VPXORD          2240(SP), Z7, Z7
 	ADDQ            $0x20, SI
 	ADDQ            $+192, DX
 	SUBQ            $0x20, BX
@@ -1828,30 +1837,8 @@ macFew:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      (DX), K1, Z7
-	VMOVDQU64       pieceRows<>+0(SB), Z6
-	VPERMI2B        Z0, Z7, Z6
-	SUBQ            $0x30, AX
-	MOVQ            AX, R10
-	CMPQ            R10, R9
-	CMOVQGT         R9, R10
-	CMPQ            R10, $0x00
-	CMOVQLT         DI, R10
-	BZHIQ           R10, R8, R10
-	KMOVQ           R10, K1
-	VMOVDQU8.Z      48(DX), K1, Z8
-	VMOVDQU64       pieceRows<>+64(SB), Z7
-	VPERMI2B        Z0, Z8, Z7
-	SUBQ            $0x30, AX
-	MOVQ            AX, R10
-	CMPQ            R10, R9
-	CMOVQGT         R9, R10
-	CMPQ            R10, $0x00
-	CMOVQLT         DI, R10
-	BZHIQ           R10, R8, R10
-	KMOVQ           R10, K1
-	VMOVDQU8.Z      96(DX), K1, Z9
-	VMOVDQU64       pieceRows<>+128(SB), Z8
+	VMOVDQU8.Z      (DX), K1, Z9
+	VMOVDQU64       pieceRows<>+0(SB), Z8
 	VPERMI2B        Z0, Z9, Z8
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
@@ -1861,40 +1848,62 @@ macFew:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      144(DX), K1, Z10
-	VMOVDQU64       pieceRows<>+192(SB), Z9
+	VMOVDQU8.Z      48(DX), K1, Z10
+	VMOVDQU64       pieceRows<>+64(SB), Z9
 	VPERMI2B        Z0, Z10, Z9
 	SUBQ            $0x30, AX
-	VSHUFI32X4      $0x44, Z7, Z6, Z0
-	VSHUFI32X4      $0xee, Z7, Z6, Z10
-	VSHUFI32X4      $0x44, Z9, Z8, Z7
-	VSHUFI32X4      $0xee, Z9, Z8, Z9
-	VSHUFI32X4      $0x88, Z7, Z0, Z6
-	VSHUFI32X4      $0xdd, Z7, Z0, Z7
-	VSHUFI32X4      $0x88, Z9, Z10, Z8
-	VSHUFI32X4      $0xdd, Z9, Z10, Z9
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      96(DX), K1, Z11
+	VMOVDQU64       pieceRows<>+128(SB), Z10
+	VPERMI2B        Z0, Z11, Z10
+	SUBQ            $0x30, AX
+	MOVQ            AX, R10
+	CMPQ            R10, R9
+	CMOVQGT         R9, R10
+	CMPQ            R10, $0x00
+	CMOVQLT         DI, R10
+	BZHIQ           R10, R8, R10
+	KMOVQ           R10, K1
+	VMOVDQU8.Z      144(DX), K1, Z12
+	VMOVDQU64       pieceRows<>+192(SB), Z11
+	VPERMI2B        Z0, Z12, Z11
+	SUBQ            $0x30, AX
+	VSHUFI32X4      $0x44, Z9, Z8, Z0
+	VSHUFI32X4      $0xee, Z9, Z8, Z12
+	VSHUFI32X4      $0x44, Z11, Z10, Z9
+	VSHUFI32X4      $0xee, Z11, Z10, Z11
+	VSHUFI32X4      $0x88, Z9, Z0, Z8
+	VSHUFI32X4      $0xdd, Z9, Z0, Z9
+	VSHUFI32X4      $0x88, Z11, Z12, Z10
+	VSHUFI32X4      $0xdd, Z11, Z12, Z11
 	VPBROADCASTQ    unit<>+0(SB), Z0
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z10
-	VGF2P8AFFINEQB  $0x00, Z6, Z0, Z6
-	VGF2P8AFFINEQB  $0x00, Z7, Z0, Z7
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z12
 	VGF2P8AFFINEQB  $0x00, Z8, Z0, Z8
 	VGF2P8AFFINEQB  $0x00, Z9, Z0, Z9
-	VPSHUFB         Z10, Z6, Z6
-	VPSHUFB         Z10, Z7, Z7
-	VPSHUFB         Z10, Z8, Z8
-	VPSHUFB         Z10, Z9, Z9
-	VPUNPCKLBW      Z8, Z6, Z0
-	VPUNPCKHBW      Z8, Z6, Z10
-	VPUNPCKLBW      Z9, Z7, Z8
-	VPUNPCKHBW      Z9, Z7, Z9
-	VPUNPCKLBW      Z8, Z0, Z6
-	VPUNPCKHBW      Z8, Z0, Z7
-	VPUNPCKLBW      Z9, Z10, Z8
-	VPUNPCKHBW      Z9, Z10, Z9
-	VPXORD          2048(SP), Z6, Z6
-	VPXORD          2112(SP), Z7, Z7
-	VPXORD          2176(SP), Z8, Z8
-	VPXORD          2240(SP), Z9, Z9
+	VGF2P8AFFINEQB  $0x00, Z10, Z0, Z10
+	VGF2P8AFFINEQB  $0x00, Z11, Z0, Z11
+	VPSHUFB         Z12, Z8, Z8
+	VPSHUFB         Z12, Z9, Z9
+	VPSHUFB         Z12, Z10, Z10
+	VPSHUFB         Z12, Z11, Z11
+	VPUNPCKLBW      Z10, Z8, Z0
+	VPUNPCKHBW      Z10, Z8, Z12
+	VPUNPCKLBW      Z11, Z9, Z10
+	VPUNPCKHBW      Z11, Z9, Z11
+	VPUNPCKLBW      Z10, Z0, Z8
+	VPUNPCKHBW      Z10, Z0, Z9
+	VPUNPCKLBW      Z11, Z12, Z10
+	VPUNPCKHBW      Z11, Z12, Z11
+	VPXORD          2048(SP), Z8, Z8
+	VPXORD          2112(SP), Z9, Z9
+	VPXORD          2176(SP), Z10, Z10
+	VPXORD          2240(SP), Z11, Z11
 	ADDQ            $0x20, SI
 	ADDQ            $+192, DX
 
@@ -1904,51 +1913,51 @@ macFew:
 
 macTwoRounds:
 	VBROADCASTI32X4 (AX), Z0
-	VBROADCASTI32X4 16(AX), Z10
-	VBROADCASTI32X4 32(AX), Z11
-	VBROADCASTI32X4 48(AX), Z12
-	VMOVDQA64       Z2, Z13
-	VPTERNLOGD      $0xa6, Z5, Z4, Z13
-	VMOVDQA64       Z1, Z14
-	VPTERNLOGD      $0x36, Z4, Z2, Z14
-	VMOVDQA64       Z1, Z15
-	VPTERNLOGD      $0x6a, Z4, Z2, Z15
-	VPTERNLOGD      $0xc5, Z15, Z14, Z5
-	VPTERNLOGD      $0xb6, Z13, Z1, Z14
-	VPTERNLOGD      $0x29, Z13, Z1, Z15
-	VPTERNLOGD      $0x96, Z0, Z1, Z13
-	VPTERNLOGD      $0x96, Z10, Z4, Z14
-	VPXORD          Z11, Z5, Z5
-	VPTERNLOGD      $0x96, Z12, Z2, Z15
-	VPUNPCKLBW      Z5, Z13, Z2
-	VPUNPCKHBW      Z5, Z13, Z5
-	VPUNPCKLBW      Z15, Z14, Z4
-	VPUNPCKHBW      Z15, Z14, Z13
-	VPUNPCKLBW      Z4, Z2, Z1
-	VPUNPCKHBW      Z4, Z2, Z2
-	VPUNPCKLBW      Z13, Z5, Z4
-	VPUNPCKHBW      Z13, Z5, Z5
-	VMOVDQA64       Z7, Z13
-	VPTERNLOGD      $0xa6, Z9, Z8, Z13
-	VMOVDQA64       Z6, Z14
-	VPTERNLOGD      $0x36, Z8, Z7, Z14
-	VMOVDQA64       Z6, Z15
-	VPTERNLOGD      $0x6a, Z8, Z7, Z15
-	VPTERNLOGD      $0xc5, Z15, Z14, Z9
-	VPTERNLOGD      $0xb6, Z13, Z6, Z14
-	VPTERNLOGD      $0x29, Z13, Z6, Z15
-	VPTERNLOGD      $0x96, Z0, Z6, Z13
-	VPTERNLOGD      $0x96, Z10, Z8, Z14
-	VPXORD          Z11, Z9, Z9
-	VPTERNLOGD      $0x96, Z12, Z7, Z15
-	VPUNPCKLBW      Z9, Z13, Z0
-	VPUNPCKHBW      Z9, Z13, Z9
-	VPUNPCKLBW      Z15, Z14, Z7
-	VPUNPCKHBW      Z15, Z14, Z10
-	VPUNPCKLBW      Z7, Z0, Z6
-	VPUNPCKHBW      Z7, Z0, Z7
-	VPUNPCKLBW      Z10, Z9, Z8
-	VPUNPCKHBW      Z10, Z9, Z9
+	VBROADCASTI32X4 16(AX), Z12
+	VBROADCASTI32X4 32(AX), Z13
+	VBROADCASTI32X4 48(AX), Z14
+	VMOVDQA64       Z2, Z15
+	VPTERNLOGD      $0xa6, Z7, Z6, Z15
+	VMOVDQA64       Z1, Z16
+	VPTERNLOGD      $0x36, Z6, Z2, Z16
+	VMOVDQA64       Z1, Z17
+	VPTERNLOGD      $0x6a, Z6, Z2, Z17
+	VPTERNLOGD      $0xc5, Z17, Z16, Z7
+	VPTERNLOGD      $0xb6, Z15, Z1, Z16
+	VPTERNLOGD      $0x29, Z15, Z1, Z17
+	VPTERNLOGD      $0x96, Z0, Z1, Z15
+	VPTERNLOGD      $0x96, Z12, Z6, Z16
+	VPXORD          Z13, Z7, Z7
+	VPTERNLOGD      $0x96, Z14, Z2, Z17
+	VPUNPCKLBW      Z7, Z15, Z2
+	VPUNPCKHBW      Z7, Z15, Z7
+	VPUNPCKLBW      Z17, Z16, Z6
+	VPUNPCKHBW      Z17, Z16, Z15
+	VPUNPCKLBW      Z6, Z2, Z1
+	VPUNPCKHBW      Z6, Z2, Z2
+	VPUNPCKLBW      Z15, Z7, Z6
+	VPUNPCKHBW      Z15, Z7, Z7
+	VMOVDQA64       Z9, Z15
+	VPTERNLOGD      $0xa6, Z11, Z10, Z15
+	VMOVDQA64       Z8, Z16
+	VPTERNLOGD      $0x36, Z10, Z9, Z16
+	VMOVDQA64       Z8, Z17
+	VPTERNLOGD      $0x6a, Z10, Z9, Z17
+	VPTERNLOGD      $0xc5, Z17, Z16, Z11
+	VPTERNLOGD      $0xb6, Z15, Z8, Z16
+	VPTERNLOGD      $0x29, Z15, Z8, Z17
+	VPTERNLOGD      $0x96, Z0, Z8, Z15
+	VPTERNLOGD      $0x96, Z12, Z10, Z16
+	VPXORD          Z13, Z11, Z11
+	VPTERNLOGD      $0x96, Z14, Z9, Z17
+	VPUNPCKLBW      Z11, Z15, Z0
+	VPUNPCKHBW      Z11, Z15, Z11
+	VPUNPCKLBW      Z17, Z16, Z9
+	VPUNPCKHBW      Z17, Z16, Z12
+	VPUNPCKLBW      Z9, Z0, Z8
+	VPUNPCKHBW      Z9, Z0, Z9
+	VPUNPCKLBW      Z12, Z11, Z10
+	VPUNPCKHBW      Z12, Z11, Z11
 	ADDQ            $0x40, AX
 	CMPQ            AX, DI
 	JNE             macTwoRounds
@@ -1959,21 +1968,21 @@ macTwoRounds:
 	BZHIQ           AX, DI, DI
 	VPBROADCASTD    DI, Z0
 	VPSHUFB         lanes<>+0(SB), Z0, Z0
-	VMOVDQU64       2304(SP), Z10
-	VPXORD          Z1, Z10, Z10
-	VPTERNLOGD      $0x78, Z0, Z6, Z10
-	VMOVDQU64       Z10, 2304(SP)
+	VMOVDQU64       2304(SP), Z12
+	VPXORD          Z1, Z12, Z12
+	VPTERNLOGD      $0x78, Z0, Z8, Z12
+	VMOVDQU64       Z12, 2304(SP)
 	VMOVDQU64       2368(SP), Z1
 	VPXORD          Z2, Z1, Z1
-	VPTERNLOGD      $0x78, Z0, Z7, Z1
+	VPTERNLOGD      $0x78, Z0, Z9, Z1
 	VMOVDQU64       Z1, 2368(SP)
 	VMOVDQU64       2432(SP), Z1
-	VPXORD          Z4, Z1, Z1
-	VPTERNLOGD      $0x78, Z0, Z8, Z1
+	VPXORD          Z6, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z10, Z1
 	VMOVDQU64       Z1, 2432(SP)
 	VMOVDQU64       2496(SP), Z1
-	VPXORD          Z5, Z1, Z1
-	VPTERNLOGD      $0x78, Z0, Z9, Z1
+	VPXORD          Z7, Z1, Z1
+	VPTERNLOGD      $0x78, Z0, Z11, Z1
 	VMOVDQU64       Z1, 2496(SP)
 	SUBQ            $0x20, BX
 	JLE             macDone
@@ -2007,9 +2016,9 @@ macOne:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      48(DX), K1, Z4
+	VMOVDQU8.Z      48(DX), K1, Z6
 	VMOVDQU64       pieceRows<>+64(SB), Z2
-	VPERMI2B        Z0, Z4, Z2
+	VPERMI2B        Z0, Z6, Z2
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
 	CMPQ            R10, R9
@@ -2018,9 +2027,9 @@ macOne:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      96(DX), K1, Z5
-	VMOVDQU64       pieceRows<>+128(SB), Z4
-	VPERMI2B        Z0, Z5, Z4
+	VMOVDQU8.Z      96(DX), K1, Z7
+	VMOVDQU64       pieceRows<>+128(SB), Z6
+	VPERMI2B        Z0, Z7, Z6
 	SUBQ            $0x30, AX
 	MOVQ            AX, R10
 	CMPQ            R10, R9
@@ -2029,122 +2038,141 @@ macOne:
 	CMOVQLT         DI, R10
 	BZHIQ           R10, R8, R10
 	KMOVQ           R10, K1
-	VMOVDQU8.Z      144(DX), K1, Z6
-	VMOVDQU64       pieceRows<>+192(SB), Z5
-	VPERMI2B        Z0, Z6, Z5
+	VMOVDQU8.Z      144(DX), K1, Z8
+	VMOVDQU64       pieceRows<>+192(SB), Z7
+	VPERMI2B        Z0, Z8, Z7
 	SUBQ            $0x30, AX
 	VSHUFI32X4      $0x44, Z2, Z1, Z0
-	VSHUFI32X4      $0xee, Z2, Z1, Z6
-	VSHUFI32X4      $0x44, Z5, Z4, Z2
-	VSHUFI32X4      $0xee, Z5, Z4, Z5
+	VSHUFI32X4      $0xee, Z2, Z1, Z8
+	VSHUFI32X4      $0x44, Z7, Z6, Z2
+	VSHUFI32X4      $0xee, Z7, Z6, Z7
 	VSHUFI32X4      $0x88, Z2, Z0, Z1
 	VSHUFI32X4      $0xdd, Z2, Z0, Z2
-	VSHUFI32X4      $0x88, Z5, Z6, Z4
-	VSHUFI32X4      $0xdd, Z5, Z6, Z5
+	VSHUFI32X4      $0x88, Z7, Z8, Z6
+	VSHUFI32X4      $0xdd, Z7, Z8, Z7
 	VPBROADCASTQ    unit<>+0(SB), Z0
-	VBROADCASTI32X4 sliceBytes<>+0(SB), Z6
+	VBROADCASTI32X4 sliceBytes<>+0(SB), Z8
 	VGF2P8AFFINEQB  $0x00, Z1, Z0, Z1
 	VGF2P8AFFINEQB  $0x00, Z2, Z0, Z2
-	VGF2P8AFFINEQB  $0x00, Z4, Z0, Z4
-	VGF2P8AFFINEQB  $0x00, Z5, Z0, Z5
-	VPSHUFB         Z6, Z1, Z1
-	VPSHUFB         Z6, Z2, Z2
-	VPSHUFB         Z6, Z4, Z4
-	VPSHUFB         Z6, Z5, Z5
-	VPUNPCKLBW      Z4, Z1, Z0
-	VPUNPCKHBW      Z4, Z1, Z6
-	VPUNPCKLBW      Z5, Z2, Z4
-	VPUNPCKHBW      Z5, Z2, Z5
-	VPUNPCKLBW      Z4, Z0, Z1
-	VPUNPCKHBW      Z4, Z0, Z2
-	VPUNPCKLBW      Z5, Z6, Z4
-	VPUNPCKHBW      Z5, Z6, Z5
+	VGF2P8AFFINEQB  $0x00, Z6, Z0, Z6
+	VGF2P8AFFINEQB  $0x00, Z7, Z0, Z7
+	VPSHUFB         Z8, Z1, Z1
+	VPSHUFB         Z8, Z2, Z2
+	VPSHUFB         Z8, Z6, Z6
+	VPSHUFB         Z8, Z7, Z7
+	VPUNPCKLBW      Z6, Z1, Z0
+	VPUNPCKHBW      Z6, Z1, Z8
+	VPUNPCKLBW      Z7, Z2, Z6
+	VPUNPCKHBW      Z7, Z2, Z7
+	VPUNPCKLBW      Z6, Z0, Z1
+	VPUNPCKHBW      Z6, Z0, Z2
+	VPUNPCKLBW      Z7, Z8, Z6
+	VPUNPCKHBW      Z7, Z8, Z7
 	VPXORD          2048(SP), Z1, Z1
 	VPXORD          2112(SP), Z2, Z2
-	VPXORD          2176(SP), Z4, Z4
-	VPXORD          2240(SP), Z5, Z5
+	VPXORD          2176(SP), Z6, Z6
+	VPXORD          2240(SP), Z7, Z7
 	ADDQ            $0x20, SI
 	ADDQ            $+192, DX
 
 	// 31 rounds
 	MOVQ CX, AX
-	LEAQ 1984(CX), CX
+	LEAQ 1984(CX), DX
 
 macOneRounds:
 	VBROADCASTI32X4 (AX), Z0
-	VBROADCASTI32X4 16(AX), Z6
-	VBROADCASTI32X4 32(AX), Z7
-	VBROADCASTI32X4 48(AX), Z8
-	VMOVDQA64       Z2, Z9
-	VPTERNLOGD      $0xa6, Z5, Z4, Z9
-	VMOVDQA64       Z1, Z10
-	VPTERNLOGD      $0x36, Z4, Z2, Z10
-	VMOVDQA64       Z1, Z11
-	VPTERNLOGD      $0x6a, Z4, Z2, Z11
-	VPTERNLOGD      $0xc5, Z11, Z10, Z5
-	VPTERNLOGD      $0xb6, Z9, Z1, Z10
-	VPTERNLOGD      $0x29, Z9, Z1, Z11
-	VPTERNLOGD      $0x96, Z0, Z1, Z9
-	VPTERNLOGD      $0x96, Z6, Z4, Z10
-	VPXORD          Z7, Z5, Z5
-	VPTERNLOGD      $0x96, Z8, Z2, Z11
-	VPUNPCKLBW      Z5, Z9, Z0
-	VPUNPCKHBW      Z5, Z9, Z5
-	VPUNPCKLBW      Z11, Z10, Z2
-	VPUNPCKHBW      Z11, Z10, Z6
+	VBROADCASTI32X4 16(AX), Z8
+	VBROADCASTI32X4 32(AX), Z9
+	VBROADCASTI32X4 48(AX), Z10
+	VMOVDQA64       Z2, Z11
+	VPTERNLOGD      $0xa6, Z7, Z6, Z11
+	VMOVDQA64       Z1, Z12
+	VPTERNLOGD      $0x36, Z6, Z2, Z12
+	VMOVDQA64       Z1, Z13
+	VPTERNLOGD      $0x6a, Z6, Z2, Z13
+	VPTERNLOGD      $0xc5, Z13, Z12, Z7
+	VPTERNLOGD      $0xb6, Z11, Z1, Z12
+	VPTERNLOGD      $0x29, Z11, Z1, Z13
+	VPTERNLOGD      $0x96, Z0, Z1, Z11
+	VPTERNLOGD      $0x96, Z8, Z6, Z12
+	VPXORD          Z9, Z7, Z7
+	VPTERNLOGD      $0x96, Z10, Z2, Z13
+	VPUNPCKLBW      Z7, Z11, Z0
+	VPUNPCKHBW      Z7, Z11, Z7
+	VPUNPCKLBW      Z13, Z12, Z2
+	VPUNPCKHBW      Z13, Z12, Z8
 	VPUNPCKLBW      Z2, Z0, Z1
 	VPUNPCKHBW      Z2, Z0, Z2
-	VPUNPCKLBW      Z6, Z5, Z4
-	VPUNPCKHBW      Z6, Z5, Z5
+	VPUNPCKLBW      Z8, Z7, Z6
+	VPUNPCKHBW      Z8, Z7, Z7
 	ADDQ            $0x40, AX
-	CMPQ            AX, CX
+	CMPQ            AX, DX
 	JNE             macOneRounds
 	MOVQ            $0x00000020, AX
 	CMPQ            BX, AX
 	CMOVQLT         BX, AX
-	MOVQ            $-1, CX
-	BZHIQ           AX, CX, CX
-	VPBROADCASTD    CX, Z0
+	MOVQ            $-1, DX
+	BZHIQ           AX, DX, DX
+	VPBROADCASTD    DX, Z0
 	VPSHUFB         lanes<>+0(SB), Z0, Z0
-	VMOVDQU64       2304(SP), Z6
-	VPTERNLOGD      $0x78, Z0, Z1, Z6
-	VMOVDQU64       Z6, 2304(SP)
+	VMOVDQU64       2304(SP), Z8
+	VPTERNLOGD      $0x78, Z0, Z1, Z8
+	VMOVDQU64       Z8, 2304(SP)
 	VMOVDQU64       2368(SP), Z1
 	VPTERNLOGD      $0x78, Z0, Z2, Z1
 	VMOVDQU64       Z1, 2368(SP)
 	VMOVDQU64       2432(SP), Z1
-	VPTERNLOGD      $0x78, Z0, Z4, Z1
+	VPTERNLOGD      $0x78, Z0, Z6, Z1
 	VMOVDQU64       Z1, 2432(SP)
 	VMOVDQU64       2496(SP), Z1
-	VPTERNLOGD      $0x78, Z0, Z5, Z1
+	VPTERNLOGD      $0x78, Z0, Z7, Z1
 	VMOVDQU64       Z1, 2496(SP)
 	SUBQ            $0x20, BX
 	JLE             macDone
 
 macDone:
+	VPXORD     Z3, Z3, Z3
 	VMOVDQU64  2304(SP), Z0
+	VMOVDQU64  Z3, 2304(SP)
+	VMOVDQU64  Z3, 2048(SP)
 	VMOVDQU64  2368(SP), Z1
+	VMOVDQU64  Z3, 2368(SP)
+	VMOVDQU64  Z3, 2112(SP)
 	VMOVDQU64  2432(SP), Z2
-	VMOVDQU64  2496(SP), Z4
-	VSHUFI32X4 $0x44, Z1, Z0, Z5
+	VMOVDQU64  Z3, 2432(SP)
+	VMOVDQU64  Z3, 2176(SP)
+	VMOVDQU64  2496(SP), Z6
+	VMOVDQU64  Z3, 2496(SP)
+	VMOVDQU64  Z3, 2240(SP)
+	VSHUFI32X4 $0x44, Z1, Z0, Z3
 	VSHUFI32X4 $0xee, Z1, Z0, Z0
-	VPXORD     Z5, Z0, Z0
-	VSHUFI32X4 $0x44, Z4, Z2, Z1
-	VSHUFI32X4 $0xee, Z4, Z2, Z2
+	VPXORD     Z3, Z0, Z0
+	VSHUFI32X4 $0x44, Z6, Z2, Z1
+	VSHUFI32X4 $0xee, Z6, Z2, Z2
 	VPXORD     Z1, Z2, Z2
 	VSHUFI32X4 $0x88, Z2, Z0, Z1
 	VSHUFI32X4 $0xdd, Z2, Z0, Z0
 	VPXORD     Z1, Z0, Z0
 
 	// The parity of a byte is the XOR of its eight blocks
-	VPTERNLOGD     $0xff, Z3, Z3, Z3
-	VGF2P8AFFINEQB $0x00, Z3, Z0, Z0
+	VPTERNLOGD     $0xff, Z4, Z4, Z4
+	VGF2P8AFFINEQB $0x00, Z4, Z0, Z0
 	VPMOVB2M       Z0, K1
 	KMOVQ          K1, AX
 	VPBROADCASTQ   AX, Z0
 	VPSHUFBITQMB   stateBits<>+0(SB), Z0, K1
 	KMOVQ          K1, AX
 	MOVQ           AX, ret+32(FP)
+
+	// Wipe the round keys
+	LEAQ   1984(CX), AX
+	VPXORD Z5, Z5, Z5
+
+macWipe:
+	VMOVDQA64 Z5, (CX)
+	ADDQ      $0x40, CX
+	CMPQ      CX, AX
+	JNE       macWipe
 	VZEROUPPER
 	RET
 

@@ -21,8 +21,9 @@
 // processor has them, by shuffles within registers, without tables in memory. On amd64 it
 // uses AVX-512 with GFNI, or AVX2, when processor and operating system have them;
 // on arm64 it uses NEON, which is always there. The build tag purego keeps to
-// portable Go. Keys and what is computed from them are not erased: they stay in
-// memory until it is used again, as is usual in Go.
+// portable Go. Round keys that the code for amd64 lays out on the stack it clears there.
+// Keys and what else is computed from them are not erased: they stay in memory until it
+// is used again, as is usual in Go.
 //
 // Sources: A. Bogdanov et al., "PRESENT: An Ultra-Lightweight Block Cipher",
 // CHES 2007; ISO/IEC 29192-2 (PRESENT) and 29192-6 (LightMAC).

@@ -89,6 +89,7 @@ func ctr() {
 	Label("ctrLast")
 	groups("ctrOne", 1)
 	Label("ctrDone")
+	wipe("ctrWipe", key)
 	VZEROUPPER()
 	RET()
 }
@@ -187,6 +188,9 @@ func macPieces() {
 	f := all[0]
 	for k := range f {
 		VMOVDQU(sum.Offset(32*k), f[k])
+		VPXOR(tmp[0], tmp[0], tmp[0])
+		VMOVDQU(tmp[0], sum.Offset(32*k))
+		VMOVDQU(tmp[0], whitening.Offset(32*k))
 	}
 	c := loadNibbleTables()
 	total := c.sum(f)
@@ -195,6 +199,7 @@ func macPieces() {
 	VMOVQ(packed(total), out)
 	BSWAPQ(out)
 	Store(out, ReturnIndex(0))
+	wipe("macWipe", key)
 	VZEROUPPER()
 	RET()
 }

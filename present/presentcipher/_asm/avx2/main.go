@@ -230,6 +230,21 @@ func spreadKeys(label string, rk Register) Register {
 	return start
 }
 
+// wipe clears what spreadKeys has written.
+func wipe(label string, keys Register) {
+	Comment("Wipe the round keys")
+	end, zero := GP64(), YMM()
+	LEAQ(Mem{Base: keys, Disp: keysSize}, end)
+	VPXOR(zero, zero, zero)
+	Label(label)
+	for k := range 4 {
+		VMOVDQA(zero, Mem{Base: keys, Disp: 32 * k})
+	}
+	SUBQ(I8(-keySize), keys)
+	CMPQ(keys, end)
+	JNE(LabelRef(label))
+}
+
 // spreadBlock sets every block of the group x to the 64-bit value v.
 func (w width) spreadBlock(v Register, x state) {
 	all, low := YMM(), XMM()

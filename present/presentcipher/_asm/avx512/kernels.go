@@ -83,6 +83,7 @@ func ctr() {
 	groups("ctrOne", 1)
 
 	Label("ctrDone")
+	wipe("ctrWipe", key)
 	VZEROUPPER()
 	RET()
 }

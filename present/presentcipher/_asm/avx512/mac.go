@@ -97,8 +97,12 @@ func macPieces() {
 
 	Label("macDone")
 	total := zmm.state()
+	nothing := ZMM()
+	VPXORD(nothing, nothing, nothing)
 	for k := range total {
 		VMOVDQU64(at(sum, k), total[k])
+		VMOVDQU64(nothing, at(sum, k))
+		VMOVDQU64(nothing, at(whitening, k))
 	}
 	all := foldLanes(total)
 	Comment("The parity of a byte is the XOR of its eight blocks")
@@ -106,6 +110,7 @@ func macPieces() {
 	VPTERNLOGD(U8(0xff), ones, ones, ones)
 	VGF2P8AFFINEQB(Imm(0), ones, all, all)
 	Store(stateBits(all), ReturnIndex(0))
+	wipe("macWipe", key)
 	VZEROUPPER()
 	RET()
 }

@@ -188,6 +188,19 @@ func spreadKeys(label string, rk Register) Register {
 	return at
 }
 
+// wipe clears what spreadKeys has written.
+func wipe(label string, key Register) {
+	Comment("Wipe the round keys")
+	end, zero := GP64(), ZMM()
+	LEAQ(Mem{Base: key, Disp: keys}, end)
+	VPXORD(zero, zero, zero)
+	Label(label)
+	VMOVDQA64(zero, Mem{Base: key})
+	ADDQ(Imm(keySize), key)
+	CMPQ(key, end)
+	JNE(LabelRef(label))
+}
+
 // spreadBlock sets every block of the group x to the 64-bit value v.
 func (w width) spreadBlock(v Register, x state) {
 	all, m := ZMM(), K()
