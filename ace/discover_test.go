@@ -23,7 +23,7 @@ const asHint = `{"AS":"https://as.example/token","audience":"broker.example","cn
 // open connects as Wrap would.
 func open(t *testing.T, a *Authenticator, b *handBroker) (net.Conn, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	conn, err := a.scheme.Open(ctx, b.url("mqtts"), func(context.Context) (net.Conn, error) { return b.dial(t), nil })
 	if err == nil {

@@ -220,7 +220,7 @@ func authenticator(t *testing.T, token Token, edit ...func(*Config)) *Authentica
 // connected puts a over a connection to the broker.
 func connected(t *testing.T, a *Authenticator, b *handBroker, edit ...func(*tls.Config)) net.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	conn, err := a.Conn(ctx, b.dial(t, edit...))
 	require.NoError(t, err)

@@ -54,11 +54,11 @@ func configV5(b *handBroker, scheme string) autopaho.ClientConfig {
 // optionsV3 is an application's options, before WrapV3.
 func optionsV3(b *handBroker, scheme string) *mqtt.ClientOptions {
 	return mqtt.NewClientOptions().AddBroker(b.url(scheme).String()).SetClientID("ace-v3").SetTLSConfig(b.client.Clone()).
-		SetConnectRetryInterval(10 * time.Millisecond).SetMaxReconnectInterval(10 * time.Millisecond).SetConnectTimeout(10 * time.Second)
+		SetConnectRetryInterval(10 * time.Millisecond).SetMaxReconnectInterval(10 * time.Millisecond).SetConnectTimeout(time.Minute)
 }
 
 func bounded(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -76,7 +76,7 @@ func connectedV5(t *testing.T, cfg autopaho.ClientConfig) *autopaho.ConnectionMa
 
 func wait(t *testing.T, token mqtt.Token) error {
 	t.Helper()
-	require.True(t, token.WaitTimeout(20*time.Second))
+	require.True(t, token.WaitTimeout(time.Minute))
 	return token.Error()
 }
 

@@ -80,7 +80,7 @@ type manager struct {
 }
 
 func newManager(t *testing.T, cfg autopaho.ClientConfig) *manager {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	cfg.KeepAlive = 30
 	cfg.SessionExpiryInterval = 3600

@@ -105,7 +105,7 @@ func TestDialV3(t *testing.T) {
 
 // publishV5 connects with cfg, publishes hello at QoS 1 and disconnects.
 func publishV5(t *testing.T, cfg autopaho.ClientConfig) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	failed := make(chan error, 64)
 	cfg.OnConnectError = func(err error) { failed <- err }
@@ -134,7 +134,7 @@ func publishV3(t *testing.T, o *mqtt.ClientOptions) {
 // settle awaits a token's success.
 func settle(t *testing.T, token mqtt.Token) {
 	t.Helper()
-	require.True(t, token.WaitTimeout(20*time.Second), "the client did not finish")
+	require.True(t, token.WaitTimeout(time.Minute), "the client did not finish")
 	require.NoError(t, token.Error())
 }
 

@@ -197,7 +197,7 @@ func TestV5WebSocketConfig(t *testing.T) {
 func TestConcurrentPublishers(t *testing.T) {
 	serving, trusting := identity(t)
 	s := newServer(always)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cfg := autopaho.ClientConfig{ServerUrls: []*url.URL{parse(t, "mqtts://"+s.tls(t, serving))}, TlsCfg: trusting, KeepAlive: 30}
 	cm, err := autopaho.NewConnection(ctx, V5(cfg, newSpy("a")))

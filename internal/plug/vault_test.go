@@ -124,5 +124,5 @@ func awaitFiles(t *testing.T, dir, pattern string, n int) {
 	require.Eventually(t, func() bool {
 		names, _ := filepath.Glob(filepath.Join(dir, pattern))
 		return len(names) == n
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds what only a failure makes last.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // scheme is what an application needs to know of one.
 type scheme interface {
