@@ -88,8 +88,8 @@ type Config struct {
 	// a Hint not longer ago than this.
 	CNonce time.Duration
 
-	// ClientIdentifier decides whether a client with this identity may use a Client Identifier. nil lets it use any
-	// that is not another identity's at the moment: see [NewListener].
+	// ClientIdentifier decides whether a client with this identity, "" for one without a token, may use a Client
+	// Identifier. nil lets it use any that is not another identity's at the moment: see [NewListener].
 	ClientIdentifier func(identity, clientID string) bool
 	// UserName is what the broker behind gets as User Name of an authenticated client, "" for none. nil is the
 	// identity.

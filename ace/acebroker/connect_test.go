@@ -359,9 +359,11 @@ func TestPublicOnly(t *testing.T) {
 	require.EqualValues(t, 2, s.listener.Counters().Anonymous)
 }
 
-// TestClientIdentifierRule: the program's own rule decides first.
+// TestClientIdentifierRule: the program's own rule decides first, for clients without a token as well, which could else
+// push out others where the rule has to do what memory cannot.
 func TestClientIdentifierRule(t *testing.T) {
 	s := newStage(t, func(cfg *Config) {
+		cfg.Public = Scope{{Filter: "public/#", Subscribe: true}}
 		cfg.ClientIdentifier = func(identity, id string) bool { return id == identity || strings.HasPrefix(id, identity+"/") }
 		cfg.UserName = func(string) string { return "" }
 	})
@@ -371,6 +373,12 @@ func TestClientIdentifierRule(t *testing.T) {
 	r.refused(0x85)
 	c.connected("alice/1")
 	require.False(t, s.connects[0].HasUsername)
+	for id, code := range map[string]byte{"alice/1": 0x85, "": 0} {
+		r := s.dial()
+		r.send(connectV5(id, true, nil))
+		got, _ := r.connack()
+		require.Equal(t, code, got, id)
+	}
 }
 
 // TestTakeover: the old connection hears 0x8E; a stranger with a valid token hears 0x85 (attacks.md 6).

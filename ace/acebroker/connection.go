@@ -320,11 +320,11 @@ func (f *connection) admit(c *layer.Conn, a *access) error {
 	var grant guard.Grant
 	if a != nil {
 		grant = a.grant()
-		if allowed := f.settings.ClientIdentifier; allowed != nil && !allowed(a.identity, string(m.ClientID)) {
-			return f.refuse(c, wire.ClientIdentifierNotValid, errClientID)
-		}
 	} else {
 		f.l.counters.anonymous.Add(1)
+	}
+	if allowed := f.settings.ClientIdentifier; allowed != nil && !allowed(grant.Identity, string(m.ClientID)) {
+		return f.refuse(c, wire.ClientIdentifierNotValid, errClientID)
 	}
 	session, err := f.l.guard.Admit(c, &m, grant, f.take)
 	var refusal *guard.Refusal

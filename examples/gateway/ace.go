@@ -30,7 +30,15 @@ type aceConfig struct {
 	AuthzInfo     bool                   `yaml:"authz_info"`
 	Public        []permission           `yaml:"public"`
 	Leeway        setting[time.Duration] `yaml:"leeway"`
+	// ClientIdentifier is "any" or "identity".
+	ClientIdentifier setting[string] `yaml:"client_identifier"`
 }
+
+// Which Client Identifiers a client may use: any that is free, or the identity that its token names.
+const (
+	anyIdentifier = "any"
+	identityOnly  = "identity"
+)
 
 type introspectionConfig struct {
 	URL        setting[string] `yaml:"url"`
@@ -59,6 +67,9 @@ func (c *aceConfig) check(k *checker, at string) {
 	}
 	if sources == 0 && c.Introspection == nil {
 		k.wrong(c.Issuer.line, "%s: one of jwks, keys and introspection is needed", at)
+	}
+	if id := c.ClientIdentifier; id.line > 0 && id.value != anyIdentifier && id.value != identityOnly {
+		k.wrong(id.line, "%s.client_identifier: %q is neither any nor identity", at, id.value)
 	}
 	if c.JWKS.line > 0 {
 		k.https(at+".jwks", c.JWKS)
@@ -89,6 +100,9 @@ func (c *aceConfig) check(k *checker, at string) {
 // settings is the part of acebroker's Config that the file describes, and that can be reloaded.
 func (c *aceConfig) settings(k *checker) (acebroker.Config, error) {
 	cfg := acebroker.Config{Audience: c.Audience, AuthzInfo: c.AuthzInfo, Leeway: c.Leeway.value}
+	if c.ClientIdentifier.value == identityOnly {
+		cfg.ClientIdentifier = func(identity, clientID string) bool { return clientID == identity }
+	}
 	for _, name := range c.Algorithms {
 		cfg.Algorithms = append(cfg.Algorithms, acebroker.Algorithm(name))
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +101,23 @@ func TestTokensOnEachTransport(t *testing.T) {
 			complete(t, client.Publish("a/"+scheme, 1, false, "x"))
 			require.Equal(t, "x", string(receive(t, got).Payload))
 		})
+	}
+}
+
+// TestIdentityAsClientIdentifier: where several gateways stand in front of one broker, none can know who is connected
+// through the others.
+func TestIdentityAsClientIdentifier(t *testing.T) {
+	s := newSite(t)
+	s.trusts(1)
+	text := strings.Replace(tokens, "audience: [broker]", "audience: [broker]\n      client_identifier: identity", 1)
+	r := s.start(upstreamURL(upstreams(t)["mochi"]), text)
+	for id, admitted := range map[string]bool{"alice": true, "bob": false} {
+		opts := mqtt.NewClientOptions().AddBroker(r.url("tls", 0)).SetClientID(id).SetTLSConfig(s.authority.ClientConfig())
+		client := mqtt.NewClient(token(t, 1).WrapV3(opts.SetAutoReconnect(false)))
+		connecting := client.Connect()
+		require.True(t, connecting.WaitTimeout(patience))
+		require.Equal(t, admitted, connecting.Error() == nil, id)
+		client.Disconnect(0)
 	}
 }
 

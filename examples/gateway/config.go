@@ -58,6 +58,7 @@ type listenerConfig struct {
 	Name      setting[string] `yaml:"name"`
 	Address   setting[string] `yaml:"address"`
 	Transport setting[string] `yaml:"transport"`
+	Balancers []string        `yaml:"balancers"`
 	TLS       *tlsConfig      `yaml:"tls"`
 	PSK       *pskConfig      `yaml:"psk"`
 	Scheme    setting[string] `yaml:"scheme"`
@@ -283,6 +284,9 @@ func (l *listenerConfig) check(k *checker, at string) {
 	}
 	if l.Transport.value != transportMQTT && l.Transport.value != transportWebSocket {
 		k.wrong(l.Transport.line, "%s.transport: %q is neither mqtt nor websocket", at, l.Transport.value)
+	}
+	if _, err := parseBalancers(l.Balancers); err != nil {
+		k.wrong(l.Address.line, "%s.balancers: %v", at, err)
 	}
 	if l.TLS != nil && l.PSK != nil {
 		k.wrong(l.Address.line, "%s: tls and psk are two ways to do the same: take one", at)

@@ -40,6 +40,7 @@ func TestCheck(t *testing.T) {
 		upstream + "limits: {connections: 0}\n" + listeners:                                                      ":2: limits.connections: 0, at least 1",
 		upstream + "admin: {address: x}\n" + listeners:                                                           ":2: admin.address: \"x\" is no HOST:PORT",
 		upstream + listeners + "    transport: pigeon\n":                                                         ":4: listeners[0].transport: \"pigeon\" is neither",
+		upstream + listeners + "    balancers: [nearby]\n":                                                       ":3: listeners[0].balancers: \"nearby\" is neither",
 		upstream + listeners + "    scheme: magic\n":                                                             ":4: listeners[0].scheme: \"magic\" is none of",
 		upstream + listeners + "    scheme: ace\n":                                                               ":4: listeners[0].ace is missing",
 		upstream + listeners + "    scheme: mqttauth\n":                                                          ":4: listeners[0].mqttauth is missing",

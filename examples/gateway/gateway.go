@@ -178,7 +178,9 @@ func (g *gateway) reload(cfg *config) {
 	for _, l := range g.listeners {
 		if err := l.reload(cfg, k); err != nil {
 			g.log.Error("listener not reloaded, its old settings stay", "listener", l.name, "error", err)
+			g.metrics.reloads.WithLabelValues(l.name, l.scheme, "failed").Inc()
 		} else {
+			g.metrics.reloads.WithLabelValues(l.name, l.scheme, "ok").Inc()
 			g.log.Info("reloaded", "listener", l.name)
 		}
 	}

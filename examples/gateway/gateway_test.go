@@ -252,6 +252,8 @@ func TestReload(t *testing.T) {
 	_, err = living.Publish(t.Context(), &paho.Publish{Topic: "t", Payload: []byte("still here")})
 	require.NoError(t, err)
 	require.Equal(t, "still here", string(receive(t, got).Payload))
+	_, text := r.get(t, "/metrics")
+	require.Contains(t, text, `mqttsec_reloads_total{listener="tls",result="ok",scheme="none"}`)
 }
 
 // TestDrain: clients of v5 hear why they have to go.

@@ -48,6 +48,13 @@ func (g *gateway) listen(cfg *listenerConfig, k *checker) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	balancers, err := parseBalancers(cfg.Balancers)
+	if err != nil {
+		return nil, errors.Join(err, network.Close())
+	}
+	if len(balancers) > 0 {
+		network = newProxied(network, balancers, g.cfg.Limits.Pending.value, g.cfg.Limits.ConnectTimeout.value, l.failed(g))
+	}
 	if n := g.cfg.Limits.NewPerSecond.value; n > 0 {
 		network = &slowed{Listener: network, limit: rate.NewLimiter(rate.Limit(n), n)}
 	}
@@ -168,10 +175,7 @@ func (g *gateway) servePlain(l *listener, cfg *listenerConfig, b *below) error {
 		Timeout:             g.cfg.Limits.ConnectTimeout.value,
 		MaxPending:          g.cfg.Limits.Pending.value,
 		MaxPendingPerSource: g.cfg.Limits.PendingPerAddress.value,
-		Failed: func(remote net.Addr, err error) {
-			l.metrics.refused.WithLabelValues("handshake").Inc()
-			g.log.Debug("connection not established", "listener", l.name, "remote", remote.String(), "error", err)
-		},
+		Failed:              l.failed(g),
 	})
 	if err != nil {
 		return err
@@ -179,6 +183,14 @@ func (g *gateway) servePlain(l *listener, cfg *listenerConfig, b *below) error {
 	l.served = plain
 	l.reconfigure = func(*listenerConfig, *checker) error { return nil }
 	return nil
+}
+
+// failed hears of connections that ended before they were established.
+func (l *listener) failed(g *gateway) func(remote net.Addr, err error) {
+	return func(remote net.Addr, err error) {
+		l.metrics.refused.WithLabelValues("handshake").Inc()
+		g.log.Debug("connection not established", "listener", l.name, "remote", remote.String(), "error", err)
+	}
 }
 
 // plain lets everything pass, and says who the client is if its key has told.

@@ -16,6 +16,7 @@ type metrics struct {
 	established    *prometheus.GaugeVec
 	bytes          *prometheus.CounterVec
 	upstreamErrors prometheus.Counter
+	reloads        *prometheus.CounterVec
 }
 
 // listenerMetrics are those of one listener.
@@ -44,8 +45,11 @@ func newMetrics() *metrics {
 		upstreamErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mqttsec_upstream_errors_total", Help: "Connections to the broker that could not be opened.",
 		}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mqttsec_reloads_total", Help: "Readings of the configuration by a listener, by result: ok or failed.",
+		}, []string{"listener", "scheme", "result"}),
 	}
-	m.registry.MustRegister(m.accepted, m.refused, m.established, m.bytes, m.upstreamErrors,
+	m.registry.MustRegister(m.accepted, m.refused, m.established, m.bytes, m.upstreamErrors, m.reloads,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
