@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	firstRead = 4 << 10  // what an idle connection reads into
+	firstRead = 512      // what an idle connection reads into
 	keep      = 32 << 10 // what a busy one reads into
 	believed  = 4 << 20  // up to which length a peer that has sent such a packet is believed to send another
 )

@@ -11,7 +11,7 @@ import (
 // soon as they are empty: a connection that is idle is small, and one that moves large packets does not make garbage of
 // each.
 const (
-	smallest = 12 // the class of 4 KiB
+	smallest = 9  // the class of 512 bytes
 	scarce   = 16 // from the class of 64 KiB on, free buffers are counted
 	largest  = 24 // the class of 16 MiB; what is larger is left to the garbage collector
 )

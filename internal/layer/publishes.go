@@ -32,7 +32,8 @@ type Publishes struct {
 type exchanges struct {
 	aliases Aliases
 	answers Answers
-	message Message // under judgement; here so that none is allocated
+	message Message            // under judgement; here so that none is allocated
+	came    wire.PublishPacket // as it was before; here so that the stack of a reader stays small
 }
 
 // Judge returns the packet that goes on in place of the PUBLISH m: m.Packet() if nothing is to be changed. A [Withhold]
@@ -125,7 +126,8 @@ const anyAlias = 0xFFFF
 // judge has one PUBLISH judged. limit is on its aliases.
 func (s *Publishes) judge(c *Conn, p wire.Packet, x *exchanges, judge Judge, limit uint16, buf *scratch) (wire.Packet, error) {
 	m := &x.message
-	*m = Message{packet: p, buf: buf, v: c.Version()}
+	*m = Message{}
+	m.packet, m.buf, m.v = p, buf, c.Version()
 	var err error
 	if m.PublishPacket, err = wire.ParsePublish(p, m.v); err != nil {
 		return nil, err
@@ -139,23 +141,31 @@ func (s *Publishes) judge(c *Conn, p wire.Packet, x *exchanges, judge Judge, lim
 	if m.told {
 		m.Topic = m.Name
 	}
-	named := m.PublishPacket
+	x.came = m.PublishPacket
 	var q wire.Packet
 	if judge == nil {
 		q, err = m.Packet()
 	} else {
 		q, err = judge(c, m)
 	}
+	if err != nil {
+		return nil, s.refused(c, x, err)
+	}
+	if q == nil {
+		return nil, nil
+	}
+	x.answers.Accepted(x.came.ID)
+	x.aliases.Passed(&x.came)
+	return q, nil
+}
+
+// refused answers the sender of the message under judgement if it is withheld.
+func (s *Publishes) refused(c *Conn, x *exchanges, err error) error {
 	var w *Withhold
 	if errors.As(err, &w) {
-		return nil, s.withhold(c, &named, x, w.Reason)
+		return s.withhold(c, &x.came, x, w.Reason)
 	}
-	if err != nil || q == nil {
-		return nil, err
-	}
-	x.answers.Accepted(named.ID)
-	x.aliases.Passed(&named)
-	return q, nil
+	return err
 }
 
 // Skipped returns the topic of a PUBLISH that was passed over, for a filter that is a [Skipper], and notes the alias

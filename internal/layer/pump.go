@@ -60,11 +60,13 @@ type chunk struct {
 }
 
 func (p *pump) run() {
-	buf := make([]byte, keep)
+	var buf buffer // which nothing is held in from one read to the next
 	for {
-		n, err := p.Conn.Read(buf)
+		into := buf.space(0)
+		n, err := p.Conn.Read(into)
+		buf.last = n
 		select {
-		case p.chunks <- chunk{buf[:n], err}:
+		case p.chunks <- chunk{into[:n], err}:
 		case <-p.closed:
 			return
 		}
