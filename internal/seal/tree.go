@@ -51,26 +51,24 @@ func plant(keys []Key, suite byte) ([]*key.Tree, error) {
 	trees := make([]*key.Tree, len(keys))
 	stands := make([]stand, len(keys))
 	ids := make([][4]byte, len(keys)) // where the key stands
-	above := make(map[stand]*topic.Tree[int], len(keys))
-	beside := make(map[stand]map[[4]byte][]int, len(keys))
+	numbers := make(map[stand]int, len(keys))
 	for i, k := range keys {
 		var err error
 		if trees[i], err = key.Plant(k); err != nil {
 			return nil, fmt.Errorf("mqttsec: Keys[%d] is the zero Key: NewKey, GenerateKey or UnmarshalText make one", i)
 		}
-		at := &stands[i]
-		at.levels, at.prefix = topic.Prefix(k.Filter())
+		stands[i].levels, stands[i].prefix = topic.Prefix(k.Filter())
 		ids[i] = keyID(trees[i].Root(), suite)
-		for _, j := range beside[*at][ids[i]] {
-			if topic.Overlap(trees[i].Filter(), trees[j].Filter()) {
-				return nil, errMeet(trees, j, i)
-			}
+		if _, ok := numbers[stands[i]]; !ok {
+			numbers[stands[i]] = len(numbers)
 		}
-		if above[*at] == nil {
-			above[*at], beside[*at] = new(topic.Tree[int]), map[[4]byte][]int{}
-		}
-		above[*at].Add(k.Filter(), i)
-		beside[*at][ids[i]] = append(beside[*at][ids[i]], i)
+	}
+	if err := besideEachOther(trees, stands, numbers, ids); err != nil {
+		return nil, err
+	}
+	above := standing(trees, stands, numbers)
+	if len(above) == 0 {
+		return trees, nil
 	}
 	var found []int
 	for i := range trees {
@@ -92,6 +90,44 @@ func plant(keys []Key, suite byte) ([]*key.Tree, error) {
 		}
 	}
 	return trees, nil
+}
+
+// besideEachOther refuses keys that stand at one place under one id and have topics in common.
+func besideEachOther(trees []*key.Tree, stands []stand, numbers map[stand]int, ids [][4]byte) error {
+	type node struct {
+		stand int
+		id    [4]byte
+	}
+	last := make(map[node]int, len(trees)) // of the keys at a node, plus 1
+	before := make([]int, len(trees))      // the one before at its node, plus 1
+	for i, at := range stands {
+		n := node{numbers[at], ids[i]}
+		for j := last[n]; j > 0; j = before[j-1] {
+			if topic.Overlap(trees[i].Filter(), trees[j-1].Filter()) {
+				return errMeet(trees, j-1, i)
+			}
+		}
+		before[i], last[n] = last[n], i+1
+	}
+	return nil
+}
+
+// standing returns the keys at each place that others stand below.
+func standing(trees []*key.Tree, stands []stand, numbers map[stand]int) map[stand]*topic.Tree[int] {
+	above := make(map[stand]*topic.Tree[int])
+	for at := range numbers {
+		for higher := range at.higher {
+			if _, ok := numbers[higher]; ok && above[higher] == nil {
+				above[higher] = new(topic.Tree[int])
+			}
+		}
+	}
+	for i, at := range stands {
+		if t := above[at]; t != nil {
+			t.Add(trees[i].Filter(), i)
+		}
+	}
+	return above
 }
 
 // higher yields the stands on the way from the root down to s.
