@@ -24,7 +24,9 @@ func keysGoals() []Goal {
 				return Pair{A: newSide(keys)}, err
 			},
 		}, Goal{
-			ID: "F3", What: fmt.Sprintf("New with 10,000 keys / 1,000, %s", shape), Limit: 12,
+			ID: "F3", What: fmt.Sprintf("CPU, New with 10,000 keys / 1,000, %s", shape), Limit: 12, CPU: true,
+			// Long enough for the garbage of either to be collected on the clock.
+			Batch: 60 * time.Millisecond,
 			Setup: func(context.Context) (Pair, error) {
 				keys, err := makeKeys(shape, fleet)
 				if err != nil {
