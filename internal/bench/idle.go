@@ -28,7 +28,7 @@ func idleGoals() []Goal {
 				bytes, _, err := idleMore(ctx, client, transport)
 				return bytes / 1024, err
 			})
-			count(what, "goroutines", 0, func(ctx context.Context) (float64, error) {
+			count("goroutines, "+what, "more", 0, func(ctx context.Context) (float64, error) {
 				_, goroutines, err := idleMore(ctx, client, transport)
 				return goroutines, err
 			})
