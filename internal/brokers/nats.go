@@ -65,7 +65,7 @@ func (c *Cluster) startNATS(program string, nodes int) error {
 		var conf strings.Builder
 		fmt.Fprintf(&conf, "server_name: node%d\nlisten: %s\n", i, urls[fmt.Sprint("client", i)].Host)
 		fmt.Fprintf(&conf, "jetstream { store_dir: %q }\n", filepath.Join(c.dir, fmt.Sprint("node", i)))
-		fmt.Fprintf(&conf, "mqtt { listen: %q, js_api_timeout: \"20s\", ack_wait: \"1s\" }\n", c.urls[i].Host)
+		fmt.Fprintf(&conf, "mqtt { listen: %q, js_api_timeout: \"20s\", ack_wait: \"10s\" }\n", c.urls[i].Host)
 		if nodes > 1 {
 			fmt.Fprintf(&conf, "cluster { name: mqttsec, listen: %q, routes: [%s] }\n",
 				urls[fmt.Sprint("route", i)].Host, strings.Join(routes, ", "))

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -50,7 +51,9 @@ func TestOtherBrokersBehindTheGateway(t *testing.T) {
 		}
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
-			broker, err := o.start(patient(t))
+			ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
+			defer cancel()
+			broker, err := o.start(ctx)
 			if errors.Is(err, brokers.ErrNotInstalled) && os.Getenv("MQTTSEC_CI") != "1" {
 				t.Skip(err)
 			}
