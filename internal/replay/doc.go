@@ -27,7 +27,7 @@
 //	         opened after the one of the last delivery, and on no other: once more for each connection. The client's
 //	         PUBACK or PUBREC makes it done.
 //	done     delivered for good; copies are refused with [ErrDelivered].
-//	behind   too far below the highest number (65,536), or in a part of the window that was given up, or older than
+//	behind   too far below the highest number (73,728), or in a part of the window that was given up, or older than
 //	         what was forgotten when the session became known: refused with [ErrStale].
 //
 // A Will is the only number of a session of its own, in a realm of its own: its age, which is that of its connection,

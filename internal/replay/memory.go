@@ -65,6 +65,9 @@ type Asker interface {
 	Asked(topic string) uint32
 }
 
+// Plain says that it came with nothing of what the others tell: at QoS 0, without RETAIN and Subscription Identifier.
+func (a *Arrival) Plain() bool { return !a.Retained && !a.Acknowledged && len(a.Streams) == 0 }
+
 func (a *Arrival) asked(topic string) uint32 {
 	if a.Asker == nil {
 		return 0
@@ -88,7 +91,7 @@ type Config struct {
 // Memory is what one receiver has been delivered. It is safe for concurrent use, and small while it has not been used.
 type Memory struct {
 	cfg    Config
-	recent atomic.Pointer[session] // the one delivered last, for InOrder
+	recent atomic.Pointer[session] // the one delivered last, for inOrder
 	conns  atomic.Uint32
 
 	mu    sync.Mutex
@@ -115,17 +118,49 @@ type Entry struct {
 	seq     uint32
 }
 
-// InOrder says, without a lock, that a message follows on the last one delivered, as most do: it will not be refused
-// unless another copy is faster.
-func (m *Memory) InOrder(msg *Message, how *Arrival) bool {
+// Run is one publisher's session on one topic, for whoever hears it again and again. The zero Run is none.
+type Run struct {
+	memory  *Memory
+	session *session
+}
+
+// Run returns the Run of a message that Commit has let pass; the zero Run if another was delivered meanwhile, or for
+// some Subscription Identifier.
+func (m *Memory) Run(msg *Message) Run {
+	if s := m.recent.Load(); s != nil && s.isOf(msg, 0) {
+		return Run{m, s}
+	}
+	return Run{}
+}
+
+// Of says that r is a Run in m.
+func (r *Run) Of(m *Memory) bool { return r.memory == m }
+
+// Follows says, without a lock, that a message of the Run is above all that were delivered, as most are: Check would
+// let it pass. The message is a live one, without RETAIN on arrival and Subscription Identifier.
+func (r *Run) Follows(time, seq uint32) bool { return r.session.follows(time, seq) }
+
+// Note is Commit for an authentic message that Follows, if it was published without RETAIN and awaits no
+// acknowledgement, and if a bit is all that there is to be noted. Else it is false, and Commit is to be called.
+func (r *Run) Note(time, seq uint32) bool {
+	r.memory.mu.Lock()
+	s := r.session
+	noted := s.attached() && s.follows(time, seq) && s.add(time, seq)
+	r.memory.mu.Unlock()
+	return noted
+}
+
+// inOrder says, without a lock, that a message follows on the last one delivered: it will not be refused unless another
+// copy is faster.
+func (m *Memory) inOrder(msg *Message, how *Arrival) bool {
 	s := m.recent.Load()
-	return s != nil && !how.Retained && len(how.Streams) == 0 && s.isOf(msg, 0) && s.follows(msg)
+	return s != nil && !how.Retained && len(how.Streams) == 0 && s.isOf(msg, 0) && s.follows(msg.Time, msg.Seq)
 }
 
 // Check judges a message before it has been authenticated, and changes nothing. Where publishers are told apart nothing
 // is known yet, and Commit alone judges.
 func (m *Memory) Check(msg *Message, how *Arrival) error {
-	if m.InOrder(msg, how) {
+	if m.inOrder(msg, how) {
 		return nil
 	}
 	m.mu.Lock()
@@ -137,7 +172,7 @@ func (m *Memory) Check(msg *Message, how *Arrival) error {
 func (m *Memory) Commit(msg *Message, how *Arrival) (Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s := m.recent.Load(); s != nil && s.attached() && !how.Acknowledged && !msg.Retain && m.InOrder(msg, how) && s.add(msg) {
+	if s := m.recent.Load(); s != nil && s.attached() && !how.Acknowledged && !msg.Retain && m.inOrder(msg, how) && s.add(msg.Time, msg.Seq) {
 		return Entry{}, nil // the case of nearly all, without all else
 	}
 	if err := m.judge(msg, how); err != nil {

@@ -228,7 +228,7 @@ func TestHeldIsBounded(t *testing.T) {
 	}
 	r.intact(t)
 	require.NoError(t, r.open(msg("a", 1, noon, maxHeld+1), acked(conn)))
-	require.ErrorIs(t, r.open(msg("a", 1, noon, 1), acked(r.Connect())), ErrStale, "the lowest is given up")
+	require.ErrorIs(t, r.open(msg("a", 1, noon, 1), acked(r.Connect())), ErrDelivered, "the lowest is given up, and so is done")
 	require.NoError(t, r.open(msg("a", 1, noon, 2), acked(r.Connect())))
 	for _, i := range rand.New(rand.NewPCG(1, 1)).Perm(len(entries)) {
 		r.Done(entries[i])

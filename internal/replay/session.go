@@ -5,10 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// windowSize is how far behind the highest sequence number a message may be. An MQTT client can have that many messages
-// in flight (packet identifiers have 16 bits), and after a lost connection it may send them again in any order, beside
-// new ones.
-const windowSize = 1 << 16
+// windowSize is how far behind the highest sequence number a message may be. An MQTT client can have 65,535 messages in
+// flight (packet identifiers have 16 bits), and after a lost connection it may send them again in any order, beside new
+// ones. To that comes an eighth, since a Sealer that several goroutines use hands out numbers in blocks, is then up to
+// 4,096 behind with some of them, and skips what it does not use.
+const windowSize = 1<<16 + 1<<13
 
 // sessionID is a publisher's session and the Subscription Identifier for which it is delivered.
 type sessionID struct {
@@ -42,7 +43,7 @@ type session struct {
 
 // window is the larger part of a session that needs it.
 type window struct {
-	blocks []*block // in ascending order, 65 at most
+	blocks []*block // in ascending order, 73 at most
 	held   []held   // in ascending order
 	gone   int      // how many of those are over
 
@@ -66,8 +67,8 @@ func (s *session) isOld(msg *Message) bool {
 }
 
 // follows says, without the lock, that a message is new because its number is the highest. It need not notice.
-func (s *session) follows(msg *Message) bool {
-	return msg.Seq > s.top.Load() && !s.shadowed && (msg.Time > s.born || msg.Time == 0 && !s.darkened)
+func (s *session) follows(time, seq uint32) bool {
+	return seq > s.top.Load() && !s.shadowed && (time > s.born || time == 0 && !s.darkened)
 }
 
 // judge says whether a message would be delivered.
@@ -106,11 +107,10 @@ func (s *session) has(seq uint32) bool {
 }
 
 // add notes the next message if that takes nothing but a bit: the case of nearly all.
-func (s *session) add(msg *Message) bool {
-	if msg.Time != s.last || msg.Time == 0 {
+func (s *session) add(time, seq uint32) bool {
+	if time != s.last || time == 0 {
 		return false
 	}
-	seq := msg.Seq
 	if s.window == nil || len(s.window.blocks) == 0 {
 		if seq/64 != s.top.Load()/64 {
 			return false

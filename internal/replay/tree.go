@@ -23,7 +23,7 @@ type child interface {
 
 // item is the place of a child in the tree.
 type item struct {
-	parent *node // for good, for InOrder reads it without the lock
+	parent *node // for good, for inOrder reads it without the lock
 	place  int32 // among the parent's children
 	weight int32 // of it and all below, 0 once it is forgotten
 }

@@ -161,15 +161,16 @@ func (s *Sealer) sealStored(m *Message, in slot, st stamp) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc := newScratch()
-	putHeader(sc.header(), s.suite.ID, flags, &k.id, &ses.id, 0, 1)
+	ln := newLine()
+	putHeader(ln.header, s.suite.ID, flags, &k.id, &ses.id, 0, 1)
 	plain := append(append([]byte(nil), st.header[:]...), st.tag[:]...)
 	if len(m.Properties) > 0 {
 		plain = append(wire.AppendVarint(plain, len(m.Properties)), m.Properties...)
 	}
 	plain = append(plain, m.Payload...)
-	nonce := sc.finish(&s.suite, l.topic)
-	return b.aead.Seal(append([]byte(nil), sc.header()[:]...), nonce, plain, sc.ad), nil
+	ln.setTopic(l.topic)
+	nonce := ln.makeNonce(&s.suite)
+	return b.aead.Seal(append([]byte(nil), ln.header[:]...), nonce, plain, ln.ad), nil
 }
 
 // openStored opens what sealStored made.
@@ -197,10 +198,11 @@ func (s *Sealer) openStored(m *Message, in slot) (o opened, st stamp, err error)
 	if err != nil {
 		return opened{}, stamp{}, err
 	}
-	sc := newScratch()
-	*sc.header() = header
-	nonce := sc.finish(&s.suite, l.topic)
-	plain, err := b.aead.Open(nil, nonce, m.Payload[headerLen:], sc.ad)
+	ln := newLine()
+	*ln.header = header
+	ln.setTopic(l.topic)
+	nonce := ln.makeNonce(&s.suite)
+	plain, err := b.aead.Open(nil, nonce, m.Payload[headerLen:], ln.ad)
 	if err != nil {
 		return opened{}, stamp{}, ErrAuthentication
 	}

@@ -50,9 +50,10 @@ func (f forger) under(t testing.TB, topic string, flags byte, session [12]byte, 
 	if f.signer != nil {
 		flags |= flagSigned
 	}
-	sc := newScratch()
-	putHeader(sc.header(), f.suite.ID, flags, &l.keys[0].id, &session, at, seq)
-	frame, err := f.encrypt(nil, sc, b, topic, nil, []byte(payload))
+	ln := newLine()
+	putHeader(ln.header, f.suite.ID, flags, &l.keys[0].id, &session, at, seq)
+	ln.setTopic(topic)
+	frame, err := f.encrypt(nil, &ln, b, topic, nil, []byte(payload))
 	require.NoError(t, err)
 	return frame
 }

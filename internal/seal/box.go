@@ -2,7 +2,9 @@ package seal
 
 import (
 	"crypto/cipher"
+	"encoding/binary"
 	"hash/maphash"
+	"math"
 
 	"github.com/mqttsec/mqttsec/internal/replay"
 )
@@ -63,40 +65,62 @@ func (s *Sealer) openingBox(k *leafKey, header []byte) (b *box, fresh bool, err 
 	return b, true, nil
 }
 
-// scratch is where the associated data and the nonce of one message are put
-// together: as arguments of an interface's method they would be allocated.
-type scratch struct {
-	ad    []byte
-	nonce [24]byte
-	facts replay.Message // of the frame being opened
+// line is the associated data and the nonce of messages on one topic in one session. What changes from one to the next
+// are the flags, the time and the sequence number, so it serves the next of its kind as it is.
+type line struct {
+	ad      []byte           // label, header, topic
+	header  *[headerLen]byte // its place there
+	nonce   [24]byte
+	leaves  *leaves // the topic's, nil if the line is not to be used again
+	key     *leafKey
+	box     *box
+	session *session   // of the box, when sealing
+	alike   int        // the longest payload for sealNext
+	run     replay.Run // when opening
 }
 
-func newScratch() *scratch {
-	sc := &scratch{ad: make([]byte, len(adLabel)+headerLen, 256)}
-	copy(sc.ad, adLabel)
-	return sc
+func newLine() (ln line) {
+	ln.ad = append(make([]byte, 0, 256), adLabel...)[:len(adLabel)+headerLen]
+	ln.setTopic("")
+	return ln
 }
 
-// header is the place of the header in the associated data.
-func (sc *scratch) header() *[headerLen]byte {
-	return (*[headerLen]byte)(sc.ad[len(adLabel):])
+// setTopic puts the topic behind label and header.
+func (ln *line) setTopic(topic string) {
+	ln.ad = append(ln.ad[:len(adLabel)+headerLen], topic...)
+	ln.header = (*[headerLen]byte)(ln.ad[len(adLabel):])
 }
 
-// finish appends the topic to the label and the header, and returns the nonce.
-func (sc *scratch) finish(suite *Suite, topic string) (nonce []byte) {
-	sc.ad = append(sc.ad[:len(adLabel)+headerLen], topic...)
-	nonce = sc.nonce[:suite.NonceSize]
-	if suite.NonceTail == 8 {
-		copy(nonce[len(nonce)-8:], sc.header()[headerLen-8:])
-	} else {
-		copy(nonce[len(nonce)-4:], sc.header()[headerLen-4:])
+// makeNonce makes the nonce that belongs to the header.
+func (ln *line) makeNonce(suite *Suite) []byte {
+	return ln.nonceOf(suite, binary.BigEndian.Uint64(ln.header[timeAt:]))
+}
+
+// nonceOf makes the nonce for a time and a sequence number.
+func (ln *line) nonceOf(suite *Suite, timeAndSeq uint64) []byte {
+	if suite.NonceTail == 4 {
+		timeAndSeq &= math.MaxUint32
 	}
-	return nonce
+	binary.BigEndian.PutUint64(ln.nonce[len(ln.nonce)-8:], timeAndSeq)
+	return ln.nonce[len(ln.nonce)-suite.NonceSize:]
 }
+
+// scratch is what one goroutine at a time works with. What is in it would otherwise be allocated for each message, as
+// all is that goes to an interface's method; and a processor that seals or opens one message finds what it needs for
+// the next there, where no other writes.
+type scratch struct {
+	sealing, opening line
+	numbers          numbers
+	facts            replay.Message // of the frame being opened
+}
+
+func newScratch() *scratch { return &scratch{sealing: newLine(), opening: newLine()} }
+
+func (s *Sealer) scratch() *scratch { return s.scratches.Get().(*scratch) }
 
 // release gives a scratch back, unless a long topic has made it large.
 func (s *Sealer) release(sc *scratch) {
-	if cap(sc.ad) <= 2*maxKept {
+	if cap(sc.sealing.ad)|cap(sc.opening.ad) < 4*maxKept {
 		s.scratches.Put(sc)
 	}
 }

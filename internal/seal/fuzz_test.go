@@ -56,10 +56,11 @@ func FuzzContents(f *testing.F) {
 	b, err := open.newBox(&l.keys[0], [12]byte{1})
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, flags byte, plain []byte) {
-		sc := newScratch()
-		putHeader(sc.header(), 1, flags&(15|flagOnce), &l.keys[0].id, &[12]byte{1}, 1, 1)
-		nonce := sc.finish(&open.suite, "a")
-		frame := b.aead.Seal(bytes.Clone(sc.header()[:]), nonce, plain, sc.ad)
+		ln := newLine()
+		putHeader(ln.header, 1, flags&(15|flagOnce), &l.keys[0].id, &[12]byte{1}, 1, 1)
+		ln.setTopic("a")
+		nonce := ln.makeNonce(&open.suite)
+		frame := b.aead.Seal(bytes.Clone(ln.header[:]), nonce, plain, ln.ad)
 		m := Message{Topic: []byte("a"), Payload: frame}
 		_, err := strict.open(nil, &m, &direct, strict.newMemory())
 		require.Error(t, err)

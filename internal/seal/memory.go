@@ -30,26 +30,29 @@ func (s *Sealer) now() uint32 { return unixTime(s.clock.unix()) }
 func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
 
 // readFacts fills m with what a header says.
-func readFacts(m *replay.Message, header []byte, l *leaves, k *leafKey) {
+func readFacts(m *replay.Message, header *[headerLen]byte, l *leaves, k *leafKey) {
 	flags := header[flagsAt]
-	m.Topic, m.Hash = l.topic, l.hash
-	m.Key, m.Publisher = k.number, 0
-	m.Session = [12]byte(header[sessionAt:])
-	m.Time = binary.BigEndian.Uint32(header[timeAt:])
-	m.Seq = binary.BigEndian.Uint32(header[seqAt:])
-	m.Retain, m.Will, m.Once = flags&flagRetain != 0, flags&flagWill != 0, flags&flagOnce != 0
+	*m = replay.Message{
+		Topic: l.topic, Hash: l.hash, Key: k.number,
+		Session: [12]byte(header[sessionAt:]),
+		Time:    binary.BigEndian.Uint32(header[timeAt:]),
+		Seq:     binary.BigEndian.Uint32(header[seqAt:]),
+		Retain:  flags&flagRetain != 0, Will: flags&flagWill != 0, Once: flags&flagOnce != 0,
+	}
 }
 
 // checkAge applies Config.MaxAge. Wills and retained messages are exempt: both lie at the broker for as long as it
 // takes.
 func (s *Sealer) checkAge(m *replay.Message, how *replay.Arrival) error {
-	if s.config.MaxAge == 0 || how.Retained || m.Will {
+	if s.config.MaxAge == 0 || how.Retained || m.Will || s.isYoung(m.Time) {
 		return nil
 	}
+	return ErrTooOld
+}
+
+// isYoung says that a time is within Config.MaxAge.
+func (s *Sealer) isYoung(time uint32) bool {
 	limit := int64(seconds(s.config.MaxAge))
-	age := s.clock.unix() - int64(m.Time)
-	if m.Time == 0 || age > limit || age < -limit {
-		return ErrTooOld
-	}
-	return nil
+	age := s.clock.unix() - int64(time)
+	return time != 0 && -limit <= age && age <= limit
 }

@@ -3,8 +3,8 @@ package seal
 import (
 	"crypto/ed25519"
 	"crypto/subtle"
+	"encoding/binary"
 	"slices"
-	"sync/atomic"
 
 	"github.com/mqttsec/mqttsec/internal/replay"
 	"github.com/mqttsec/mqttsec/internal/wire"
@@ -24,59 +24,96 @@ type opened struct {
 // dst, which must not overlap m. What it adds is sealedSize long. On an error dst
 // is as it was.
 func (s *Sealer) seal(dst []byte, m *Message) ([]byte, error) {
-	l := s.topics.findBytes(m.Topic)
-	if l == nil {
-		var err error
-		if l, err = s.learn(string(m.Topic)); err != nil {
-			return dst, err
+	sc := s.scratch()
+	defer s.release(sc)
+	l, err := sc.sealing.leaves, error(nil)
+	if l != nil && l.topic == string(m.Topic) {
+		if !m.Retain && !m.Will && !m.Queued && len(m.Properties) == 0 {
+			if out, ok := s.sealNext(sc, dst, m.flags(), m.Payload); ok {
+				return out, nil
+			}
 		}
+	} else if l, err = s.leavesOf(m.Topic); err != nil {
+		return dst, err
 	}
-	out, err := s.sealIn(s.series(m), dst, l, m.flags(), m.Properties, m.Payload)
+	out, err := s.sealWith(sc, dst, l, m)
 	if err != nil {
 		return dst, err
 	}
 	return out, nil
 }
 
-// sealNew is sealIn for what is sent at once.
-func (s *Sealer) sealNew(dst []byte, l *leaves, flags byte, properties, payload []byte) ([]byte, error) {
-	return s.sealIn(&s.session, dst, l, flags, properties, payload)
+// sealNext is sealWith, in one straight run, for what nearly all messages are: on the same topic as the last one, in
+// the same session, without RETAIN, properties and signature. On all others it does nothing and is false.
+func (s *Sealer) sealNext(sc *scratch, dst []byte, flags byte, payload []byte) (out []byte, ok bool) {
+	now := s.now() // before the session is looked at, as in sealWith
+	ln := &sc.sealing
+	if ln.session != s.session.Load() || len(payload) > ln.alike {
+		return nil, false
+	}
+	seq, ok := ln.session.draw(&sc.numbers, now)
+	if !ok {
+		return nil, false
+	}
+	header, timeAndSeq := ln.header, uint64(now)<<32|uint64(seq)
+	header[flagsAt] = s.suite.ID<<suiteShift | flags
+	binary.BigEndian.PutUint64(header[timeAt:], timeAndSeq)
+	n := len(dst)
+	if need := headerLen + len(payload) + s.suite.TagSize; cap(dst)-n < need {
+		dst = slices.Grow(dst, need)
+	}
+	dst = dst[:n+headerLen]
+	*(*[headerLen]byte)(dst[n:]) = *header
+	return ln.box.aead.Seal(dst, ln.nonceOf(&s.suite, timeAndSeq), payload, ln.ad), true
 }
 
-// sealIn seals under a new header, of the session that stands in series, and the first key.
-func (s *Sealer) sealIn(series *atomic.Pointer[session], dst []byte, l *leaves, flags byte, properties, payload []byte) ([]byte, error) {
-	plaintext := s.contentLen(len(properties), len(payload))
+// sealWith is seal for the topic of l, under its first key.
+func (s *Sealer) sealWith(sc *scratch, dst []byte, l *leaves, m *Message) ([]byte, error) {
+	plaintext, flags := len(m.Payload), m.flags()
+	if len(m.Properties) > 0 || s.signer != nil {
+		plaintext = s.contentLen(len(m.Properties), len(m.Payload))
+		flags |= s.inside(m.Properties)
+	}
 	if plaintext > s.suite.MaxPlaintext || s.adLen(l) > s.suite.MaxAD {
 		return nil, ErrTooLarge
 	}
-	if len(properties) > 0 {
-		flags |= flagProperties
-	}
-	if s.signer != nil {
-		flags |= flagSigned
-	}
-	k := &l.keys[0]
 	now := s.now() // before the session is drawn: if the time has jumped, there is a new one
-	ses, seq, alone := s.next(series, l, plaintext, flags&flagWill != 0)
-	b, err := s.sealingBox(k, ses, alone)
-	if err != nil {
-		return nil, err
+	ses, seq, alone := s.next(m, &sc.numbers, s.adLen(l), plaintext, now)
+	ln := &sc.sealing
+	if ln.leaves != l || ln.session != ses {
+		if err := s.aim(ln, l, ses, alone); err != nil {
+			return nil, err
+		}
 	}
-	sc := s.scratches.Get().(*scratch)
-	putHeader(sc.header(), s.suite.ID, flags, &k.id, &ses.id, now, seq)
+	ln.header[flagsAt] = s.suite.ID<<suiteShift | flags
+	binary.BigEndian.PutUint64(ln.header[timeAt:], uint64(now)<<32|uint64(seq))
 	dst = slices.Grow(dst, headerLen+plaintext+s.suite.TagSize)
-	out, err := s.encrypt(dst, sc, b, l.topic, properties, payload)
-	s.release(sc)
-	return out, err
+	return s.encrypt(dst, ln, ln.box, l.topic, m.Properties, m.Payload)
 }
 
-// encrypt appends the frame whose header stands in sc.
-func (s *Sealer) encrypt(dst []byte, sc *scratch, b *box, topic string, properties, payload []byte) ([]byte, error) {
-	nonce := sc.finish(&s.suite, topic)
-	header := sc.header()[:]
+// aim makes a line one for messages under a topic's first key in a session.
+func (s *Sealer) aim(ln *line, l *leaves, ses *session, alone bool) error {
+	k := &l.keys[0]
+	b, err := s.sealingBox(k, ses, alone)
+	if err != nil {
+		return err
+	}
+	ln.box, ln.session, ln.leaves, ln.alike = b, ses, l, s.suite.MaxPlaintext
+	if s.signer != nil || s.suite.Budget > 0 {
+		ln.alike = -1
+	}
+	ln.setTopic(l.topic)
+	putHeader(ln.header, s.suite.ID, 0, &k.id, &ses.id, 0, 0)
+	return nil
+}
+
+// encrypt appends the frame whose header and topic stand in ln.
+func (s *Sealer) encrypt(dst []byte, ln *line, b *box, topic string, properties, payload []byte) ([]byte, error) {
+	nonce := ln.makeNonce(&s.suite)
+	header := ln.header[:]
 	dst = append(dst, header...)
 	if header[flagsAt]&(flagProperties|flagSigned) == 0 {
-		return b.aead.Seal(dst, nonce, payload, sc.ad), nil
+		return b.aead.Seal(dst, nonce, payload, ln.ad), nil
 	}
 
 	// The plaintext is put together where its ciphertext will be, given room.
@@ -97,7 +134,7 @@ func (s *Sealer) encrypt(dst []byte, sc *scratch, b *box, topic string, properti
 			return nil, err
 		}
 	}
-	return b.aead.Seal(dst, nonce, plain[start:], sc.ad), nil
+	return b.aead.Seal(dst, nonce, plain[start:], ln.ad), nil
 }
 
 // reseal seals m once more under a stamp, and appends the frame to dst if it is
@@ -106,12 +143,9 @@ func (s *Sealer) encrypt(dst []byte, sc *scratch, b *box, topic string, properti
 // and the frame is wiped: no nonce ever shows two plaintexts. On false and on an
 // error dst is as it was. It must not overlap m.
 func (s *Sealer) reseal(dst []byte, m *Message, st stamp) ([]byte, bool, error) {
-	l := s.topics.findBytes(m.Topic)
-	if l == nil {
-		var err error
-		if l, err = s.learn(string(m.Topic)); err != nil {
-			return dst, false, err
-		}
+	l, err := s.leavesOf(m.Topic)
+	if err != nil {
+		return dst, false, err
 	}
 	if st.header[flagsAt] != s.suite.ID<<suiteShift|s.allFlags(m) {
 		return dst, false, nil
@@ -126,15 +160,17 @@ func (s *Sealer) reseal(dst []byte, m *Message, st stamp) ([]byte, bool, error) 
 	}
 	b := k.sealing.Load()
 	if session := [12]byte(st.header[sessionAt:]); b == nil || b.session != session {
-		var err error
 		if b, err = s.newBox(k, session); err != nil {
 			return dst, false, err
 		}
 	}
-	sc := s.scratches.Get().(*scratch)
-	*sc.header() = st.header
+	sc := s.scratch()
+	ln := &sc.sealing
+	ln.leaves = nil
+	*ln.header = st.header
+	ln.setTopic(l.topic)
 	out := slices.Grow(dst, headerLen+plaintext+s.suite.TagSize)
-	out, err := s.encrypt(out, sc, b, l.topic, m.Properties, m.Payload)
+	out, err = s.encrypt(out, ln, b, l.topic, m.Properties, m.Payload)
 	s.release(sc)
 	if err != nil {
 		return dst, false, err
@@ -147,9 +183,11 @@ func (s *Sealer) reseal(dst []byte, m *Message, st stamp) ([]byte, bool, error) 
 }
 
 // allFlags are the flags that m is sealed with.
-func (s *Sealer) allFlags(m *Message) byte {
-	f := m.flags()
-	if len(m.Properties) > 0 {
+func (s *Sealer) allFlags(m *Message) byte { return m.flags() | s.inside(m.Properties) }
+
+// inside are the flags that tell what stands before the payload.
+func (s *Sealer) inside(properties []byte) (f byte) {
+	if len(properties) > 0 {
 		f |= flagProperties
 	}
 	if s.signer != nil {
@@ -165,19 +203,30 @@ func (s *Sealer) allFlags(m *Message) byte {
 //
 // The caller, who alone knows how the message came, must still check that the
 // properties are well formed and of a kind that moves inside.
-func (s *Sealer) open(dst []byte, m *Message, how *replay.Arrival, r *replay.Memory) (opened, error) {
-	if err := s.inspect(m.Payload); err != nil {
-		return opened{}, err
-	}
-	l := s.topics.findBytes(m.Topic)
-	if l == nil {
-		var err error
-		if l, err = s.derive(string(m.Topic)); err != nil {
-			return opened{}, err
+func (s *Sealer) open(dst []byte, m *Message, how *replay.Arrival, r *replay.Memory) (o opened, err error) {
+	sc := s.scratch()
+	l := sc.opening.leaves
+	if l != nil && l.topic == string(m.Topic) && how != nil {
+		if out, ok, err := s.openNext(dst, sc, m.Payload, how, r); ok {
+			s.scratches.Put(sc)
+			if err == nil {
+				o.Payload = out[len(dst):]
+			}
+			return o, err
 		}
 	}
-	var o opened
-	if _, err := s.openFrame(dst, l, m.Payload, how, r, &o); err != nil {
+	if err = s.inspect(m.Payload); err == nil {
+		if l == nil || l.topic != string(m.Topic) {
+			if l = s.topics.findBytes(m.Topic); l == nil {
+				l, err = s.derive(string(m.Topic))
+			}
+		}
+	}
+	if err == nil {
+		_, err = s.openFrame(dst, sc, l, m.Payload, how, r, &o)
+	}
+	s.release(sc)
+	if err != nil {
 		return opened{}, err
 	}
 	return o, nil
@@ -186,27 +235,16 @@ func (s *Sealer) open(dst []byte, m *Message, how *replay.Arrival, r *replay.Mem
 // openFrame opens an inspected frame into o, and returns dst with the plaintext.
 // Nothing is remembered of a frame, neither here nor in r, before it has proved
 // authentic. On an error o is worth nothing.
-func (s *Sealer) openFrame(dst []byte, l *leaves, frame []byte, how *replay.Arrival, r *replay.Memory, o *opened) ([]byte, error) {
-	key := l.find([4]byte(frame[idAt:]))
-	if key == nil || s.hop && key.number == sealsHop {
-		return nil, ErrUnknownKey
+func (s *Sealer) openFrame(dst []byte, sc *scratch, l *leaves, frame []byte, how *replay.Arrival, r *replay.Memory, o *opened) ([]byte, error) {
+	ln, flags := &sc.opening, frame[flagsAt]
+	if !ln.goesOn(l, frame) {
+		if err := s.aimAt(ln, l, frame); err != nil {
+			return nil, err
+		}
 	}
-	if s.adLen(l) > s.suite.MaxAD {
-		return nil, ErrTooLarge
-	}
-	sc := s.scratches.Get().(*scratch)
-	copy(sc.header()[:], frame)
-	out, err := s.decrypt(dst, sc, l, key, frame[headerLen:], how, r, o)
-	s.release(sc)
-	return out, err
-}
-
-// decrypt does openFrame's work on the ciphertext of the header in sc.
-func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphertext []byte, how *replay.Arrival, r *replay.Memory, o *opened) ([]byte, error) {
-	nonce := sc.finish(&s.suite, l.topic)
-	header := sc.header()[:]
+	*ln.header = [headerLen]byte(frame)
 	if how != nil {
-		readFacts(&sc.facts, header, l, key)
+		readFacts(&sc.facts, ln.header, l, ln.key)
 		if err := s.checkAge(&sc.facts, how); err != nil {
 			return nil, err
 		}
@@ -216,20 +254,24 @@ func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphe
 			}
 		}
 	}
-	b, fresh, err := s.openingBox(key, header)
-	if err != nil {
-		return nil, err
+	b, fresh := ln.box, false
+	if b == nil {
+		var err error
+		if b, fresh, err = s.openingBox(ln.key, frame); err != nil {
+			return nil, err
+		}
 	}
-	out, err := b.aead.Open(dst, nonce, ciphertext, sc.ad)
+	out, err := b.aead.Open(dst, ln.makeNonce(&s.suite), frame[headerLen:], ln.ad)
 	if err != nil {
 		return nil, ErrAuthentication
 	}
 	plain := out[len(dst):]
-	if how != nil { // or else the client's own, whose signer need not be among the Publishers
-		o.Publisher, sc.facts.Publisher, err = s.publishers.verify(header, l.topic, plain)
+	if how != nil && len(s.publishers) > 0 { // or else the client's own, whose signer need not be among the Publishers
+		o.Publisher, sc.facts.Publisher, err = s.publishers.verify(ln.header[:], l.topic, plain)
 	}
-	if err == nil {
-		o.Properties, o.Payload, err = contents(plain, header[flagsAt])
+	o.Payload = plain
+	if err == nil && flags&(flagProperties|flagSigned) != 0 {
+		o.Properties, o.Payload, err = contents(plain, flags)
 	}
 	if err == nil && how != nil {
 		o.Entry, err = r.Commit(&sc.facts, how)
@@ -241,9 +283,63 @@ func (s *Sealer) decrypt(dst []byte, sc *scratch, l *leaves, key *leafKey, ciphe
 	if fresh {
 		s.topics.keep(l)
 		s.boxes.put(b.hash, b)
-		key.opening.Store(b)
+		b.key.opening.Store(b)
+	}
+	ln.leaves, ln.box = l, b
+	if how != nil {
+		ln.run = r.Run(&sc.facts)
 	}
 	return out, nil
+}
+
+// openNext is inspect and openFrame, in one straight run, for what nearly all messages are: on the topic of the last one,
+// sealed under the same key in the same session, the next in order, without RETAIN, properties, signature and
+// acknowledgement. On all others it does nothing and is false.
+func (s *Sealer) openNext(dst []byte, sc *scratch, frame []byte, how *replay.Arrival, r *replay.Memory) (out []byte, ok bool, err error) {
+	ln := &sc.opening
+	n := len(frame) - headerLen - s.suite.TagSize
+	if n < 0 || n > s.suite.MaxPlaintext || frame[0] != version || frame[flagsAt]&^flagOnce != s.suite.ID<<suiteShift ||
+		!ln.goesOn(ln.leaves, frame) || !ln.run.Of(r) || !how.Plain() || len(s.publishers) > 0 {
+		return nil, false, nil
+	}
+	timeAndSeq := binary.BigEndian.Uint64(frame[timeAt:])
+	time, seq := uint32(timeAndSeq>>32), uint32(timeAndSeq)
+	if !ln.run.Follows(time, seq) || s.config.MaxAge > 0 && !s.isYoung(time) {
+		return nil, false, nil
+	}
+	*ln.header = [headerLen]byte(frame)
+	out, err = ln.box.aead.Open(dst, ln.nonceOf(&s.suite, timeAndSeq), frame[headerLen:], ln.ad)
+	if err != nil {
+		return nil, true, ErrAuthentication
+	}
+	if ln.run.Note(time, seq) {
+		return out, true, nil
+	}
+	readFacts(&sc.facts, ln.header, ln.leaves, ln.key)
+	if _, err = r.Commit(&sc.facts, how); err != nil {
+		clear(out[len(dst):])
+		return nil, true, err
+	}
+	return out, true, nil
+}
+
+// goesOn says that a frame is of the line's topic, key and session.
+func (ln *line) goesOn(l *leaves, frame []byte) bool {
+	return ln.leaves == l && [timeAt - idAt]byte(frame[idAt:]) == [timeAt - idAt]byte(ln.header[idAt:])
+}
+
+// aimAt makes a line one for a frame; until the frame has proved authentic, it goes on with no other.
+func (s *Sealer) aimAt(ln *line, l *leaves, frame []byte) error {
+	k := l.find([4]byte(frame[idAt:]))
+	if k == nil || s.hop && k.number == sealsHop {
+		return ErrUnknownKey
+	}
+	if s.adLen(l) > s.suite.MaxAD {
+		return ErrTooLarge
+	}
+	ln.leaves, ln.key, ln.box, ln.run = nil, k, nil, replay.Run{}
+	ln.setTopic(l.topic)
+	return nil
 }
 
 // contents parts an authentic plaintext.

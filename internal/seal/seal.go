@@ -151,14 +151,22 @@ func (s *Sealer) Seal(topic string, payload []byte) ([]byte, error) {
 
 // AppendSeal appends payload, sealed for topic, to dst.
 func (s *Sealer) AppendSeal(dst []byte, topic string, payload []byte) ([]byte, error) {
-	l := s.topics.findString(topic)
-	if l == nil {
-		var err error
+	sc := s.scratch()
+	l, err := sc.sealing.leaves, error(nil)
+	if l != nil && l.topic == topic {
+		if out, ok := s.sealNext(sc, dst, 0, payload); ok {
+			s.scratches.Put(sc)
+			return out, nil
+		}
+	} else if l = s.topics.findString(topic); l == nil {
 		if l, err = s.learn(topic); err != nil {
+			s.release(sc)
 			return nil, fmt.Errorf("%w: %.256q", err, topic)
 		}
 	}
-	return s.sealNew(dst, l, 0, nil, payload)
+	out, err := s.sealWith(sc, dst, l, &Message{Payload: payload})
+	s.release(sc)
+	return out, err
 }
 
 // Open returns the payload of a message that arrived on topic. It is judged as
@@ -169,8 +177,16 @@ func (s *Sealer) Open(topic string, message []byte) ([]byte, error) {
 
 // AppendOpen appends the payload of a message that arrived on topic to dst.
 func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, error) {
+	sc := s.scratch()
+	if l := sc.opening.leaves; l != nil && l.topic == topic {
+		if out, ok, err := s.openNext(dst, sc, message, &direct, s.own); ok {
+			s.scratches.Put(sc)
+			return out, err
+		}
+	}
 	var o opened
-	out, err := s.openString(dst, topic, message, &o)
+	out, err := s.openString(sc, dst, topic, message, &o)
+	s.release(sc)
 	if err != nil {
 		return nil, err
 	}
@@ -184,13 +200,15 @@ func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, e
 // the Config has no Publishers to check it against.
 func (s *Sealer) OpenSigned(topic string, message []byte) ([]byte, ed25519.PublicKey, error) {
 	var o opened
-	if _, err := s.openString(nil, topic, message, &o); err != nil {
+	sc := s.scratch()
+	defer s.release(sc)
+	if _, err := s.openString(sc, nil, topic, message, &o); err != nil {
 		return nil, nil, err
 	}
 	return o.Payload, o.Publisher, nil
 }
 
-func (s *Sealer) openString(dst []byte, topic string, message []byte, o *opened) ([]byte, error) {
+func (s *Sealer) openString(sc *scratch, dst []byte, topic string, message []byte, o *opened) ([]byte, error) {
 	if err := s.inspect(message); err != nil {
 		return nil, err
 	}
@@ -201,5 +219,5 @@ func (s *Sealer) openString(dst []byte, topic string, message []byte, o *opened)
 			return nil, err
 		}
 	}
-	return s.openFrame(dst, l, message, &direct, s.own, o)
+	return s.openFrame(dst, sc, l, message, &direct, s.own, o)
 }
