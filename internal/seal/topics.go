@@ -7,15 +7,17 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/mqttsec/mqttsec/internal/key"
 	"github.com/mqttsec/mqttsec/internal/topic"
 )
 
-// How much is remembered: 8192 topics and 8192 AEADs, in rows that fill unevenly, and 512 topics without a key.
-// Longer topics than maxKept work, and are derived anew for each message.
+// How much is remembered: 8192 topics and 8192 AEADs, in rows that fill unevenly, 512 topics without a key, and 64
+// nodes of levels above topics. Longer topics than maxKept work, and are derived anew for each message.
 const (
 	topicRows   = 1024
 	boxRows     = 1024
 	foreignRows = 64
+	parentRows  = 8
 	maxKept     = 1024
 )
 
@@ -56,10 +58,23 @@ type topics struct {
 	front   [16]atomic.Pointer[leaves]
 	known   *cache[leaves]
 	foreign *cache[string]
+	parents *cache[parent]
+}
+
+// parent is the node of the level above a topic, from which it is one step to the topic and those beside it.
+type parent struct {
+	tree *key.Tree
+	name string
+	node key.Node
 }
 
 func newTopics() *topics {
-	return &topics{seed: maphash.MakeSeed(), known: newCache[leaves](topicRows), foreign: newCache[string](foreignRows)}
+	return &topics{
+		seed:    maphash.MakeSeed(),
+		known:   newCache[leaves](topicRows),
+		foreign: newCache[string](foreignRows),
+		parents: newCache[parent](parentRows),
+	}
 }
 
 func (t *topics) findString(name string) *leaves {
@@ -146,8 +161,34 @@ func (s *Sealer) covers(name []byte) bool {
 	return false
 }
 
+// node is tree.Node(name) from the parent, if that is remembered. It is from then on if the topic is the application's
+// own.
+func (t *topics) node(tree *key.Tree, name string, own bool) key.Node {
+	end := strings.LastIndexByte(name, '/')
+	if end < 0 || end > maxKept || strings.Count(name[:end], "/")+1 <= tree.Levels() {
+		return tree.Node(name)
+	}
+	above, level := name[:end], name[end+1:]
+	hash := maphash.String(t.seed, above)
+	r := t.parents.row(hash)
+	for i := range r.slots() {
+		if p := r.slot[i].Load(); p != nil && p.tree == tree && p.name == above {
+			r.touch(i)
+			return p.node.Child(level)
+		}
+	}
+	node := tree.Node(above)
+	if own {
+		t.parents.put(hash, &parent{tree, strings.Clone(above), node})
+	}
+	return node.Child(level)
+}
+
 // derive makes the keys of a topic, whose name may be part of something large.
-func (s *Sealer) derive(name string) (*leaves, error) {
+func (s *Sealer) derive(name string) (*leaves, error) { return s.deriveFor(name, false) }
+
+// deriveFor is derive; own tells that the topic is not one that only a peer has named.
+func (s *Sealer) deriveFor(name string, own bool) (*leaves, error) {
 	if !topic.ValidName(name) {
 		return nil, ErrTopicName
 	}
@@ -162,7 +203,7 @@ func (s *Sealer) derive(name string) (*leaves, error) {
 	for at, i := range matching {
 		node := s.trees[i].Root()
 		if !s.hop {
-			node = s.trees[i].Node(name)
+			node = s.topics.node(s.trees[i], name, own)
 		}
 		k := &l.keys[at]
 		k.id, k.number, k.secret = keyID(node, s.suite.ID), uint32(i), node.Leaf(s.suite.Label)
@@ -183,7 +224,7 @@ func (s *Sealer) matching(name string) []int {
 
 // learn is derive for a topic of the application's own choosing.
 func (s *Sealer) learn(name string) (*leaves, error) {
-	l, err := s.derive(name)
+	l, err := s.deriveFor(name, true)
 	if err == nil {
 		s.topics.keep(l)
 	}
