@@ -91,6 +91,12 @@ func (ln *line) setTopic(topic string) {
 	ln.header = (*[headerLen]byte)(ln.ad[len(adLabel):])
 }
 
+// copyHeader copies a header in two parts, each of which goes through registers: all at once would be a call.
+func copyHeader(to, from *[headerLen]byte) {
+	*(*[16]byte)(to[:]) = [16]byte(from[:])
+	*(*[headerLen - 16]byte)(to[16:]) = [headerLen - 16]byte(from[16:])
+}
+
 // makeNonce makes the nonce that belongs to the header.
 func (ln *line) makeNonce(suite *Suite) []byte {
 	return ln.nonceOf(suite, binary.BigEndian.Uint64(ln.header[timeAt:]))

@@ -63,7 +63,7 @@ func (s *Sealer) sealNext(sc *scratch, dst []byte, flags byte, payload []byte) (
 		dst = slices.Grow(dst, need)
 	}
 	dst = dst[:n+headerLen]
-	*(*[headerLen]byte)(dst[n:]) = *header
+	copyHeader((*[headerLen]byte)(dst[n:]), header)
 	return ln.box.aead.Seal(dst, ln.nonceOf(&s.suite, timeAndSeq), payload, ln.ad), true
 }
 
@@ -242,7 +242,7 @@ func (s *Sealer) openFrame(dst []byte, sc *scratch, l *leaves, frame []byte, how
 			return nil, err
 		}
 	}
-	*ln.header = [headerLen]byte(frame)
+	copyHeader(ln.header, (*[headerLen]byte)(frame))
 	if how != nil {
 		readFacts(&sc.facts, ln.header, l, ln.key)
 		if err := s.checkAge(&sc.facts, how); err != nil {
@@ -307,7 +307,7 @@ func (s *Sealer) openNext(dst []byte, sc *scratch, frame []byte, how *replay.Arr
 	if !ln.run.Follows(time, seq) || s.config.MaxAge > 0 && !s.isYoung(time) {
 		return nil, false, nil
 	}
-	*ln.header = [headerLen]byte(frame)
+	copyHeader(ln.header, (*[headerLen]byte)(frame))
 	out, err = ln.box.aead.Open(dst, ln.nonceOf(&s.suite, timeAndSeq), frame[headerLen:], ln.ad)
 	if err != nil {
 		return nil, true, ErrAuthentication
