@@ -50,9 +50,9 @@ func (s *Sealer) checkAge(m *replay.Message, how *replay.Arrival) error {
 	return ErrTooOld
 }
 
-// isYoung says that a time is within Config.MaxAge.
-func (s *Sealer) isYoung(time uint32) bool {
+// isYoung says that the time at which a message was sealed is within Config.MaxAge.
+func (s *Sealer) isYoung(sealed uint32) bool {
 	limit := int64(seconds(s.config.MaxAge))
-	age := s.clock.unix() - int64(time)
-	return time != 0 && -limit <= age && age <= limit
+	age := s.clock.unix() - int64(sealed)
+	return sealed != 0 && -limit <= age && age <= limit
 }

@@ -292,8 +292,8 @@ func (s *Sealer) openFrame(dst []byte, sc *scratch, l *leaves, frame []byte, how
 	return out, nil
 }
 
-// openNext is inspect and openFrame, in one straight run, for what nearly all messages are: on the topic of the last one,
-// sealed under the same key in the same session, the next in order, without RETAIN, properties, signature and
+// openNext is inspect and openFrame, in one straight run, for what nearly all messages are: on the topic of the last
+// one, sealed under the same key in the same session, the next in order, without RETAIN, properties, signature and
 // acknowledgement. On all others it does nothing and is false.
 func (s *Sealer) openNext(dst []byte, sc *scratch, frame []byte, how *replay.Arrival, r *replay.Memory) (out []byte, ok bool, err error) {
 	ln := &sc.opening

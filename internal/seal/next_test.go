@@ -225,8 +225,8 @@ func TestNumbers(t *testing.T) {
 	require.Equal(t, highest+1, draw(&a, 11), "a session has its own")
 }
 
-// A retained message has a higher number than all before it, whoever has numbers left: a receiver that has been shown it
-// takes a lower one for a step back.
+// A retained message has a higher number than all before it, whoever has numbers left: a receiver that has been shown
+// it takes a lower one for a step back.
 func TestRetainedNumbersRise(t *testing.T) {
 	s := testSealer(t, Config{Keys: []Key{testKey(t, "#", 1)}})
 	several := [2]*scratch{newScratch(), newScratch()}

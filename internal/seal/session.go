@@ -48,9 +48,9 @@ const (
 )
 
 // draw is take for a session without a budget. A counter that several processors write at each message would cost them
-// as much as the cipher; so where two are seen to draw at once, they take blocks of numbers for the rest of that second.
-// Whoever is alone draws one by one, so that its receivers see numbers in order. Of a block that is not used in time the
-// numbers are skipped.
+// as much as the cipher; so where two are seen to draw at once, they take blocks of numbers for the rest of that
+// second. Whoever is alone draws one by one, so that its receivers see numbers in order. Of a block that is not used in
+// time the numbers are skipped.
 func (s *session) draw(from *numbers, now uint32) (seq uint32, ok bool) {
 	n := s.seq.Load()
 	if from.next < from.last && from.of == s && from.second == now && n-from.next < maxLag {
