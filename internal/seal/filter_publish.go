@@ -105,7 +105,7 @@ func (f *filter) published(c *layer.Conn, m *layer.Message) (wire.Packet, error)
 // openPublish returns m opened for the topic that it is for, in the memory of the packet that it came in.
 func (f *filter) openPublish(v wire.Version, m *layer.Message, name []byte) (wire.Packet, error) {
 	if (len(m.Payload) == 0 || m.Payload[0] != version) && allows(f.sealer.config.InsecureAcceptUnsealed, name) {
-		f.tell(Delivery{Topic: string(m.Name), Payload: m.Payload, Unsealed: true})
+		f.tell(m.Name, Delivery{Payload: m.Payload, Unsealed: true})
 		return m.Packet()
 	}
 	if len(m.Payload) == 0 {
@@ -130,17 +130,17 @@ func (f *filter) openPublish(v wire.Version, m *layer.Message, name []byte) (wir
 	if m.QoS > 0 {
 		l.delivered(m.ID, m.QoS, o.Entry)
 	}
-	f.tell(Delivery{Topic: string(m.Name), Publisher: o.Publisher, Payload: o.Payload})
+	f.tell(m.Name, Delivery{Publisher: o.Publisher, Payload: o.Payload})
 	p := m.Raw()
 	end := len(p) - f.sealer.suite.TagSize // where the plaintext ends, opened in place
 	m.Payload = o.Payload
 	return f.rebuild(v, m, p, end)
 }
 
-// tell tells the application of a message that it is about to get.
-func (f *filter) tell(d Delivery) {
+// tell tells the application of a message that it is about to get on a topic.
+func (f *filter) tell(topic []byte, d Delivery) {
 	if f.sealer.config.Delivered != nil {
-		d.ClientID = f.link.Load().id()
+		d.Topic, d.ClientID = string(topic), f.link.Load().id()
 		f.sealer.config.Delivered(d)
 	}
 }
