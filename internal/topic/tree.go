@@ -11,7 +11,9 @@ type Tree[V any] struct {
 
 // branch is a place in a Tree: what filters have in common up to some level.
 type branch[V any] struct {
-	levels map[string]*branch[V] // by the next level, "+" apart
+	level  string                // the next one, "+" apart, while there is no other
+	next   *branch[V]            // below that
+	levels map[string]*branch[V] // below the next levels, once they are several
 	plus   *branch[V]
 	here   []V // of filters that end here
 	hash   []V // of filters that go on with "#"
@@ -33,18 +35,49 @@ func (t *Tree[V]) Add(filter string, v V) {
 			}
 			b = b.plus
 		default:
-			next := b.levels[level]
-			if next == nil {
-				if b.levels == nil {
-					b.levels = make(map[string]*branch[V])
-				}
-				next = new(branch[V])
-				b.levels[level] = next
-			}
-			b = next
+			b = b.grow(level)
 		}
 	}
 	b.here = append(b.here, v)
+}
+
+// grow returns the branch below a level, made if it is not there.
+func (b *branch[V]) grow(level string) *branch[V] {
+	next := b.find(level)
+	if next != nil {
+		return next
+	}
+	next = new(branch[V])
+	switch {
+	case b.levels != nil:
+		b.levels[level] = next
+	case b.next == nil:
+		b.level, b.next = level, next
+	default:
+		b.levels = map[string]*branch[V]{b.level: b.next, level: next}
+		b.level, b.next = "", nil
+	}
+	return next
+}
+
+// find returns the branch below a level, nil if there is none.
+func (b *branch[V]) find(level string) *branch[V] {
+	if b.next != nil && b.level == level {
+		return b.next
+	}
+	return b.levels[level]
+}
+
+// each yields the branches below all levels, "+" apart.
+func (b *branch[V]) each(yield func(level string, next *branch[V]) bool) {
+	if b.next != nil && !yield(b.level, b.next) {
+		return
+	}
+	for level, next := range b.levels {
+		if !yield(level, next) {
+			return
+		}
+	}
 }
 
 // Match appends to found the values of the filters that match the topic name, which must be valid, in no order.
@@ -72,7 +105,11 @@ func (b *branch[V]) match(found []V, name []byte, more, special bool) []V {
 	if more {
 		rest = rest[1:]
 	}
-	if next := b.levels[string(level)]; next != nil {
+	next := b.next
+	if next == nil || b.level != string(level) {
+		next = b.levels[string(level)]
+	}
+	if next != nil {
 		found = next.match(found, rest, more, false)
 	}
 	if b.plus != nil && !special {
@@ -101,13 +138,13 @@ func (b *branch[V]) overlapping(found []V, filter string, more, first bool) []V 
 	case "#":
 		return b.below(append(found, b.here...))
 	case "+":
-		for name, next := range b.levels {
+		for name, next := range b.each {
 			if !first || !strings.HasPrefix(name, "$") {
 				found = next.overlapping(found, rest, more, false)
 			}
 		}
 	default:
-		if next := b.levels[level]; next != nil {
+		if next := b.find(level); next != nil {
 			found = next.overlapping(found, rest, more, false)
 		}
 	}
@@ -119,7 +156,7 @@ func (b *branch[V]) overlapping(found []V, filter string, more, first bool) []V 
 
 // below appends all values below b, but those of its own.
 func (b *branch[V]) below(found []V) []V {
-	for _, next := range b.levels {
+	for _, next := range b.each {
 		found = next.below(append(append(found, next.hash...), next.here...))
 	}
 	if b.plus != nil {
