@@ -86,7 +86,7 @@ func parse(args []string, messages io.Writer) (options, error) {
 	only := flags.String("only", "", "what to measure, separated by commas: `names` of schemes, or of goals with -goals; all by default")
 	flags.StringVar(&o.out, "out", "", "`directory` for the report with plots; it is made if need be")
 	flags.IntVar(&o.config.Rounds, "rounds", 0, "how often each scheme takes its turn (default 25)")
-	flags.BoolVar(&o.goals, "goals", false, "measure the module's own goals, a line each, and exit with 0 whatever they are; about 12 minutes")
+	flags.BoolVar(&o.goals, "goals", false, "measure the module's own goals, a line each, and exit with 0 whatever they are; about 10 minutes")
 	flags.BoolVar(&o.json, "json", false, "with -goals: one JSON object a line and goal")
 	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile for go tool pprof to this `file`")
 	if err := flags.Parse(args); err != nil {
