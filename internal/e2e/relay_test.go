@@ -91,8 +91,10 @@ func (r *relay) relay(conn net.Conn) {
 		return
 	}
 	r.running.Go(func() {
-		_, _ = io.Copy(io.MultiWriter(broker, tap{r, &r.toBroker}), conn)
-		done()
+		_, err := io.Copy(io.MultiWriter(broker, tap{r, &r.toBroker}), conn)
+		if err != nil || broker.(*net.TCPConn).CloseWrite() != nil { // otherwise the broker ends it
+			done()
+		}
 	})
 	_, _ = io.Copy(io.MultiWriter(gate{r, conn}, tap{r, &r.fromBroker}), broker)
 	done()
@@ -218,6 +220,13 @@ func (r *relay) cut() {
 	for conn := range r.conns {
 		_ = conn.Close()
 	}
+}
+
+// idle tells whether all connections have ended, at the broker as well.
+func (r *relay) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.conns) == 0
 }
 
 // connections is the number of connections that the relay has passed on so far.
