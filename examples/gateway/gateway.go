@@ -134,13 +134,15 @@ func (g *gateway) accept(ctx context.Context, l *listener) error {
 		}
 		l.metrics.accepted.Inc()
 		g.relays.Go(func() {
-			defer func() { <-g.connections }()
-			err := g.relay(ctx, conn, l)
+			over := func() { <-g.connections }
+			err := g.relay(ctx, conn, l, func() {
+				over()
+				g.log.Debug("connection over", "listener", l.name, "remote", conn.RemoteAddr().String())
+			})
 			if err != nil {
+				over()
 				l.metrics.refused.WithLabelValues("upstream").Inc()
 				g.log.Warn("connection not relayed", "listener", l.name, "remote", conn.RemoteAddr().String(), "error", err)
-			} else {
-				g.log.Debug("connection over", "listener", l.name, "remote", conn.RemoteAddr().String())
 			}
 		})
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -20,36 +20,60 @@ var errOldUpstream = errors.New("the upstream broker does not speak MQTT 5")
 // maxConnect bounds the CONNECT that the gateway reads; the listener has bounded it already.
 const maxConnect = 1 << 20
 
-// relay connects one client, whose CONNECT the scheme has let through, with the upstream broker until either is gone.
-// The error says why it could not.
-func (g *gateway) relay(ctx context.Context, client net.Conn, l *listener) error {
-	defer client.Close()
+// relay connects one client, whose CONNECT the scheme has let through, with the upstream broker. The error says why it
+// could not; otherwise it returns once the two are connected, and over is called when both are gone. What is needed to
+// connect is not kept for as long as they live.
+func (g *gateway) relay(ctx context.Context, client net.Conn, l *listener, over func()) error {
+	broker, err := g.connect(ctx, client)
+	if err != nil {
+		_ = client.Close()
+		return err
+	}
+	l.metrics.established.Inc()
+	stop := context.AfterFunc(ctx, func() { _ = broker.Close() })
+	var ended atomic.Int32
+	pass := func(to, from net.Conn, counter counter) {
+		g.pass(ctx, to, from, counter)
+		if ended.Add(1) < 2 {
+			return
+		}
+		stop()
+		_, _ = client.Close(), broker.Close()
+		l.metrics.established.Dec()
+		over()
+	}
+	g.relays.Go(func() { pass(broker, client, l.metrics.fromClients) })
+	g.relays.Go(func() { pass(client, broker, l.metrics.toClients) })
+	return nil
+}
+
+// connect opens the client's connection to the broker, up to the broker's answer to CONNECT.
+func (g *gateway) connect(ctx context.Context, client net.Conn) (net.Conn, error) {
 	connect, err := wire.Read(client, maxConnect)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m, err := wire.ParseConnect(connect)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	broker, err := g.upstream.dial(ctx, client.RemoteAddr(), client.LocalAddr())
 	if err != nil {
 		g.metrics.upstreamErrors.Inc()
-		return errors.Join(fmt.Errorf("upstream: %w", err), refuse(client, m.Version, unavailable(m.Version)))
+		return nil, errors.Join(fmt.Errorf("upstream: %w", err), refuse(client, m.Version, unavailable(m.Version)))
 	}
-	defer broker.Close()
 	stop := context.AfterFunc(ctx, func() { _ = broker.Close() })
 	defer stop()
-	if _, err := broker.Write(connect); err != nil {
-		return errors.Join(fmt.Errorf("upstream: %w", err), refuse(client, m.Version, unavailable(m.Version)))
+	if _, err = broker.Write(connect); err != nil {
+		err = errors.Join(fmt.Errorf("upstream: %w", err), refuse(client, m.Version, unavailable(m.Version)))
+	} else {
+		err = g.first(client, broker, m.Version)
 	}
-	if err := g.first(client, broker, m.Version); err != nil {
-		return err
+	if err != nil {
+		_ = broker.Close()
+		return nil, err
 	}
-	l.metrics.established.Inc()
-	defer l.metrics.established.Dec()
-	g.both(ctx, client, broker, l)
-	return nil
+	return broker, nil
 }
 
 // unavailable is the code of CONNACK for a broker that is away (MQTT5 3.2.2.2, table 3.1 of MQTT 3.1.1).
@@ -94,23 +118,16 @@ func (g *gateway) first(client, broker net.Conn, v wire.Version) error {
 	return err
 }
 
-// both copies in both directions until both have ended. When one ends in good order the other may finish what is under
-// way; when it breaks off, so does the other, so that the broker publishes the Will.
-func (g *gateway) both(ctx context.Context, client, broker net.Conn, l *listener) {
-	var copying sync.WaitGroup
-	pass := func(to, from net.Conn, counter counter) {
-		err := g.pump(ctx, to, from, counter)
-		if half, ok := to.(interface{ CloseWrite() error }); err == nil && ok && half.CloseWrite() == nil {
-			_ = from.SetReadDeadline(time.Now()) // nothing more is expected from there
-			_ = to.SetReadDeadline(time.Now().Add(farewell))
-			return
-		}
-		_ = to.Close()
-		_ = from.Close()
+// pass copies in one direction until that has ended. When it ends in good order the other direction may finish what is
+// under way; when it breaks off, so does the other, so that the broker publishes the Will.
+func (g *gateway) pass(ctx context.Context, to, from net.Conn, counter counter) {
+	err := g.pump(ctx, to, from, counter)
+	if half, ok := to.(interface{ CloseWrite() error }); err == nil && ok && half.CloseWrite() == nil {
+		_ = from.SetReadDeadline(time.Now()) // nothing more is expected from there
+		_ = to.SetReadDeadline(time.Now().Add(farewell))
+		return
 	}
-	copying.Go(func() { pass(broker, client, l.metrics.fromClients) })
-	copying.Go(func() { pass(client, broker, l.metrics.toClients) })
-	copying.Wait()
+	_, _ = to.Close(), from.Close()
 }
 
 // farewell is how long the other side may go on after one has ended in good order.
@@ -118,7 +135,7 @@ const farewell = 5 * time.Second
 
 // The buffer of a direction grows under load and shrinks again: an idle connection needs little.
 const (
-	smallest = 2 << 10
+	smallest = 512
 	largest  = 64 << 10
 	calm     = 64 // small reads in a row, after which it shrinks
 )
@@ -149,7 +166,7 @@ func (g *gateway) pump(ctx context.Context, to io.Writer, from io.Reader, counte
 		case err != nil:
 			return err
 		case n == len(buf) && len(buf) < largest:
-			buf = make([]byte, 4*len(buf))
+			buf = make([]byte, min(4*len(buf), largest))
 			small = 0
 		case n > smallest:
 			small = 0
