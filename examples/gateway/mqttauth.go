@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/mqttsec/mqttsec/internal/topic"
 	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
 )
 
@@ -18,6 +20,8 @@ type mqttauthConfig struct {
 	Users  setting[string] `yaml:"users"`
 	Hop    setting[string] `yaml:"hop"`
 	Public []permission    `yaml:"public"`
+	// Claims, if it stands in the file, is who may claim what.
+	Claims setting[[]claimant] `yaml:"claims"`
 }
 
 func (c *mqttauthConfig) check(k *checker, at string) {
@@ -38,6 +42,9 @@ func (c *mqttauthConfig) check(k *checker, at string) {
 	}
 	for n := range c.Public {
 		c.Public[n].check(k, fmt.Sprintf("%s.public[%d]", at, n))
+	}
+	for n := range c.Claims.value {
+		c.Claims.value[n].check(k, fmt.Sprintf("%s.claims[%d]", at, n))
 	}
 }
 
@@ -85,6 +92,9 @@ func readUsers(file string) ([]user, error) {
 		if err := check.SetUserText(u.name, u.verifier); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
+		if u.verifier, err = verifierOf(check, u.name); err != nil {
+			return nil, err
+		}
 		users = append(users, u)
 	}
 	return users, lines.Err()
@@ -100,8 +110,9 @@ func (g *gateway) serveMQTTAuth(l *listener, cfg *listenerConfig, b *below, k *c
 		}
 	}
 	settings, err := cfg.MQTTAuth.settings(store)
-	if err == nil && cfg.MQTTAuth.Users.line > 0 {
-		_, err = enrol(store, k.path(cfg.MQTTAuth.Users.value))
+	var ended []authbroker.Revocation
+	if err == nil {
+		ended, err = cfg.MQTTAuth.enrol(store, k)
 	}
 	if err != nil {
 		return errors.Join(err, store.Close())
@@ -117,25 +128,36 @@ func (g *gateway) serveMQTTAuth(l *listener, cfg *listenerConfig, b *below, k *c
 	}
 	l.served = guarded
 	l.release = store.Close
+	revoke := func(cfg *mqttauthConfig, ended []authbroker.Revocation) error {
+		claims, err := cfg.endedClaims(store)
+		for _, r := range append(ended, claims...) {
+			_, revokeErr := guarded.Revoke(r)
+			err = errors.Join(err, revokeErr)
+		}
+		return err
+	}
 	l.reconfigure = func(cfg *listenerConfig, k *checker) error {
 		next, err := cfg.MQTTAuth.settings(store)
 		if err != nil {
 			return err
 		}
-		if cfg.MQTTAuth.Users.line > 0 {
-			gone, err := enrol(store, k.path(cfg.MQTTAuth.Users.value))
-			for _, name := range gone {
-				_, revokeErr := guarded.Revoke(authbroker.Revocation{User: name})
-				err = errors.Join(err, revokeErr)
-			}
-			if err != nil {
-				return err
-			}
+		ended, err := cfg.MQTTAuth.enrol(store, k)
+		if err == nil {
+			err = guarded.Reload(next) // so that nobody claims again what ends here
 		}
-		return guarded.Reload(next)
+		return errors.Join(err, revoke(cfg.MQTTAuth, ended))
 	}
+	if err := revoke(cfg.MQTTAuth, ended); err != nil {
+		return errors.Join(err, guarded.Close(), store.Close())
+	}
+	g.countMQTTAuth(l.name, guarded)
+	return nil
+}
+
+// countMQTTAuth shows what a listener counts.
+func (g *gateway) countMQTTAuth(listener string, guarded *authbroker.Listener) {
 	count := func(name, help string, read func(authbroker.Counters) int64) {
-		g.metrics.counts("mqttauth", name, help, l.name, func() int64 { return read(guarded.Counters()) })
+		g.metrics.counts("mqttauth", name, help, listener, func() int64 { return read(guarded.Counters()) })
 	}
 	count("handshakes", "Handshakes begun.", func(c authbroker.Counters) int64 { return c.Hellos })
 	count("welcomed", "Handshakes that succeeded.", func(c authbroker.Counters) int64 { return c.Welcomed })
@@ -143,7 +165,6 @@ func (g *gateway) serveMQTTAuth(l *listener, cfg *listenerConfig, b *below, k *c
 	count("backed_off", "Handshakes refused after too many guesses.", func(c authbroker.Counters) int64 { return c.BackedOff })
 	count("tokens_presented", "Tokens accepted.", func(c authbroker.Counters) int64 { return c.Presented })
 	count("tokens_refused", "Tokens refused.", func(c authbroker.Counters) int64 { return c.PresentRefused })
-	return nil
 }
 
 // settings is the part of authbroker's Config that the file describes.
@@ -153,14 +174,20 @@ func (c *mqttauthConfig) settings(store *authbroker.Store) (authbroker.Config, e
 	for _, p := range c.Public {
 		cfg.Public = append(cfg.Public, authbroker.Rule{Filter: p.Filter.value, Publish: p.Publish, Subscribe: p.Subscribe})
 	}
+	if c.Claims.line > 0 {
+		cfg.MayClaim = c.mayClaim
+	}
 	return cfg, err
 }
 
-// enrol makes the users of a file those of the store. It returns the names of those who are not in it any more.
-func enrol(store *authbroker.Store, file string) (gone []string, err error) {
-	users, err := readUsers(file)
+// enrol makes the users of the file those of the store. It returns those whose password is not valid any more.
+func (c *mqttauthConfig) enrol(store *authbroker.Store, k *checker) (ended []authbroker.Revocation, err error) {
+	if c.Users.line == 0 {
+		return nil, nil
+	}
+	users, err := readUsers(k.path(c.Users.value))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, fmt.Errorf("%s: %w", c.Users.value, err)
 	}
 	known, err := store.Users()
 	if err != nil {
@@ -169,8 +196,12 @@ func enrol(store *authbroker.Store, file string) (gone []string, err error) {
 	listed := map[string]bool{}
 	for _, u := range users {
 		listed[u.name] = true
-		if err := store.SetUserText(u.name, u.verifier); err != nil {
-			return nil, err
+		changed, err := change(store, u)
+		if err != nil {
+			return ended, err
+		}
+		if changed {
+			ended = append(ended, authbroker.Revocation{User: u.name})
 		}
 	}
 	for _, name := range known {
@@ -178,9 +209,61 @@ func enrol(store *authbroker.Store, file string) (gone []string, err error) {
 			continue
 		}
 		if _, err := store.RemoveUser(name); err != nil {
-			return gone, err
+			return ended, err
 		}
-		gone = append(gone, name)
+		ended = append(ended, authbroker.Revocation{User: name})
 	}
-	return gone, nil
+	return ended, nil
+}
+
+// change gives a user the verifier of the file, and tells whether she had another one.
+func change(store *authbroker.Store, u user) (changed bool, err error) {
+	before, err := verifierOf(store, u.name)
+	if err != nil || before == u.verifier {
+		return false, err
+	}
+	return before != "", store.SetUserText(u.name, u.verifier)
+}
+
+// verifierOf returns a user's verifier in its text form, "" for a user who is not in the store.
+func verifierOf(store *authbroker.Store, name string) (string, error) {
+	v, err := store.Verifier(name)
+	if v == nil || err != nil {
+		return "", err
+	}
+	text, err := v.MarshalText()
+	return string(text), err
+}
+
+// claimant may claim filters, or every user may if none is named.
+type claimant struct {
+	User   string          `yaml:"user"`
+	Filter setting[string] `yaml:"filter"` // and all within it
+}
+
+func (c *claimant) check(k *checker, at string) {
+	if !topic.ValidFilter(c.Filter.value) {
+		k.wrong(c.Filter.line, "%s.filter: %q is no topic filter", at, c.Filter.value)
+	}
+}
+
+// mayClaim tells whether the file lets a user claim a filter.
+func (c *mqttauthConfig) mayClaim(user, filter string) bool {
+	return slices.ContainsFunc(c.Claims.value, func(may claimant) bool {
+		return (may.User == "" || may.User == user) && topic.Contains(may.Filter.value, filter)
+	})
+}
+
+// endedClaims are those that were made and that the file does not let their owners make any more.
+func (c *mqttauthConfig) endedClaims(store *authbroker.Store) (ended []authbroker.Revocation, err error) {
+	if c.Claims.line == 0 {
+		return nil, nil
+	}
+	claims, err := store.Claims()
+	for _, made := range claims {
+		if !c.mayClaim(made.Owner, made.Filter) {
+			ended = append(ended, authbroker.Revocation{Claim: made.Filter})
+		}
+	}
+	return ended, err
 }

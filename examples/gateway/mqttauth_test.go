@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
@@ -25,8 +28,14 @@ listeners:
 // login is alice's client, with the right password or another.
 func login(t *testing.T, password string) *mqttauth.Client {
 	t.Helper()
+	return loginAs(t, "alice", password)
+}
+
+func loginAs(t *testing.T, user, password string, tokens ...mqttauth.Token) *mqttauth.Client {
+	t.Helper()
 	c, err := mqttauth.New(mqttauth.Config{
-		User: "alice", Password: []byte(password), Server: "broker.example", Stretch: pake.Stretch{Skip: true},
+		User: user, Password: []byte(password), Server: "broker.example", Stretch: pake.Stretch{Skip: true},
+		Wallet: mqttauth.NewWallet(tokens...),
 	})
 	require.NoError(t, err)
 	return c
@@ -69,6 +78,104 @@ func TestPasswords(t *testing.T) {
 			require.NoError(t, err)
 			r.reloads <- cfg
 			require.Error(t, receive(t, lost))
+		})
+	}
+}
+
+// enrol writes the users' file: names and passwords by turns.
+func (s *site) enrol(of ...string) {
+	var text strings.Builder
+	for i := 0; i < len(of); i += 2 {
+		v, err := pake.NewVerifier(pake.Config{Stretch: pake.Stretch{Skip: true}}, of[i], "broker.example", []byte(of[i+1]))
+		require.NoError(s.t, err)
+		verifier, err := v.MarshalText()
+		require.NoError(s.t, err)
+		fmt.Fprintf(&text, "%s %s\n", of[i], verifier)
+	}
+	s.write("users.txt", text.String())
+}
+
+// reload has a gateway read a configuration of this text, and returns when it has.
+func (s *site) reload(r *running, upstream, text string) {
+	s.t.Helper()
+	cfg, err := loadConfig(s.write("gateway.yaml", fmt.Sprintf(text, upstream)))
+	require.NoError(s.t, err)
+	r.reloads <- cfg
+	r.reloads <- cfg // taken when the first one is done
+	require.NotContains(s.t, r.log.String(), "not reloaded")
+}
+
+// TestClaims: who may claim what stands in the file; the owner takes one token back, the administrator a claim with all
+// tokens of it, and a password that is another one ends what was logged in with the old one.
+func TestClaims(t *testing.T) {
+	const bobsPassword = "bob's password"
+	for name, broker := range upstreams(t) {
+		t.Run(name, func(t *testing.T) {
+			s, upstream := newSite(t), upstreamURL(broker)
+			s.enrol("alice", alicesPassword, "bob", bobsPassword)
+			text := strings.Replace(passwords, "users: users.txt", `users: users.txt, store: gateway.db, claims: [{user: alice, filter: "site/#"}]`, 1)
+			r := s.start(upstream, text)
+			server := r.url("tcp", 0)
+			connect := func(c *mqttauth.Client, id string) (mqtt.Client, chan error, error) {
+				lost := make(chan error, 1)
+				client := mqtt.NewClient(c.WrapV3(mqtt.NewClientOptions().AddBroker(server).SetClientID(id).SetAutoReconnect(false).
+					SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })))
+				done := client.Connect()
+				require.True(t, done.WaitTimeout(patience))
+				return client, lost, done.Error()
+			}
+			alice := login(t, alicesPassword)
+			_, alicesEnd, err := connect(alice, "owner")
+			require.NoError(t, err)
+			claim := func(filter string) (mqttauth.OwnerToken, error) {
+				owner, err := mqttauth.NewOwnerToken(filter)
+				require.NoError(t, err)
+				_, err = alice.Claim(t.Context(), owner, time.Hour)
+				return owner, err
+			}
+			_, err = claim("elsewhere/#")
+			require.ErrorIs(t, err, mqttauth.ErrForbidden)
+			owner, err := claim("site/1/#")
+			require.NoError(t, err)
+			issue := func(kind mqttauth.Kind) mqttauth.Token {
+				token, err := owner.Issue(mqttauth.Terms{Kind: kind, Filter: "site/1/a", Expires: time.Now().Add(time.Hour)})
+				require.NoError(t, err)
+				return token
+			}
+			write, writersEnd, err := connect(loginAs(t, "bob", bobsPassword, issue(mqttauth.Auth1)), "writer")
+			require.NoError(t, err)
+			read := issue(mqttauth.Auth2)
+			bob, readersEnd := loginAs(t, "bob", bobsPassword, read), make(chan error, 1)
+			reader, got := v5(t, server, "reader", nil, func(cfg *autopaho.ClientConfig) {
+				cfg.OnConnectionDown = func() bool { readersEnd <- nil; return false }
+				*cfg = bob.Wrap(*cfg)
+			})
+			_, err = reader.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "site/1/a", QoS: 1}}})
+			require.NoError(t, err)
+			complete(t, write.Publish("site/1/a", 1, false, "hello"))
+			require.Equal(t, "hello", string(receive(t, got).Payload))
+
+			require.NoError(t, alice.Revoke(t.Context(), owner.Filter(), read.ID()))
+			receive(t, readersEnd)
+			complete(t, write.Publish("site/1/a", 1, false, "the other token stands"))
+
+			s.reload(r, upstream, strings.Replace(text, `{user: alice, filter: "site/#"}`, "", 1))
+			write.Publish("site/1/a", 1, false, "x")
+			require.Error(t, receive(t, writersEnd))
+			_, err = claim("site/1/#")
+			require.ErrorIs(t, err, mqttauth.ErrForbidden)
+
+			s.enrol("alice", "another", "bob", bobsPassword)
+			s.reload(r, upstream, text)
+			require.Error(t, receive(t, alicesEnd))
+			_, _, err = connect(login(t, alicesPassword), "late")
+			require.Error(t, err)
+			again, end, err := connect(login(t, "another"), "again")
+			require.NoError(t, err)
+			s.reload(r, upstream, text)
+			require.True(t, again.IsConnected())
+			require.Empty(t, end)
+			again.Disconnect(0)
 		})
 	}
 }
