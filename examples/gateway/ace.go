@@ -190,6 +190,7 @@ func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) err
 	settings.MaxPendingPerSource = g.cfg.Limits.PendingPerAddress.value
 	settings.Logger = g.log.With("listener", l.name)
 	settings.Secure = b.secure
+	settings.PSK = l.tokens
 	guarded, err := acebroker.NewListener(b.Listener, settings)
 	if err != nil {
 		return err
@@ -203,6 +204,7 @@ func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) err
 		if err != nil {
 			return err
 		}
+		next.PSK = l.tokens
 		return guarded.Reload(next)
 	}
 	count := func(name, help string, read func(acebroker.Counters) int64) {

@@ -72,11 +72,6 @@ type tlsConfig struct {
 	ClientCA    setting[string] `yaml:"client_ca"`
 }
 
-type pskConfig struct {
-	Keys     setting[string] `yaml:"keys"`
-	Username bool            `yaml:"identity_as_username"`
-}
-
 // permission is what everybody may do with some topics.
 type permission struct {
 	Filter    setting[string] `yaml:"filter"`
@@ -253,6 +248,7 @@ func (c *config) check() error {
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		l.check(k, fmt.Sprintf("listeners[%d]", i))
+		c.checkUploads(k, l, fmt.Sprintf("listeners[%d]", i))
 		if slices.Contains(names, l.Name.value) {
 			k.wrong(l.Name.line, "listeners[%d].name: %q stands there twice", i, l.Name.value)
 		}
@@ -295,10 +291,7 @@ func (l *listenerConfig) check(k *checker, at string) {
 		l.TLS.check(k, at+".tls")
 	}
 	if l.PSK != nil {
-		if l.PSK.Keys.line == 0 {
-			k.wrong(l.Address.line, "%s.psk.keys is missing", at)
-		}
-		k.readable(at+".psk.keys", l.PSK.Keys)
+		l.PSK.check(k, at+".psk", l)
 	}
 	l.checkScheme(k, at)
 }

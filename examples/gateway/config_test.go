@@ -25,6 +25,7 @@ func program(t *testing.T, args ...string) (string, error) {
 func TestCheck(t *testing.T) {
 	s := newSite(t)
 	s.write("empty.txt", "")
+	s.trusts(1)
 	const upstream = "upstream: {url: \"mqtt://127.0.0.1:1\"}\n"
 	const listeners = "listeners:\n  - address: \"127.0.0.1:0\"\n"
 	for text, want := range map[string]string{
@@ -48,11 +49,17 @@ func TestCheck(t *testing.T) {
 		upstream + listeners + "    scheme: mqttauth\n    mqttauth: {server: s, users: psk.txt}\n":                              ":5: listeners[0].mqttauth.users: line 2: want a name",
 		upstream + listeners + "    scheme: mqttauth\n    mqttauth: {server: s, users: users.txt, hop: des}\n":                  ":5: listeners[0].mqttauth.hop: \"des\"",
 		upstream + listeners + "    scheme: mqttauth\n    mqttauth: {server: s, users: users.txt, claims: [{filter: a/#/b}]}\n": ":5: listeners[0].mqttauth.claims[0].filter: \"a/#/b\"",
-		upstream + listeners + "    psk: {keys: none.txt}\n":                                                                    ":4: listeners[0].psk.keys: open",
-		upstream + listeners + "    tls: {certificate: none.pem, key: server.key}\n":                                            ":4: listeners[0].tls.certificate: open",
-		upstream + listeners + "    tls: {certificate: empty.txt, key: server.key}\n":                                           ":4: listeners[0].tls: ",
-		upstream + listeners + "    tls: {certificate: server.pem, key: server.key}\n    psk: {keys: psk.txt}\n":                "take one",
-		upstream + listeners + "  - address: \"127.0.0.1:0\"\n    name: \"127.0.0.1:0\"\n":                                      ":5: listeners[1].name: \"127.0.0.1:0\" stands there twice",
+		upstream + listeners + "    psk: {}\n":                                                                                  ":3: listeners[0].psk.keys is missing",
+		upstream + listeners + "    psk: {tokens: true}\n":                                                                      ":4: listeners[0].psk.tokens without scheme: ace",
+		upstream + listeners + "    psk: {keys: psk.txt, tokens: true}\n":                                                       ":4: listeners[0].psk: keys and tokens",
+		upstream + listeners + "    psk: {keys: psk.txt, uploads: x}\n":                                                         ":4: listeners[0].psk.uploads without tokens",
+		upstream + listeners + "    psk: {keys: psk.txt, identity_as_username: true}\n    scheme: mqttauth\n    mqttauth: {server: s, users: users.txt}\n":                  ":4: listeners[0].psk.identity_as_username with scheme: mqttauth",
+		upstream + listeners + "    psk: {tokens: true, uploads: x}\n    scheme: ace\n    ace: {issuer: i, audience: [a], algorithms: [A256GCM], keys: issuer.jwks.json}\n": ":4: listeners[0].psk.uploads: \"x\" is no listener",
+		upstream + listeners + "    psk: {keys: none.txt}\n":                                                     ":4: listeners[0].psk.keys: open",
+		upstream + listeners + "    tls: {certificate: none.pem, key: server.key}\n":                             ":4: listeners[0].tls.certificate: open",
+		upstream + listeners + "    tls: {certificate: empty.txt, key: server.key}\n":                            ":4: listeners[0].tls: ",
+		upstream + listeners + "    tls: {certificate: server.pem, key: server.key}\n    psk: {keys: psk.txt}\n": "take one",
+		upstream + listeners + "  - address: \"127.0.0.1:0\"\n    name: \"127.0.0.1:0\"\n":                       ":5: listeners[1].name: \"127.0.0.1:0\" stands there twice",
 	} {
 		file := s.write("wrong.yaml", text)
 		_, err := program(t, "-check", "-config", file)

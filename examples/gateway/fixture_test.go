@@ -120,6 +120,20 @@ func (s *site) start(upstream, text string) *running {
 	return r
 }
 
+// reload has a gateway read a configuration of this text, and returns when every listener has taken it.
+func (s *site) reload(r *running, upstream, text string) {
+	s.t.Helper()
+	cfg, err := loadConfig(s.write("gateway.yaml", fmt.Sprintf(text, upstream)))
+	require.NoError(s.t, err)
+	taken := func() int { return strings.Count(r.log.String(), "msg=reloaded") }
+	before := taken()
+	r.reloads <- cfg
+	require.Eventually(s.t, func() bool {
+		require.NotContains(s.t, r.log.String(), "not reloaded")
+		return taken() == before+len(r.listeners)
+	}, patience, time.Millisecond)
+}
+
 // url is where a listener can be reached.
 func (r *running) url(scheme string, listener int) string {
 	return scheme + "://" + r.listeners[listener].served.Addr().String()

@@ -57,6 +57,7 @@ func newGateway(cfg *config, log *slog.Logger) (g *gateway, err error) {
 		}
 		g.listeners = append(g.listeners, l)
 	}
+	g.shareUploads(cfg)
 	if cfg.Admin.Address.line > 0 {
 		if g.admin, err = newAdmin(g, &cfg.Admin); err != nil {
 			return nil, fmt.Errorf("admin: %w", err)

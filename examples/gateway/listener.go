@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/mqttsec/mqttsec/ace/acebroker"
 	"github.com/mqttsec/mqttsec/internal/layer"
 	"github.com/mqttsec/mqttsec/internal/wire"
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
@@ -31,7 +32,8 @@ type listener struct {
 	address      string
 	served       served
 	certificate  atomic.Pointer[tls.Config]        // nil without TLS
-	keys         atomic.Pointer[map[string][]byte] // nil without PSK
+	keys         atomic.Pointer[map[string][]byte] // nil without a file of pre-shared keys
+	tokens       *acebroker.PSK                    // nil unless the keys of tokens are the pre-shared ones
 	reconfigure  func(cfg *listenerConfig, k *checker) error
 	release      func() error // gives back what the scheme holds; nil for nothing
 	metrics      *listenerMetrics
@@ -41,6 +43,9 @@ type listener struct {
 func (g *gateway) listen(cfg *listenerConfig, k *checker) (*listener, error) {
 	l := &listener{name: cfg.Name.value, scheme: cfg.Scheme.value, address: cfg.Address.value}
 	l.metrics = g.metrics.listener(l.name, l.scheme)
+	if cfg.PSK.ofTokens() {
+		l.tokens = new(acebroker.PSK)
+	}
 	if err := l.credentials(cfg, k); err != nil {
 		return nil, err
 	}
@@ -114,7 +119,7 @@ func (l *listener) credentials(cfg *listenerConfig, k *checker) error {
 		}
 		l.certificate.Store(config)
 	}
-	if cfg.PSK != nil {
+	if cfg.PSK.listed() {
 		keys, err := tlspsk.LoadKeys(k.path(cfg.PSK.Keys.value))
 		if err != nil {
 			return err
@@ -155,6 +160,9 @@ func (l *listener) secure(cfg *listenerConfig) func(context.Context, net.Conn) (
 		}
 	case cfg.PSK != nil:
 		config := &tlspsk.Config{Keys: func(identity string) []byte { return (*l.keys.Load())[identity] }}
+		if l.tokens != nil {
+			config.Keys = l.tokens.Key
+		}
 		if cfg.Transport.value == transportWebSocket {
 			config.NextProtos = []string{"http/1.1"}
 		}
@@ -168,7 +176,7 @@ func (l *listener) secure(cfg *listenerConfig) func(context.Context, net.Conn) (
 
 // servePlain is a listener without a scheme: the broker itself decides who may do what.
 func (g *gateway) servePlain(l *listener, cfg *listenerConfig, b *below) error {
-	named := cfg.PSK != nil && cfg.PSK.Username
+	named := cfg.PSK != nil && cfg.PSK.Username.value
 	plain, err := layer.NewListener(b.Listener, layer.ListenerConfig{
 		Secure:              b.secure,
 		Filter:              func(_ context.Context, conn net.Conn) (layer.Filter, error) { return newPlain(conn, named) },
@@ -248,7 +256,7 @@ func (l *listener) reload(cfg *config, k *checker) error {
 			return fmt.Errorf("scheme changes with a restart only")
 		case (of.ACE != nil) != (l.scheme == schemeACE), (of.MQTTAuth != nil) != (l.scheme == schemeMQTTAuth):
 			return fmt.Errorf("the section %s is missing", l.scheme)
-		case (of.TLS != nil) != (l.certificate.Load() != nil), (of.PSK != nil) != (l.keys.Load() != nil):
+		case (of.TLS != nil) != (l.certificate.Load() != nil), of.PSK.listed() != (l.keys.Load() != nil), of.PSK.ofTokens() != (l.tokens != nil):
 			return fmt.Errorf("tls and psk come and go with a restart only")
 		}
 		if err := l.credentials(of, k); err != nil {

@@ -95,16 +95,6 @@ func (s *site) enrol(of ...string) {
 	s.write("users.txt", text.String())
 }
 
-// reload has a gateway read a configuration of this text, and returns when it has.
-func (s *site) reload(r *running, upstream, text string) {
-	s.t.Helper()
-	cfg, err := loadConfig(s.write("gateway.yaml", fmt.Sprintf(text, upstream)))
-	require.NoError(s.t, err)
-	r.reloads <- cfg
-	r.reloads <- cfg // taken when the first one is done
-	require.NotContains(s.t, r.log.String(), "not reloaded")
-}
-
 // TestClaims: who may claim what stands in the file; the owner takes one token back, the administrator a claim with all
 // tokens of it, and a password that is another one ends what was logged in with the old one.
 func TestClaims(t *testing.T) {

@@ -187,25 +187,40 @@ func (b *beside) accounts(t testing.TB) []string {
 // TestTwoPhases: beside an unmodified mosquitto, tokens decide, and it is mosquitto that refuses.
 func TestTwoPhases(t *testing.T) {
 	t.Parallel()
+	onBoth(t, func(t *testing.T, lib library) { twoPhases(t, lib, newBeside(t, nil)) })
+}
+
+// TestTwoPhasesBehindTheGateway: devices reach mosquitto, and the authority beside it, through a gateway that asks for
+// nothing.
+func TestTwoPhasesBehindTheGateway(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, lib library) {
 		b := newBeside(t, nil)
-		owner, _ := b.owned(t, lib, "alice", "plant/#")
-		reader, _ := b.connect(t, lib, "bob", settings{}, issue(t, owner, mqttauth.Auth2, "plant/1/#", time.Hour))
-		require.NoError(t, reader.subscribe("plant/1/#"))
-		require.Error(t, reader.subscribe("plant/#"), "mosquitto refuses")
-		writer, _ := b.connect(t, lib, "eve", settings{}, issue(t, owner, mqttauth.Auth1, "plant/1/#", time.Hour))
-		require.NoError(t, writer.publish("plant/1/t", 1, "21"))
-		receives(t, reader, "plant/1/t 21")
-		require.Error(t, writer.subscribe("plant/1/#"))
-		_ = writer.publish("plant/2/t", 1, "refused, or dropped on 3.1.1")
-		require.NoError(t, writer.publish("plant/1/t", 1, "22"))
-		receives(t, reader, "plant/1/t 22")
-		_, err := lib(t, newClient(t, mqttauth.Config{
-			User: "bob", Password: []byte("a guess"), ClientID: "thief", TwoPhase: true, AllowPlaintext: true,
-			Bootstrap: mqttauth.Account{Username: bootstrap, Password: bootstrapPassword}, Timeout: time.Second,
-		}), b.url(), settings{clientID: "thief"})
-		require.Error(t, err)
+		gateway, err := brokers.StartGateway(ctx(t), b.mosquitto.URL(brokers.TCP))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, gateway.Close()) })
+		b.wiretap = &url.URL{Scheme: "mqtt", Host: gateway.URL(brokers.TCP).Host}
+		twoPhases(t, lib, b)
 	})
+}
+
+func twoPhases(t *testing.T, lib library, b *beside) {
+	owner, _ := b.owned(t, lib, "alice", "plant/#")
+	reader, _ := b.connect(t, lib, "bob", settings{}, issue(t, owner, mqttauth.Auth2, "plant/1/#", time.Hour))
+	require.NoError(t, reader.subscribe("plant/1/#"))
+	require.Error(t, reader.subscribe("plant/#"), "mosquitto refuses")
+	writer, _ := b.connect(t, lib, "eve", settings{}, issue(t, owner, mqttauth.Auth1, "plant/1/#", time.Hour))
+	require.NoError(t, writer.publish("plant/1/t", 1, "21"))
+	receives(t, reader, "plant/1/t 21")
+	require.Error(t, writer.subscribe("plant/1/#"))
+	_ = writer.publish("plant/2/t", 1, "refused, or dropped on 3.1.1")
+	require.NoError(t, writer.publish("plant/1/t", 1, "22"))
+	receives(t, reader, "plant/1/t 22")
+	_, err := lib(t, newClient(t, mqttauth.Config{
+		User: "bob", Password: []byte("a guess"), ClientID: "thief", TwoPhase: true, AllowPlaintext: true,
+		Bootstrap: mqttauth.Account{Username: bootstrap, Password: bootstrapPassword}, Timeout: time.Second,
+	}), b.url(), settings{clientID: "thief"})
+	require.Error(t, err)
 }
 
 // TestReconnectsUseTheTicket: no PAKE but the first.

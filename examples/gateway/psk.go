@@ -1,0 +1,59 @@
+package main
+
+import "github.com/mqttsec/mqttsec/ace/acebroker"
+
+// pskConfig says which pre-shared keys there are: those of a file, or those of tokens (RFC 9431, section 2.2.1), which
+// are the identities, or whose keys are named by uploads to another listener.
+type pskConfig struct {
+	Keys     setting[string] `yaml:"keys"`
+	Username setting[bool]   `yaml:"identity_as_username"`
+	Tokens   setting[bool]   `yaml:"tokens"`
+	Uploads  setting[string] `yaml:"uploads"`
+}
+
+func (p *pskConfig) ofTokens() bool { return p != nil && p.Tokens.value }
+
+func (p *pskConfig) listed() bool { return p != nil && !p.Tokens.value }
+
+func (p *pskConfig) check(k *checker, at string, l *listenerConfig) {
+	line := max(p.Keys.line, p.Tokens.line, p.Uploads.line, l.Address.line)
+	switch {
+	case p.Tokens.value && p.Keys.line > 0:
+		k.wrong(line, "%s: keys and tokens are two ways to say who has a key: take one", at)
+	case p.Tokens.value && l.Scheme.value != schemeACE:
+		k.wrong(line, "%s.tokens without scheme: ace", at)
+	case !p.Tokens.value && p.Keys.line == 0:
+		k.wrong(line, "%s.keys is missing", at)
+	case !p.Tokens.value && p.Uploads.line > 0:
+		k.wrong(line, "%s.uploads without tokens: true", at)
+	case p.Username.value && l.Scheme.value != schemeNone:
+		k.wrong(p.Username.line, "%s.identity_as_username with scheme: %s, which says who the client is", at, l.Scheme.value)
+	}
+	k.readable(at+".keys", p.Keys)
+}
+
+// checkUploads wants uploads to be the name of a listener that takes them.
+func (c *config) checkUploads(k *checker, of *listenerConfig, at string) {
+	if !of.PSK.ofTokens() || of.PSK.Uploads.line == 0 {
+		return
+	}
+	for _, l := range c.Listeners {
+		if l.Name.value == of.PSK.Uploads.value && l.ACE != nil && l.ACE.AuthzInfo && l.TLS != nil {
+			return
+		}
+	}
+	k.wrong(of.PSK.Uploads.line, "%s.psk.uploads: %q is no listener with tls, scheme: ace and authz_info", at, of.PSK.Uploads.value)
+}
+
+// shareUploads lets tokens that are uploaded to one listener name the keys of another.
+func (g *gateway) shareUploads(cfg *config) {
+	for i := range g.listeners {
+		for _, from := range g.listeners {
+			if of := cfg.Listeners[i].PSK; of.ofTokens() && of.Uploads.value == from.name {
+				if taking, ok := from.served.(*acebroker.Listener); ok {
+					g.listeners[i].tokens.ShareUploads(taking)
+				}
+			}
+		}
+	}
+}
