@@ -144,10 +144,15 @@ func (r *Run) Follows(time, seq uint32) bool { return r.session.follows(time, se
 // acknowledgement, and if a bit is all that there is to be noted. Else it is false, and Commit is to be called.
 func (r *Run) Note(time, seq uint32) bool {
 	r.memory.mu.Lock()
-	s := r.session
-	noted := s.attached() && s.follows(time, seq) && s.add(time, seq)
+	noted := r.memory.note(r.session, time, seq)
 	r.memory.mu.Unlock()
 	return noted
+}
+
+// note notes a message that was seen to follow in its session, without the lock, if that takes nothing but a bit: the
+// case of nearly all. What else would become of it happens at least once a second.
+func (m *Memory) note(s *session, time, seq uint32) bool {
+	return s.attached() && s.heard >= m.cfg.Now() && m.hasRoom(noteNeeds) && seq > s.top.Load() && s.add(time, seq)
 }
 
 // inOrder says, without a lock, that a message follows on the last one delivered: it will not be refused unless another
@@ -172,8 +177,8 @@ func (m *Memory) Check(msg *Message, how *Arrival) error {
 func (m *Memory) Commit(msg *Message, how *Arrival) (Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s := m.recent.Load(); s != nil && s.attached() && !how.Acknowledged && !msg.Retain && m.inOrder(msg, how) && s.add(msg.Time, msg.Seq) {
-		return Entry{}, nil // the case of nearly all, without all else
+	if !how.Acknowledged && !msg.Retain && m.inOrder(msg, how) && m.note(m.recent.Load(), msg.Time, msg.Seq) {
+		return Entry{}, nil
 	}
 	if err := m.judge(msg, how); err != nil {
 		return Entry{}, err

@@ -106,7 +106,7 @@ func (s *session) has(seq uint32) bool {
 	return b != nil && b.has(seq)
 }
 
-// add notes the next message if that takes nothing but a bit: the case of nearly all.
+// add notes the next message if that takes nothing but a bit.
 func (s *session) add(time, seq uint32) bool {
 	if time != s.last || time == 0 {
 		return false

@@ -111,17 +111,22 @@ func (m *Memory) grow(r realm, msg *Message) *node {
 	return n
 }
 
+// noteNeeds is what noting a message for a stream takes at most: a session, two blocks, a pending number.
+const noteNeeds = 6
+
+func (m *Memory) hasRoom(need int) bool { return int(m.root.weight)+need <= m.cfg.Limit }
+
 // makeRoom forgets until a message can be noted, whatever it takes. It comes before anything of the message is looked
 // up for good, since that may be what is forgotten.
 func (m *Memory) makeRoom(msg *Message, how *Arrival) {
-	need := 6 * max(1, len(how.Streams)) // a session, two blocks, a pending number
+	need := noteNeeds * max(1, len(how.Streams))
 	if m.nodes[realmOf(msg).place(msg.Hash)] == nil {
 		need += strings.Count(msg.Topic, "/") + 2
 	}
 	if msg.Retain {
 		need += strings.Count(msg.Topic, "/") + 3
 	}
-	for int(m.root.weight)+need > m.cfg.Limit && m.forget() {
+	for !m.hasRoom(need) && m.forget() {
 	}
 }
 

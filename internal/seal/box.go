@@ -68,6 +68,7 @@ func (s *Sealer) openingBox(k *leafKey, header []byte) (b *box, fresh bool, err 
 // line is the associated data and the nonce of messages on one topic in one session. What changes from one to the next
 // are the flags, the time and the sequence number, so it serves the next of its kind as it is.
 type line struct {
+	of      *scratch         // which it is part of
 	ad      []byte           // label, header, topic
 	header  *[headerLen]byte // its place there
 	nonce   [24]byte
@@ -80,13 +81,16 @@ type line struct {
 }
 
 func newLine() (ln line) {
-	ln.ad = append(make([]byte, 0, 256), adLabel...)[:len(adLabel)+headerLen]
 	ln.setTopic("")
 	return ln
 }
 
 // setTopic puts the topic behind label and header.
 func (ln *line) setTopic(topic string) {
+	if ln.ad == nil {
+		ln.ad = make([]byte, 0, len(adLabel)+headerLen+len(topic))
+		ln.ad = append(ln.ad, adLabel...)
+	}
 	ln.ad = append(ln.ad[:len(adLabel)+headerLen], topic...)
 	ln.header = (*[headerLen]byte)(ln.ad[len(adLabel):])
 }
@@ -113,20 +117,47 @@ func (ln *line) nonceOf(suite *Suite, timeAndSeq uint64) []byte {
 
 // scratch is what one goroutine at a time works with. What is in it would otherwise be allocated for each message, as
 // all is that goes to an interface's method; and a processor that seals or opens one message finds what it needs for
-// the next there, where no other writes.
+// the next there, where no other writes. Topics that are in use by turns mostly have a line each.
 type scratch struct {
-	sealing, opening line
+	sealing, opening lines
 	numbers          numbers
 	facts            replay.Message // of the frame being opened
 }
 
-func newScratch() *scratch { return &scratch{sealing: newLine(), opening: newLine()} }
+// lines are those of some topics, and the one used last.
+type lines struct {
+	last *line
+	lane [8]line
+}
+
+// lineFor returns a topic's line, and whether it has been the topic's before.
+func lineFor[T string | []byte](ls *lines, topic T) (ln *line, known bool) {
+	if l := ls.last.leaves; l != nil && l.topic == string(topic) {
+		return ls.last, true
+	}
+	ls.last = &ls.lane[place16(topic)%uint(len(ls.lane))]
+	l := ls.last.leaves
+	return ls.last, l != nil && l.topic == string(topic)
+}
+
+func newScratch() *scratch {
+	sc := new(scratch)
+	for _, ls := range []*lines{&sc.sealing, &sc.opening} {
+		ls.last = &ls.lane[0]
+		for i := range ls.lane {
+			ls.lane[i].of = sc
+		}
+	}
+	return sc
+}
 
 func (s *Sealer) scratch() *scratch { return s.scratches.Get().(*scratch) }
 
-// release gives a scratch back, unless a long topic has made it large.
-func (s *Sealer) release(sc *scratch) {
-	if cap(sc.sealing.ad)|cap(sc.opening.ad) < 4*maxKept {
-		s.scratches.Put(sc)
+// release gives the scratch of a line back, without the line if a long topic has made it large.
+func (s *Sealer) release(ln *line) {
+	sc := ln.of
+	if cap(ln.ad) > 2*maxKept {
+		*ln = line{of: sc}
 	}
+	s.scratches.Put(sc)
 }

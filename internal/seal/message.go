@@ -24,19 +24,19 @@ type opened struct {
 // dst, which must not overlap m. What it adds is sealedSize long. On an error dst
 // is as it was.
 func (s *Sealer) seal(dst []byte, m *Message) ([]byte, error) {
-	sc := s.scratch()
-	defer s.release(sc)
-	l, err := sc.sealing.leaves, error(nil)
-	if l != nil && l.topic == string(m.Topic) {
+	ln, known := lineFor(&s.scratch().sealing, m.Topic)
+	defer s.release(ln)
+	l, err := ln.leaves, error(nil)
+	if known {
 		if !m.Retain && !m.Will && !m.Queued && len(m.Properties) == 0 {
-			if out, ok := s.sealNext(sc, dst, m.flags(), m.Payload); ok {
+			if out, ok := s.sealNext(ln, dst, m.flags(), m.Payload); ok {
 				return out, nil
 			}
 		}
 	} else if l, err = s.leavesOf(m.Topic); err != nil {
 		return dst, err
 	}
-	out, err := s.sealWith(sc, dst, l, m)
+	out, err := s.sealWith(ln, dst, l, m)
 	if err != nil {
 		return dst, err
 	}
@@ -45,13 +45,12 @@ func (s *Sealer) seal(dst []byte, m *Message) ([]byte, error) {
 
 // sealNext is sealWith, in one straight run, for what nearly all messages are: on the same topic as the last one, in
 // the same session, without RETAIN, properties and signature. On all others it does nothing and is false.
-func (s *Sealer) sealNext(sc *scratch, dst []byte, flags byte, payload []byte) (out []byte, ok bool) {
+func (s *Sealer) sealNext(ln *line, dst []byte, flags byte, payload []byte) (out []byte, ok bool) {
 	now := s.now() // before the session is looked at, as in sealWith
-	ln := &sc.sealing
 	if ln.session != s.session.Load() || len(payload) > ln.alike {
 		return nil, false
 	}
-	seq, ok := ln.session.draw(&sc.numbers, now)
+	seq, ok := ln.session.draw(&ln.of.numbers, now)
 	if !ok {
 		return nil, false
 	}
@@ -68,7 +67,7 @@ func (s *Sealer) sealNext(sc *scratch, dst []byte, flags byte, payload []byte) (
 }
 
 // sealWith is seal for the topic of l, under its first key.
-func (s *Sealer) sealWith(sc *scratch, dst []byte, l *leaves, m *Message) ([]byte, error) {
+func (s *Sealer) sealWith(ln *line, dst []byte, l *leaves, m *Message) ([]byte, error) {
 	plaintext, flags := len(m.Payload), m.flags()
 	if len(m.Properties) > 0 || s.signer != nil {
 		plaintext = s.contentLen(len(m.Properties), len(m.Payload))
@@ -78,8 +77,7 @@ func (s *Sealer) sealWith(sc *scratch, dst []byte, l *leaves, m *Message) ([]byt
 		return nil, ErrTooLarge
 	}
 	now := s.now() // before the session is drawn: if the time has jumped, there is a new one
-	ses, seq, alone := s.next(m, &sc.numbers, s.adLen(l), plaintext, now)
-	ln := &sc.sealing
+	ses, seq, alone := s.next(m, &ln.of.numbers, s.adLen(l), plaintext, now)
 	if ln.leaves != l || ln.session != ses {
 		if err := s.aim(ln, l, ses, alone); err != nil {
 			return nil, err
@@ -164,14 +162,13 @@ func (s *Sealer) reseal(dst []byte, m *Message, st stamp) ([]byte, bool, error) 
 			return dst, false, err
 		}
 	}
-	sc := s.scratch()
-	ln := &sc.sealing
+	ln, _ := lineFor(&s.scratch().sealing, m.Topic)
 	ln.leaves = nil
-	*ln.header = st.header
 	ln.setTopic(l.topic)
+	*ln.header = st.header
 	out := slices.Grow(dst, headerLen+plaintext+s.suite.TagSize)
 	out, err = s.encrypt(out, ln, b, l.topic, m.Properties, m.Payload)
-	s.release(sc)
+	s.release(ln)
 	if err != nil {
 		return dst, false, err
 	}
@@ -204,11 +201,11 @@ func (s *Sealer) inside(properties []byte) (f byte) {
 // The caller, who alone knows how the message came, must still check that the
 // properties are well formed and of a kind that moves inside.
 func (s *Sealer) open(dst []byte, m *Message, how *replay.Arrival, r *replay.Memory) (o opened, err error) {
-	sc := s.scratch()
-	l := sc.opening.leaves
-	if l != nil && l.topic == string(m.Topic) && how != nil {
-		if out, ok, err := s.openNext(dst, sc, m.Payload, how, r); ok {
-			s.scratches.Put(sc)
+	ln, known := lineFor(&s.scratch().opening, m.Topic)
+	l := ln.leaves
+	if known && how != nil {
+		if out, ok, err := s.openNext(dst, ln, m.Payload, how, r); ok {
+			s.release(ln)
 			if err == nil {
 				o.Payload = out[len(dst):]
 			}
@@ -216,16 +213,16 @@ func (s *Sealer) open(dst []byte, m *Message, how *replay.Arrival, r *replay.Mem
 		}
 	}
 	if err = s.inspect(m.Payload); err == nil {
-		if l == nil || l.topic != string(m.Topic) {
+		if !known {
 			if l = s.topics.findBytes(m.Topic); l == nil {
 				l, err = s.derive(string(m.Topic))
 			}
 		}
 	}
 	if err == nil {
-		_, err = s.openFrame(dst, sc, l, m.Payload, how, r, &o)
+		_, err = s.openFrame(dst, ln, l, m.Payload, how, r, &o)
 	}
-	s.release(sc)
+	s.release(ln)
 	if err != nil {
 		return opened{}, err
 	}
@@ -235,8 +232,8 @@ func (s *Sealer) open(dst []byte, m *Message, how *replay.Arrival, r *replay.Mem
 // openFrame opens an inspected frame into o, and returns dst with the plaintext.
 // Nothing is remembered of a frame, neither here nor in r, before it has proved
 // authentic. On an error o is worth nothing.
-func (s *Sealer) openFrame(dst []byte, sc *scratch, l *leaves, frame []byte, how *replay.Arrival, r *replay.Memory, o *opened) ([]byte, error) {
-	ln, flags := &sc.opening, frame[flagsAt]
+func (s *Sealer) openFrame(dst []byte, ln *line, l *leaves, frame []byte, how *replay.Arrival, r *replay.Memory, o *opened) ([]byte, error) {
+	flags, facts := frame[flagsAt], &ln.of.facts
 	if !ln.goesOn(l, frame) {
 		if err := s.aimAt(ln, l, frame); err != nil {
 			return nil, err
@@ -244,12 +241,12 @@ func (s *Sealer) openFrame(dst []byte, sc *scratch, l *leaves, frame []byte, how
 	}
 	copyHeader(ln.header, (*[headerLen]byte)(frame))
 	if how != nil {
-		readFacts(&sc.facts, ln.header, l, ln.key)
-		if err := s.checkAge(&sc.facts, how); err != nil {
+		readFacts(facts, ln.header, l, ln.key)
+		if err := s.checkAge(facts, how); err != nil {
 			return nil, err
 		}
 		if len(s.publishers) == 0 { // or else nobody knows yet whose it is
-			if err := r.Check(&sc.facts, how); err != nil {
+			if err := r.Check(facts, how); err != nil {
 				return nil, err
 			}
 		}
@@ -267,14 +264,14 @@ func (s *Sealer) openFrame(dst []byte, sc *scratch, l *leaves, frame []byte, how
 	}
 	plain := out[len(dst):]
 	if how != nil && len(s.publishers) > 0 { // or else the client's own, whose signer need not be among the Publishers
-		o.Publisher, sc.facts.Publisher, err = s.publishers.verify(ln.header[:], l.topic, plain)
+		o.Publisher, facts.Publisher, err = s.publishers.verify(ln.header[:], l.topic, plain)
 	}
 	o.Payload = plain
 	if err == nil && flags&(flagProperties|flagSigned) != 0 {
 		o.Properties, o.Payload, err = contents(plain, flags)
 	}
 	if err == nil && how != nil {
-		o.Entry, err = r.Commit(&sc.facts, how)
+		o.Entry, err = r.Commit(facts, how)
 	}
 	if err != nil {
 		clear(plain)
@@ -286,8 +283,8 @@ func (s *Sealer) openFrame(dst []byte, sc *scratch, l *leaves, frame []byte, how
 		b.key.opening.Store(b)
 	}
 	ln.leaves, ln.box = l, b
-	if how != nil {
-		ln.run = r.Run(&sc.facts)
+	if how != nil && len(s.publishers) == 0 {
+		ln.run = r.Run(facts)
 	}
 	return out, nil
 }
@@ -295,11 +292,10 @@ func (s *Sealer) openFrame(dst []byte, sc *scratch, l *leaves, frame []byte, how
 // openNext is inspect and openFrame, in one straight run, for what nearly all messages are: on the topic of the last
 // one, sealed under the same key in the same session, the next in order, without RETAIN, properties, signature and
 // acknowledgement. On all others it does nothing and is false.
-func (s *Sealer) openNext(dst []byte, sc *scratch, frame []byte, how *replay.Arrival, r *replay.Memory) (out []byte, ok bool, err error) {
-	ln := &sc.opening
+func (s *Sealer) openNext(dst []byte, ln *line, frame []byte, how *replay.Arrival, r *replay.Memory) (out []byte, ok bool, err error) {
 	n := len(frame) - headerLen - s.suite.TagSize
 	if n < 0 || n > s.suite.MaxPlaintext || frame[0] != version || frame[flagsAt]&^flagOnce != s.suite.ID<<suiteShift ||
-		!ln.goesOn(ln.leaves, frame) || !ln.run.Of(r) || !how.Plain() || len(s.publishers) > 0 {
+		!ln.goesOn(ln.leaves, frame) || !ln.run.Of(r) || !how.Plain() {
 		return nil, false, nil
 	}
 	timeAndSeq := binary.BigEndian.Uint64(frame[timeAt:])
@@ -315,8 +311,9 @@ func (s *Sealer) openNext(dst []byte, sc *scratch, frame []byte, how *replay.Arr
 	if ln.run.Note(time, seq) {
 		return out, true, nil
 	}
-	readFacts(&sc.facts, ln.header, ln.leaves, ln.key)
-	if _, err = r.Commit(&sc.facts, how); err != nil {
+	facts := &ln.of.facts
+	readFacts(facts, ln.header, ln.leaves, ln.key)
+	if _, err = r.Commit(facts, how); err != nil {
 		clear(out[len(dst):])
 		return nil, true, err
 	}

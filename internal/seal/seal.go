@@ -151,21 +151,21 @@ func (s *Sealer) Seal(topic string, payload []byte) ([]byte, error) {
 
 // AppendSeal appends payload, sealed for topic, to dst.
 func (s *Sealer) AppendSeal(dst []byte, topic string, payload []byte) ([]byte, error) {
-	sc := s.scratch()
-	l, err := sc.sealing.leaves, error(nil)
-	if l != nil && l.topic == topic {
-		if out, ok := s.sealNext(sc, dst, 0, payload); ok {
-			s.scratches.Put(sc)
+	ln, known := lineFor(&s.scratch().sealing, topic)
+	l, err := ln.leaves, error(nil)
+	if known {
+		if out, ok := s.sealNext(ln, dst, 0, payload); ok {
+			s.scratches.Put(ln.of)
 			return out, nil
 		}
 	} else if l = s.topics.findString(topic); l == nil {
 		if l, err = s.learn(topic); err != nil {
-			s.release(sc)
+			s.release(ln)
 			return nil, fmt.Errorf("%w: %.256q", err, topic)
 		}
 	}
-	out, err := s.sealWith(sc, dst, l, &Message{Payload: payload})
-	s.release(sc)
+	out, err := s.sealWith(ln, dst, l, &Message{Payload: payload})
+	s.release(ln)
 	return out, err
 }
 
@@ -177,16 +177,16 @@ func (s *Sealer) Open(topic string, message []byte) ([]byte, error) {
 
 // AppendOpen appends the payload of a message that arrived on topic to dst.
 func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, error) {
-	sc := s.scratch()
-	if l := sc.opening.leaves; l != nil && l.topic == topic {
-		if out, ok, err := s.openNext(dst, sc, message, &direct, s.own); ok {
-			s.scratches.Put(sc)
+	ln, known := lineFor(&s.scratch().opening, topic)
+	if known {
+		if out, ok, err := s.openNext(dst, ln, message, &direct, s.own); ok {
+			s.scratches.Put(ln.of)
 			return out, err
 		}
 	}
 	var o opened
-	out, err := s.openString(sc, dst, topic, message, &o)
-	s.release(sc)
+	out, err := s.openString(ln, dst, topic, message, &o)
+	s.release(ln)
 	if err != nil {
 		return nil, err
 	}
@@ -200,15 +200,15 @@ func (s *Sealer) AppendOpen(dst []byte, topic string, message []byte) ([]byte, e
 // the Config has no Publishers to check it against.
 func (s *Sealer) OpenSigned(topic string, message []byte) ([]byte, ed25519.PublicKey, error) {
 	var o opened
-	sc := s.scratch()
-	defer s.release(sc)
-	if _, err := s.openString(sc, nil, topic, message, &o); err != nil {
+	ln, _ := lineFor(&s.scratch().opening, topic)
+	defer s.release(ln)
+	if _, err := s.openString(ln, nil, topic, message, &o); err != nil {
 		return nil, nil, err
 	}
 	return o.Payload, o.Publisher, nil
 }
 
-func (s *Sealer) openString(sc *scratch, dst []byte, topic string, message []byte, o *opened) ([]byte, error) {
+func (s *Sealer) openString(ln *line, dst []byte, topic string, message []byte, o *opened) ([]byte, error) {
 	if err := s.inspect(message); err != nil {
 		return nil, err
 	}
@@ -219,5 +219,5 @@ func (s *Sealer) openString(sc *scratch, dst []byte, topic string, message []byt
 			return nil, err
 		}
 	}
-	return s.openFrame(dst, sc, l, message, &direct, s.own, o)
+	return s.openFrame(dst, ln, l, message, &direct, s.own, o)
 }

@@ -93,11 +93,11 @@ func (t *topics) findBytes(name []byte) *leaves {
 
 // place16 is where in front a topic may be. A client with a few topics, as most are,
 // finds them there without the cost of a hash.
-func place16[T string | []byte](name T) int {
+func place16[T string | []byte](name T) uint {
 	if len(name) == 0 {
 		return 0
 	}
-	return (len(name) + int(name[len(name)-1])) % 16
+	return (uint(len(name)) + uint(name[len(name)-1])) % 16
 }
 
 func findLeaves[T string | []byte](c *cache[leaves], hash uint64, name T) *leaves {
