@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/mqttsec/mqttsec/aesmsg"
@@ -58,16 +56,6 @@ func sealingGoals() []Goal {
 		{
 			ID: "A4", What: "first Seal on a topic beside one in use", Limit: 3, Unit: time.Microsecond, Tenth: true, Rounds: rounds,
 			Setup: coldSeal("plant/7/hall/7/line/7/%d-%d-%d"),
-		},
-		{
-			ID: "F4", What: "what a second goroutine gains at one Sealer / at AES-256-GCM", Limit: 0.95, AtLeast: true, Rounds: rounds,
-			Skip: func() string {
-				if runtime.GOMAXPROCS(0) < 2 {
-					return "one processor"
-				}
-				return ""
-			},
-			Setup: scalingPair,
 		},
 	}
 }
@@ -178,45 +166,6 @@ func openPair(size int) (Pair, error) {
 			},
 		},
 	}, nil
-}
-
-// scalingPair seals messages of 64 bytes, and encrypts as much, first with one goroutine and then with two.
-func scalingPair(context.Context) (Pair, error) {
-	sealer, err := newAES("site/#")
-	if err != nil {
-		return Pair{}, err
-	}
-	r, err := newRaw()
-	if err != nil {
-		return Pair{}, err
-	}
-	payload := make([]byte, 64)
-	seal := func(n int) error {
-		dst := make([]byte, 0, len(payload)+aesmsg.Overhead)
-		for range n {
-			if _, err := sealer.AppendSeal(dst, sealingTopic, payload); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	encrypt := func(n int) error {
-		dst, nonce := make([]byte, 0, len(payload)+aesmsg.Overhead), make([]byte, len(r.nonce))
-		for range n {
-			r.aead.Seal(dst[:sealedHeader], nonce, payload, r.associated)
-		}
-		return nil
-	}
-	return Pair{A: Side{Run: seal}, B: Side{Run: twice(seal)}, C: Side{Run: encrypt}, D: Side{Run: twice(encrypt)}}, nil
-}
-
-// twice lets two goroutines do half of n operations each.
-func twice(run func(n int) error) func(n int) error {
-	return func(n int) error {
-		other := make(chan error)
-		go func() { other <- run(n / 2) }()
-		return errors.Join(run(n-n/2), <-other)
-	}
 }
 
 // coldSeal goes round so many topics that each is forgotten before its turn comes again. The format takes three
