@@ -2,8 +2,11 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"time"
 
@@ -13,71 +16,125 @@ import (
 
 // gatewayGoals are about what stands between clients and a broker of somebody else's. A publisher of paho.golang has
 // one message of QoS 1 under way at a time, so that alone it shows how long two more hops take, and several show how
-// many messages pass.
+// many messages pass. A Unix socket is the shorter way to a broker on the same machine. Beside socat stands what the
+// hops themselves cost: it copies bytes and looks at none of them.
 func gatewayGoals() []Goal {
-	const several = 16
+	const one, several = 1, 16
 	var goals []Goal
-	for _, g := range []struct {
-		client link.Client
-		links  int
-	}{{link.V5, 1}, {link.V5, several}, {link.V3, 1}} {
-		t := traffic{g.client, mosquitto, brokers.TCP, 1, 64}
-		what := "behind the gateway / mosquitto alone, " + t.String()
-		if g.links > 1 {
-			what += fmt.Sprintf(", %d publishers", g.links)
-		}
-		goals = append(goals, Goal{
-			ID: "G1", What: what, Limit: 0.8, AtLeast: true, Batch: 60 * time.Millisecond, Rounds: 61,
-			Setup: func(ctx context.Context) (Pair, error) { return gatewayPair(ctx, t, g.links) },
-		})
+	for _, d := range []entrance{
+		{link.V5, one, brokers.TCP, brokers.TCP},
+		{link.V5, several, brokers.TCP, brokers.TCP},
+		{link.V3, one, brokers.TCP, brokers.TCP},
+		{link.V5, one, brokers.TCP, brokers.Unix},
+		{link.V5, several, brokers.TCP, brokers.Unix},
+		{link.V3, one, brokers.TCP, brokers.Unix},
+		{link.V5, several, brokers.TLS, brokers.Unix},
+		{link.V3, one, brokers.TLS, brokers.Unix},
+	} {
+		goals = append(goals, d.goal("mosquitto alone", 0.8, d.alone))
+	}
+	for _, d := range []entrance{{link.V5, several, brokers.TCP, brokers.TCP}, {link.V3, one, brokers.TCP, brokers.TCP}} {
+		goals = append(goals, d.goal("behind socat", 0.95, d.behindSocat))
 	}
 	return goals
 }
 
-// gatewayPair is traffic with a broker and through a gateway, in a process of its own, with the same broker.
-func gatewayPair(ctx context.Context, t traffic, publishers int) (_ Pair, err error) {
-	var closers []func() error
-	closeAll := func() error {
-		var errs []error
-		for i := len(closers) - 1; i >= 0; i-- {
-			errs = append(errs, closers[i]())
-		}
-		return errors.Join(errs...)
+// entrance is a way to mosquitto: how many publishers of which library go through it, over which transport, and over
+// which one the gateway reaches the broker.
+type entrance struct {
+	client           link.Client
+	publishers       int
+	transport, inner string
+}
+
+func (d entrance) traffic() traffic { return traffic{d.client, mosquitto, d.transport, 1, 64} }
+
+// goal compares traffic behind the gateway with what beside sets up at the same broker.
+func (d entrance) goal(name string, limit float64, beside func(context.Context, *stage) (Side, error)) Goal {
+	what := "behind the gateway / " + name + ", " + d.traffic().String()
+	if d.publishers > 1 {
+		what += fmt.Sprintf(", %d publishers", d.publishers)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, closeAll())
-		}
-	}()
-	broker, err := start(ctx, t.broker)
+	if d.inner == brokers.Unix {
+		what += ", behind by a Unix socket"
+	}
+	return Goal{
+		ID: "G1", What: what, Limit: limit, AtLeast: true, Batch: 60 * time.Millisecond, Rounds: 61,
+		Setup: func(ctx context.Context) (_ Pair, err error) {
+			s := new(stage)
+			defer func() {
+				if err != nil {
+					err = errors.Join(err, s.close())
+				}
+			}()
+			if s.broker, err = start(ctx, mosquitto); err != nil {
+				return Pair{}, err
+			}
+			s.closers = append(s.closers, s.broker.Close)
+			behind, err := d.behind(ctx, s)
+			if err != nil {
+				return Pair{}, err
+			}
+			other, err := beside(ctx, s)
+			return Pair{A: behind, B: other, Close: s.close}, err
+		},
+	}
+}
+
+// stage is a broker and what stands around it.
+type stage struct {
+	broker  brokers.Broker
+	closers []func() error
+}
+
+func (s *stage) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// behind is the traffic through a gateway, in a process of its own.
+func (d entrance) behind(ctx context.Context, s *stage) (Side, error) {
+	gateway, err := brokers.StartGateway(ctx, s.broker.URL(d.inner))
+	if errors.Is(err, brokers.ErrNotInstalled) {
+		err = &missing{err, installGo}
+	}
 	if err != nil {
-		return Pair{}, err
+		return Side{}, err
 	}
-	closers = append(closers, broker.Close)
-	gateway, err := brokers.StartGateway(ctx, broker.URL(brokers.TCP))
+	s.closers = append(s.closers, gateway.Close)
+	return d.side(ctx, s, gateway.URL(d.transport), gateway.RootCAs(), "bench/behind")
+}
+
+// alone is the traffic with the broker itself.
+func (d entrance) alone(ctx context.Context, s *stage) (Side, error) {
+	return d.side(ctx, s, s.broker.URL(d.transport), s.broker.RootCAs(), "bench/alone")
+}
+
+// behindSocat is the traffic through socat.
+func (d entrance) behindSocat(ctx context.Context, s *stage) (Side, error) {
+	socat, err := brokers.StartSocat(ctx, s.broker.URL(brokers.TCP))
+	if errors.Is(err, brokers.ErrNotInstalled) {
+		err = &missing{err, "apt-get install socat"}
+	}
 	if err != nil {
-		if errors.Is(err, brokers.ErrNotInstalled) {
-			err = &missing{err, installGo}
-		}
-		return Pair{}, err
+		return Side{}, err
 	}
-	closers = append(closers, gateway.Close)
-	side := func(at brokers.Broker, topic string) (Side, error) {
-		links, err := openLinks(ctx, publishers, link.Config{
-			Broker: link.Broker{URL: at.URL(brokers.TCP)}, Client: t.client, Topic: topic, QoS: t.qos, Size: t.size,
-		})
-		closers = append(closers, links.close)
-		return Side{Run: func(n int) error { return links.send(ctx, n) }}, err
-	}
-	alone, err := side(broker, "bench/alone")
-	if err != nil {
-		return Pair{}, err
-	}
-	behind, err := side(gateway, "bench/behind")
-	if err != nil {
-		return Pair{}, err
-	}
-	return Pair{A: behind, B: alone, Close: closeAll}, nil
+	s.closers = append(s.closers, socat.Close)
+	return d.side(ctx, s, socat.URL(), nil, "bench/socat")
+}
+
+// side is traffic with a broker at u.
+func (d entrance) side(ctx context.Context, s *stage, u *url.URL, roots *x509.CertPool, topic string) (Side, error) {
+	t := d.traffic()
+	links, err := openLinks(ctx, d.publishers, link.Config{
+		Broker: link.Broker{URL: u, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}},
+		Client: t.client, Topic: topic, QoS: t.qos, Size: t.size,
+	})
+	s.closers = append(s.closers, links.close)
+	return Side{Run: func(n int) error { return links.send(ctx, n) }}, err
 }
 
 // links are several that are busy at the same time.

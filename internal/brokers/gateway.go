@@ -24,9 +24,9 @@ type Gateway struct {
 	process   *process // nil while stopped
 }
 
-// StartGateway builds the gateway and starts it before the broker at upstream, a URL of [TCP]. It returns when it
-// accepts connections. The error wraps [ErrNotInstalled] outside a clone of this module, where there is nothing to
-// build.
+// StartGateway builds the gateway and starts it before the broker at upstream, a URL of [TCP] or [Unix]. It returns
+// when it accepts connections. The error wraps [ErrNotInstalled] outside a clone of this module, where there is nothing
+// to build.
 func StartGateway(ctx context.Context, upstream *url.URL) (*Gateway, error) {
 	authority, err := ca.New()
 	if err != nil {
@@ -62,8 +62,12 @@ func (g *Gateway) prepare(ctx context.Context, upstream *url.URL) error {
 	if g.urls, err = addresses(g.dir, []string{TCP, TLS, WS, WSS}); err != nil {
 		return err
 	}
+	behind := "mqtt://" + upstream.Host
+	if upstream.Scheme == Unix {
+		behind = "unix://" + upstream.Path
+	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "upstream: {url: \"mqtt://%s\"}\ndrain: 0s\nlisteners:\n", upstream.Host)
+	fmt.Fprintf(&text, "upstream: {url: %q}\ndrain: 0s\nlisteners:\n", behind)
 	const tls = ", tls: {certificate: gateway.pem, key: gateway-key.pem}"
 	for transport, more := range map[string]string{
 		TCP: "", TLS: tls, WS: ", transport: websocket", WSS: ", transport: websocket" + tls,
