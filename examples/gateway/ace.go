@@ -32,6 +32,7 @@ type aceConfig struct {
 	Leeway        setting[time.Duration] `yaml:"leeway"`
 	// ClientIdentifier is "any" or "identity".
 	ClientIdentifier setting[string] `yaml:"client_identifier"`
+	Revoked          setting[string] `yaml:"revoked"`
 }
 
 // Which Client Identifiers a client may use: any that is free, or the identity that its token names.
@@ -70,6 +71,11 @@ func (c *aceConfig) check(k *checker, at string) {
 	}
 	if id := c.ClientIdentifier; id.line > 0 && id.value != anyIdentifier && id.value != identityOnly {
 		k.wrong(id.line, "%s.client_identifier: %q is neither any nor identity", at, id.value)
+	}
+	if c.Revoked.line > 0 {
+		if _, err := readRevoked(k.path(c.Revoked.value)); err != nil {
+			k.wrong(c.Revoked.line, "%s.revoked: %v", at, err)
+		}
 	}
 	if c.JWKS.line > 0 {
 		k.https(at+".jwks", c.JWKS)
@@ -180,11 +186,18 @@ func (g *gateway) serveACE(l *listener, cfg *listenerConfig, b *below, k *checke
 	if err != nil {
 		return err
 	}
-	return g.guardACE(l, b, settings)
+	guarded, err := g.guardACE(l, b, settings)
+	if err != nil {
+		return err
+	}
+	if err := cfg.ACE.revoke(guarded, k); err != nil {
+		return errors.Join(err, guarded.Close())
+	}
+	return nil
 }
 
 // guardACE is serveACE with settings that need not come from a file.
-func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) error {
+func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) (*acebroker.Listener, error) {
 	settings.Timeout = g.cfg.Limits.ConnectTimeout.value
 	settings.MaxPending = g.cfg.Limits.Pending.value
 	settings.MaxPendingPerSource = g.cfg.Limits.PendingPerAddress.value
@@ -193,7 +206,7 @@ func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) err
 	settings.PSK = l.tokens
 	guarded, err := acebroker.NewListener(b.Listener, settings)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l.served = guarded
 	l.reconfigure = func(cfg *listenerConfig, k *checker) error {
@@ -205,7 +218,7 @@ func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) err
 			return err
 		}
 		next.PSK = l.tokens
-		return guarded.Reload(next)
+		return errors.Join(guarded.Reload(next), cfg.ACE.revoke(guarded, k))
 	}
 	count := func(name, help string, read func(acebroker.Counters) int64) {
 		g.metrics.counts("ace", name, help, l.name, func() int64 { return read(guarded.Counters()) })
@@ -217,5 +230,5 @@ func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) err
 	count("introspections", "Questions to an authorization server.", func(c acebroker.Counters) int64 { return c.Introspected })
 	count("unreachable", "Tokens refused because nobody could be asked.", func(c acebroker.Counters) int64 { return c.Unreachable })
 	count("reauthentications", "Tokens renewed in a connection.", func(c acebroker.Counters) int64 { return c.Reauthenticated })
-	return nil
+	return guarded, nil
 }

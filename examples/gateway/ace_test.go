@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -58,11 +59,17 @@ func (s *site) trusts(issuer byte) {
 // token is a client's way in: a token that an issuer has signed.
 func token(t *testing.T, issuer byte) *ace.Authenticator {
 	t.Helper()
+	return named(t, issuer, "a token", "alice")
+}
+
+// named is a token with an identifier, for somebody.
+func named(t *testing.T, issuer byte, id, subject string) *ace.Authenticator {
+	t.Helper()
 	rights, err := ace.Scope{{Filter: "a/#", Publish: true, Subscribe: true}}.Encode()
 	require.NoError(t, err)
 	expires := time.Now().Add(time.Hour)
 	payload, err := json.Marshal(map[string]any{
-		"iss": "https://as.example", "aud": "broker", "sub": "alice", "exp": expires.Unix(), "scope": rights,
+		"iss": "https://as.example", "aud": "broker", "sub": subject, "jti": id, "exp": expires.Unix(), "scope": rights,
 		"cnf": map[string]any{"jwk": map[string]any{
 			"kty": "OKP", "crv": "Ed25519", "x": base64.RawURLEncoding.EncodeToString(public(100)),
 		}},
@@ -175,4 +182,48 @@ func TestSilentPeers(t *testing.T) {
 	}
 	a := token(t, 1)
 	v5(t, r.url("wss", 1), "true", s.authority.ClientConfig(), func(cfg *autopaho.ClientConfig) { *cfg = a.Wrap(*cfg) })
+}
+
+// TestRevokedTokens: a token and a subject that come into the file end what lives by them, and get nobody in again.
+func TestRevokedTokens(t *testing.T) {
+	s := newSite(t)
+	s.trusts(1)
+	s.write("revoked.txt", "# nothing\n")
+	upstream := upstreamURL(upstreams(t)["mochi"])
+	text := strings.Replace(tokens, "audience: [broker]", "audience: [broker]\n      revoked: revoked.txt", 1)
+	r := s.start(upstream, text)
+	connect := func(id, subject string) (client mqtt.Client, lost chan error, err error) {
+		lost = make(chan error, 1)
+		opts := mqtt.NewClientOptions().AddBroker(r.url("tls", 0)).SetClientID(rand.Text()).SetTLSConfig(s.authority.ClientConfig())
+		opts.SetAutoReconnect(false).SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
+		client = mqtt.NewClient(named(t, 1, id, subject).WrapV3(opts))
+		done := client.Connect()
+		require.True(t, done.WaitTimeout(patience))
+		t.Cleanup(func() { client.Disconnect(0) })
+		return client, lost, done.Error()
+	}
+	_, byID, err := connect("one", "alice")
+	require.NoError(t, err)
+	_, bySubject, err := connect("two", "bob")
+	require.NoError(t, err)
+	living, end, err := connect("three", "alice")
+	require.NoError(t, err)
+
+	s.write("revoked.txt", "id one\nsubject bob 2999-01-01T00:00:00Z\nid three 2001-01-01T00:00:00Z\n")
+	s.reload(r, upstream, text)
+	require.Error(t, receive(t, byID))
+	require.Error(t, receive(t, bySubject))
+	_, _, err = connect("one", "alice")
+	require.Error(t, err)
+	_, _, err = connect("four", "bob")
+	require.Error(t, err)
+	complete(t, living.Publish("a/b", 1, false, "still here"))
+	require.Empty(t, end)
+	require.NoError(t, r.stop())
+
+	r = s.start(upstream, text)
+	_, _, err = connect("one", "alice")
+	require.Error(t, err, "after a restart")
+	_, _, err = connect("three", "alice")
+	require.NoError(t, err)
 }

@@ -26,6 +26,7 @@ func TestCheck(t *testing.T) {
 	s := newSite(t)
 	s.write("empty.txt", "")
 	s.trusts(1)
+	s.write("wrong.txt", "id x\nname y\n")
 	const upstream = "upstream: {url: \"mqtt://127.0.0.1:1\"}\n"
 	const listeners = "listeners:\n  - address: \"127.0.0.1:0\"\n"
 	for text, want := range map[string]string{
@@ -53,8 +54,9 @@ func TestCheck(t *testing.T) {
 		upstream + listeners + "    psk: {tokens: true}\n":                                                                      ":4: listeners[0].psk.tokens without scheme: ace",
 		upstream + listeners + "    psk: {keys: psk.txt, tokens: true}\n":                                                       ":4: listeners[0].psk: keys and tokens",
 		upstream + listeners + "    psk: {keys: psk.txt, uploads: x}\n":                                                         ":4: listeners[0].psk.uploads without tokens",
-		upstream + listeners + "    psk: {keys: psk.txt, identity_as_username: true}\n    scheme: mqttauth\n    mqttauth: {server: s, users: users.txt}\n":                  ":4: listeners[0].psk.identity_as_username with scheme: mqttauth",
-		upstream + listeners + "    psk: {tokens: true, uploads: x}\n    scheme: ace\n    ace: {issuer: i, audience: [a], algorithms: [A256GCM], keys: issuer.jwks.json}\n": ":4: listeners[0].psk.uploads: \"x\" is no listener",
+		upstream + listeners + "    psk: {keys: psk.txt, identity_as_username: true}\n    scheme: mqttauth\n    mqttauth: {server: s, users: users.txt}\n":                         ":4: listeners[0].psk.identity_as_username with scheme: mqttauth",
+		upstream + listeners + "    psk: {tokens: true, uploads: x}\n    scheme: ace\n    ace: {issuer: i, audience: [a], algorithms: [A256GCM], keys: issuer.jwks.json}\n":        ":4: listeners[0].psk.uploads: \"x\" is no listener",
+		upstream + listeners + "    psk: {keys: psk.txt}\n    scheme: ace\n    ace: {issuer: i, audience: [a], algorithms: [EdDSA], keys: issuer.jwks.json, revoked: wrong.txt}\n": ":6: listeners[0].ace.revoked: line 2: \"name\" is none of",
 		upstream + listeners + "    psk: {keys: none.txt}\n":                                                     ":4: listeners[0].psk.keys: open",
 		upstream + listeners + "    tls: {certificate: none.pem, key: server.key}\n":                             ":4: listeners[0].tls.certificate: open",
 		upstream + listeners + "    tls: {certificate: empty.txt, key: server.key}\n":                            ":4: listeners[0].tls: ",

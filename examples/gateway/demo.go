@@ -85,7 +85,7 @@ func newDemoGateway(cfg *config, d *acedemo.Demo, log *slog.Logger) (*gateway, e
 		return nil, errors.Join(err, g.close())
 	}
 	b := &below{Listener: network, secure: l.secure(&listenerConfig{TLS: &tlsConfig{}})}
-	if err := g.guardACE(l, b, d.Guard()); err != nil {
+	if _, err := g.guardACE(l, b, d.Guard()); err != nil {
 		return nil, errors.Join(err, network.Close(), g.close())
 	}
 	g.listeners = []*listener{l}

@@ -125,6 +125,11 @@ func (g *gateway) accept(ctx context.Context, l *listener) error {
 		if err != nil {
 			return fmt.Errorf("listener %s: %w", l.name, err)
 		}
+		if l.withdrawn(conn) {
+			l.failed(g)(conn.RemoteAddr(), errKeyWithdrawn)
+			_ = conn.Close()
+			continue
+		}
 		select {
 		case g.connections <- struct{}{}:
 		default:

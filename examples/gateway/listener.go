@@ -159,17 +159,11 @@ func (l *listener) secure(cfg *listenerConfig) func(context.Context, net.Conn) (
 			return secured, secured.HandshakeContext(ctx)
 		}
 	case cfg.PSK != nil:
-		config := &tlspsk.Config{Keys: func(identity string) []byte { return (*l.keys.Load())[identity] }}
-		if l.tokens != nil {
-			config.Keys = l.tokens.Key
-		}
+		var config tlspsk.Config
 		if cfg.Transport.value == transportWebSocket {
 			config.NextProtos = []string{"http/1.1"}
 		}
-		return func(ctx context.Context, conn net.Conn) (net.Conn, error) {
-			secured := tlspsk.Server(conn, config)
-			return secured, secured.HandshakeContext(ctx)
-		}
+		return func(ctx context.Context, conn net.Conn) (net.Conn, error) { return l.secureByKey(ctx, conn, config) }
 	}
 	return nil
 }
@@ -210,17 +204,11 @@ func newPlain(conn net.Conn, named bool) (*plain, error) {
 	if !named {
 		return &plain{}, nil
 	}
-	for conn != nil {
-		if psk, ok := conn.(*tlspsk.Conn); ok {
-			return &plain{identity: psk.ConnectionState().Identity}, nil
-		}
-		upper, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		conn = upper.NetConn()
+	keyed, ok := keyOf(conn)
+	if !ok {
+		return nil, errors.New("no pre-shared key below the connection")
 	}
-	return nil, errors.New("no pre-shared key below the connection")
+	return &plain{identity: keyed.ConnectionState().Identity}, nil
 }
 
 // Outgoing is what the broker sends.
@@ -262,6 +250,7 @@ func (l *listener) reload(cfg *config, k *checker) error {
 		if err := l.credentials(of, k); err != nil {
 			return err
 		}
+		l.endWithdrawn()
 		return l.reconfigure(of, k)
 	}
 	return fmt.Errorf("not in the file any more: it goes with a restart only")

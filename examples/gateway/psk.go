@@ -1,6 +1,16 @@
 package main
 
-import "github.com/mqttsec/mqttsec/ace/acebroker"
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+
+	"github.com/mqttsec/mqttsec/ace/acebroker"
+	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/wire"
+	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
+)
 
 // pskConfig says which pre-shared keys there are: those of a file, or those of tokens (RFC 9431, section 2.2.1), which
 // are the identities, or whose keys are named by uploads to another listener.
@@ -54,6 +64,63 @@ func (g *gateway) shareUploads(cfg *config) {
 					g.listeners[i].tokens.ShareUploads(taking)
 				}
 			}
+		}
+	}
+}
+
+// keyedConn is secured by a key that was in a file when its handshake began.
+type keyedConn struct {
+	*tlspsk.Conn
+	keys *map[string][]byte // by identity, at that time
+}
+
+// secureByKey does the handshake of a connection.
+func (l *listener) secureByKey(ctx context.Context, conn net.Conn, config tlspsk.Config) (net.Conn, error) {
+	if l.tokens != nil {
+		config.Keys = l.tokens.Key
+		secured := tlspsk.Server(conn, &config)
+		return secured, secured.HandshakeContext(ctx)
+	}
+	keys := l.keys.Load()
+	config.Keys = func(identity string) []byte { return (*keys)[identity] }
+	secured := tlspsk.Server(conn, &config)
+	return keyedConn{secured, keys}, secured.HandshakeContext(ctx)
+}
+
+// keyOf returns the connection secured by a key of a file that conn is made of.
+func keyOf(conn net.Conn) (keyed keyedConn, ok bool) {
+	for conn != nil {
+		if keyed, ok := conn.(keyedConn); ok {
+			return keyed, true
+		}
+		upper, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = upper.NetConn()
+	}
+	return keyedConn{}, false
+}
+
+// errKeyWithdrawn is the end of a connection whose key has been taken out of the file, or is another one now.
+var errKeyWithdrawn = errors.New("the pre-shared key is not valid any more")
+
+// withdrawn tells whether the key of a connection has gone from the file since its handshake, or is another one there.
+func (l *listener) withdrawn(conn net.Conn) bool {
+	keyed, ok := keyOf(conn)
+	if !ok {
+		return false
+	}
+	id, now := keyed.ConnectionState().Identity, l.keys.Load()
+	return now != keyed.keys && !bytes.Equal((*now)[id], (*keyed.keys)[id])
+}
+
+// endWithdrawn ends the established connections whose keys are withdrawn. One that is established later is asked when
+// it is accepted.
+func (l *listener) endWithdrawn() {
+	for _, c := range l.served.Established() {
+		if l.withdrawn(c) {
+			_ = c.End(errKeyWithdrawn, layer.Goodbye(c, wire.NotAuthorized)) // returns what it is given
 		}
 	}
 }
