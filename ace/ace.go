@@ -42,12 +42,12 @@ type Config struct {
 
 	// RefuseUncovered withholds messages on topics that the token's scope does not cover, before the broker sees
 	// them. On v5 a Publish at QoS 1 then returns an error, and at QoS 2 a PublishResponse with ReasonCode 0x87, as
-	// for a refusal by the broker; at QoS 0 and on MQTT 3.1.1 only Refused tells. A Will on such a topic keeps the
-	// client from connecting. A scope that is not known covers all.
+	// for a refusal by the broker; at QoS 0 and on MQTT 3.1.1 only Refused tells (the client's token does not complete
+	// at QoS 1 and 2). A Will on such a topic keeps the client from connecting. A scope that is not known covers all.
 	RefuseUncovered bool
 
-	// Refused, if set, is told of each topic on which RefuseUncovered has withheld a message. The connection waits
-	// for it, so it must not block and must not call the client.
+	// Refused, if set, is told of each topic on which RefuseUncovered, which it needs, has withheld a message. The
+	// connection waits for it, so it must not block and must not call the client.
 	Refused func(topic string)
 
 	// QuietRenewal keeps the client's packets back, and the broker's from the client, while a token is renewed on v5:
@@ -63,7 +63,12 @@ type Config struct {
 	Clock Clock
 }
 
-// Clock is the time by which tokens are renewed and expire, for programs that test that without waiting for it.
+// Clock is the time by which tokens are renewed and expire, for programs that test that without waiting for it. Its
+// methods are
+//
+//	Now() time.Time
+//	// AfterFunc calls f in its own goroutine after d, unless stop is called before and returns true.
+//	AfterFunc(d time.Duration, f func()) (stop func() bool)
 type Clock = layer.Clock
 
 // orReal returns the clock, or that of the machine if there is none.
@@ -132,6 +137,9 @@ func (a *Authenticator) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig {
 // with DISCONNECT and the client makes another: ConnectionLost is called with [ErrRenewal], and OnConnect again. With
 // SetCleanSession(false) no message of QoS 1 or 2 is lost by that; leave AutoReconnect on. TLS sessions are not
 // resumed, for the proof would not be fresh, and there is no challenge in its place.
+//
+// Nor can it refuse a PUBLISH other than by the end of the connection, of which ConnectionLost hears as io.EOF; at QoS
+// 1 and 2 the client sends the message again whenever it is back. Config.RefuseUncovered withholds it instead.
 func (a *Authenticator) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions {
 	return plug.V3(opts, a.scheme)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/mqttsec/mqttsec/internal/aif"
 	"github.com/mqttsec/mqttsec/internal/cose"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // answer is what a token endpoint gave, whichever encoding it came in.
@@ -123,7 +124,7 @@ func malformed(format string, args ...any) error {
 
 func parseJSON(body []byte) (*answer, *ASError, error) {
 	var m answerJSON
-	if err := json.Unmarshal(body, &m); err != nil {
+	if err := strict.Unmarshal(body, &m); err != nil {
 		return nil, nil, malformed("not JSON of the expected shape") // without err, which may quote a secret
 	}
 	if m.Error != "" {
@@ -148,7 +149,7 @@ func parseJSON(body []byte) (*answer, *ASError, error) {
 
 func (a *answer) cnfJSON(raw json.RawMessage) error {
 	var c confirmation
-	if json.Unmarshal(raw, &c) != nil || c.JWK == nil && c.KeyID == "" {
+	if strict.Unmarshal(raw, &c) != nil || c.JWK == nil && c.KeyID == "" {
 		return malformed(`"cnf" holds neither "jwk" nor "kid"`)
 	}
 	a.keyID = []byte(c.KeyID)
@@ -168,7 +169,7 @@ func (a *answer) cnfJSON(raw json.RawMessage) error {
 
 func rsCnfJSON(raw json.RawMessage) (*BrokerKey, error) {
 	var c confirmation
-	if json.Unmarshal(raw, &c) != nil {
+	if strict.Unmarshal(raw, &c) != nil {
 		return nil, malformed(`"rs_cnf" is not an object`)
 	}
 	b := new(BrokerKey)

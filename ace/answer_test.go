@@ -4,8 +4,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -64,10 +70,30 @@ var answersRefused = map[string]string{
 	"endless":                   strings.Replace(symmetricAnswer, "3600", "9223372036854775807", 1),
 	"lifetime overflows":        strings.Replace(symmetricAnswer, "3600", "9223372036854775808", 1),
 	"scope in plain text":       strings.Replace(symmetricAnswer, "W1si", "read ", 1),
+	"token of another case":     strings.Replace(symmetricAnswer, `"access_token"`, `"Access_Token"`, 1),
+	"two tokens":                strings.Replace(symmetricAnswer, `{`, `{"access_token":"another",`, 1),
+	"two keys":                  strings.Replace(symmetricAnswer, `"cnf"`, `"cnf":{"kid":"k2"},"cnf"`, 1),
+	"two keys in one":           strings.Replace(symmetricAnswer, `{"jwk"`, `{"jwk":{"kty":"oct"},"jwk"`, 1),
+	"key of another case":       strings.Replace(symmetricAnswer, `{"jwk"`, `{"JWK"`, 1),
+	"two secrets":               strings.Replace(symmetricAnswer, `"k":`, `"k":"`+publicText+`","k":`, 1),
+	"secret of another case":    strings.Replace(symmetricAnswer, `"k":`, `"K":`, 1),
 	"array":                     "[]",
 	"cut":                       symmetricAnswer[:100],
 	"empty":                     "",
 	"more behind it":            symmetricAnswer + "{}",
+}
+
+// TestAnswerNamesAreCaseSensitive: what another reader of the same answer passes over counts for nothing.
+func TestAnswerNamesAreCaseSensitive(t *testing.T) {
+	as := newHandAS(t)
+	as.says(200, "application/ace+json", strings.TrimSuffix(symmetricAnswer, "}")+`,"ACCESS_TOKEN":"another","Expires_In":1,"Error":"x",`+
+		`"Ace_Profile":"coap_dtls","CNF":{"kid":"k2"},"RS_CNF":{"x5t#S256":"AAEC"}}`)
+	token, err := as.ask(t, as.config())
+	require.NoError(t, err)
+	require.Equal(t, "ref-token-0001", string(token.Raw))
+	require.Equal(t, "k1", token.KeyID)
+	require.Equal(t, time.Hour, token.Expires.Sub(token.Obtained))
+	require.Nil(t, token.Broker)
 }
 
 func TestAnswersThatMustNotBeUsed(t *testing.T) {
@@ -234,6 +260,25 @@ func TestRedirectIsRefused(t *testing.T) {
 		require.ErrorContains(t, err, "redirects")
 	}
 	require.Empty(t, other.asked)
+}
+
+// TestServerWithOldTLS: nothing is sent below TLS 1.2, also with a tls.Config that was made for something older.
+func TestServerWithOldTLS(t *testing.T) {
+	s := newHandAS(t)
+	old := httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	old.Config.ErrorLog = log.New(io.Discard, "", 0)
+	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	old.StartTLS()
+	defer old.Close()
+	cfg := s.config()
+	cfg.Endpoint = old.URL + "/token"
+	cfg.TLS.MinVersion = tls.VersionTLS10
+	cfg.TLS.RootCAs = x509.NewCertPool()
+	cfg.TLS.RootCAs.AddCert(old.Certificate())
+	_, err := s.ask(t, cfg)
+	require.ErrorIs(t, err, ErrUnreachable)
+	require.ErrorContains(t, err, "version")
+	require.Empty(t, s.asked)
 }
 
 func TestLongAnswerIsRefused(t *testing.T) {

@@ -47,7 +47,8 @@ type ASConfig struct {
 	// SecretInBody sends ClientID and ClientSecret among the parameters instead of by HTTP Basic.
 	SecretInBody bool
 	// TLS, if set, is how the server is connected to: RootCAs to trust it by, Certificates for the client. Nil is the
-	// system's roots and no certificate. The server is always verified; a configuration that does not is refused.
+	// system's roots and no certificate. The server is always verified; a configuration that does not is refused. Below
+	// version 1.2 nothing is sent, whatever MinVersion says.
 	TLS *tls.Config
 
 	// Audience names the broker as the server knows it. It may be empty if the server knows by itself.
@@ -102,11 +103,16 @@ func NewAS(cfg ASConfig) (*AS, error) {
 			return nil, fmt.Errorf("%w: ASConfig.Signer: %w", ErrConfig, err)
 		}
 	}
+	trust := &tls.Config{}
+	if cfg.TLS != nil {
+		trust = cfg.TLS.Clone()
+	}
+	trust.MinVersion = max(trust.MinVersion, tls.VersionTLS12) // what older versions protect, an attacker may read
 	a.client = &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errRedirect },
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
-			TLSClientConfig:        cfg.TLS.Clone(),
+			TLSClientConfig:        trust,
 			ForceAttemptHTTP2:      true,
 			MaxIdleConns:           2,
 			IdleConnTimeout:        90 * time.Second,

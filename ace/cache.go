@@ -3,7 +3,9 @@ package ace
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -115,7 +117,7 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 	if err == nil {
 		err = token.valid(now)
 	}
-	if err != nil && ctx.Err() == nil && c.failed != nil {
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) && c.failed != nil { // else nobody waits for it any more
 		c.failed(err)
 	}
 	c.mu.Lock()
@@ -140,6 +142,12 @@ func (t *Token) patience(now time.Time) time.Duration {
 }
 
 const shortestRetry = 50 * time.Millisecond
+
+// Format writes the type of the Source, whatever the verb.
+func (c *Cache) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "ace.Cache{%T}", c.source) }
+
+// LogValue is Format for slog.
+func (c *Cache) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 
 // drop forgets a token that a broker has refused, so that the next connection begins with another.
 func (c *Cache) drop(t *Token) {

@@ -151,7 +151,8 @@ func TestServerSlow(t *testing.T) {
 			}
 			return numbered(n), nil
 		}}
-		c := newCache(t, source, nil)
+		var told []error
+		c := newCache(t, source, func(err error) { told = append(told, err) })
 		require.Equal(t, "token-1", raw(t, c))
 		time.Sleep(50 * time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -165,6 +166,7 @@ func TestServerSlow(t *testing.T) {
 		_, err = c.Token(t.Context())
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, longestRequest, time.Since(begin))
+		require.Equal(t, []error{context.DeadlineExceeded}, told, "once: for the request that nobody gave up")
 	})
 }
 
@@ -233,7 +235,9 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	as, err := NewAS(cfg)
 	require.NoError(t, err)
 	token := Token{Raw: []byte("classified"), Key: must(Secret([]byte("classified-classified"))), Expires: time.Now()}
-	for _, v := range []any{token, &token, Static(token), cfg, &cfg, as, token.Key, struct{ V any }{token}, struct{ V any }{Static(token)}, struct{ V any }{cfg}, []Token{token}} {
+	cache := newCache(t, Static(token), nil)
+	_, _ = cache.Token(t.Context())
+	for _, v := range []any{cache, token, &token, Static(token), cfg, &cfg, as, token.Key, struct{ V any }{token}, struct{ V any }{Static(token)}, struct{ V any }{cfg}, []Token{token}} {
 		var log bytes.Buffer
 		slog.New(slog.NewTextHandler(&log, nil)).Info("m", "v", v)
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "v", v)

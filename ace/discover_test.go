@@ -122,6 +122,19 @@ func TestDiscoveryThatLeadsNowhere(t *testing.T) {
 	require.ErrorIs(t, err, down)
 }
 
+// TestHintNamesAreCaseSensitive: the server of a hint is what every reader of it takes.
+func TestHintNamesAreCaseSensitive(t *testing.T) {
+	h, err := parseHint(`{"AS":"https://as.example/token","as":"https://evil.example/token","Audience":"x","CNONCE":"AA","KID":"AA"}`)
+	require.NoError(t, err)
+	require.Equal(t, &Hint{AS: "https://as.example/token"}, h)
+	for _, bad := range []string{
+		`{"as":"https://as.example/token"}`, `{"AS":"https://as.example/token","AS":"https://evil.example/token"}`, asHint + "}",
+	} {
+		_, err := parseHint(bad)
+		require.ErrorIs(t, err, errHint, bad)
+	}
+}
+
 func FuzzHint(f *testing.F) {
 	f.Add(asHint)
 	f.Add(`{"AS":"x","kid":"azE","scope":"W10"}`)

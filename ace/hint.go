@@ -2,11 +2,11 @@ package ace
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 
 	"github.com/mqttsec/mqttsec/internal/aif"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -41,7 +41,7 @@ func parseHint(text string) (*Hint, error) {
 		CNonce   string `json:"cnonce"`
 		Scope    string `json:"scope"`
 	}
-	if json.Unmarshal([]byte(text), &m) != nil {
+	if strict.Unmarshal([]byte(text), &m) != nil {
 		return nil, bad("not JSON of the expected shape")
 	}
 	if m.AS == "" {

@@ -30,15 +30,28 @@ const (
 //	psk, err := tlspsk.New(tlspsk.Config{Credentials: ace.PSK(ace.NewCache(...), ace.PSKToken)})
 //	cm, err := autopaho.NewConnection(ctx, psk.Wrap(cfg))
 //
-// With an identifier, source has to upload the token, or give one that has been.
+// With an identifier, source has to upload the token, or give one that has been. Whether a token has expired is told by
+// the Clock of source if that is a [Cache] or an [AS], and by the real one else.
 func PSK(source TokenSource, identity PSKIdentity) func(ctx context.Context) (string, []byte, error) {
+	clock := clockOf(source)
 	return func(ctx context.Context) (string, []byte, error) {
 		token, err := source.Token(ctx)
 		if err != nil {
 			return "", nil, err
 		}
-		return token.psk(identity, time.Now())
+		return token.psk(identity, clock.Now())
 	}
+}
+
+// clockOf returns the clock that a source was configured with.
+func clockOf(source TokenSource) Clock {
+	switch s := source.(type) {
+	case *Cache:
+		return s.clock
+	case *AS:
+		return s.clock
+	}
+	return orReal(nil)
 }
 
 // psk is the identity and the key of a token.

@@ -42,3 +42,22 @@ func TestT2PSK(t *testing.T) {
 		require.Truef(t, errors.Is(err, tt.want), "%v", err)
 	}
 }
+
+// TestPSKByTheClockGiven: whether a token has expired is told by the clock of what gives it.
+func TestPSKByTheClockGiven(t *testing.T) {
+	clock := newFakeClock() // years ago
+	s := newHandAS(t)
+	s.says(200, "application/ace+json", symmetricAnswer)
+	cfg := s.config()
+	cfg.Clock = clock
+	as, err := NewAS(cfg)
+	require.NoError(t, err)
+	cache, err := NewCache(CacheConfig{Source: as, Clock: clock})
+	require.NoError(t, err)
+	for _, source := range []TokenSource{as, cache} {
+		identity, psk, err := PSK(source, PSKToken)(t.Context())
+		require.NoErrorf(t, err, "%T", source)
+		require.Equal(t, "ref-token-0001", identity)
+		require.Len(t, psk, 32)
+	}
+}

@@ -14,10 +14,18 @@ func (f *session) schedule() {
 	f.stopTimers()
 	now := f.scheme.clock.Now()
 	f.after(f.token.Expires.Sub(now), f.expire)
-	if f.renewable() {
-		f.after(f.token.renewalOf(now, rand.Float64()).Sub(now), f.renew)
+	if !f.renewable() {
+		return
 	}
+	due := f.token.renewalOf(now, rand.Float64()).Sub(now)
+	if due <= 0 { // else a source that gives nothing but old tokens would be asked, and the broker shown one, all the time
+		due = min(f.token.patience(now), longestPause)
+	}
+	f.after(due, f.renew)
 }
+
+// longestPause is the time between renewals with tokens that are all due when they come.
+const longestPause = time.Second
 
 // renewable reports whether another token can be had.
 func (f *session) renewable() bool {

@@ -1,7 +1,10 @@
 package ace
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"net"
@@ -101,6 +104,66 @@ func TestR1ReauthenticationByteByByte(t *testing.T) {
 	conn.Close()
 	<-read
 	require.Eventually(t, func() bool { return clock.Waiting() == 0 }, time.Minute, time.Millisecond)
+}
+
+// TestR3RenewalProvesTheNewKey: the challenge after a new token is for its key, not for that of the one in force.
+func TestR3RenewalProvesTheNewKey(t *testing.T) {
+	secret := func(n int) []byte { return bytes.Repeat([]byte{byte(n)}, 32) }
+	replies := make(chan []byte, 1)
+	b := newHandBroker(t, func(p *peer) {
+		p.packet()
+		p.send(unhexBytes(connackAce)...)
+		p.packet()
+		p.send(unhexBytes(challenge)...)
+		replies <- p.packet()
+		p.drain()
+	})
+	a, clock, _ := clocked(t, func(n int, token *Token) (err error) {
+		token.Key, err = Secret(secret(n))
+		return err
+	})
+	conn := connected(t, a, b)
+	send(t, conn, connectV5)
+	require.Equal(t, connackV5, receive(t, conn))
+	go func() { _, _ = readPacket(conn) }()
+	clock.Advance(50 * time.Minute)
+	reply := <-replies
+	nonce, proof := reply[len(reply)-40:len(reply)-32], reply[len(reply)-32:]
+	mac := hmac.New(sha256.New, secret(2))
+	mac.Write(append(unhexBytes("0102030405060708"), nonce...))
+	require.Equal(t, mac.Sum(nil), proof)
+}
+
+// TestTokenExpiresBeforeConnect: one that has expired since the connection was made is not shown.
+func TestTokenExpiresBeforeConnect(t *testing.T) {
+	b := newHandBroker(t, (*peer).drain)
+	a, clock, _ := clocked(t, nil)
+	conn := connected(t, a, b)
+	clock.Advance(time.Hour)
+	_, err := conn.Write(unhexBytes(connectV5))
+	require.ErrorIs(t, err, ErrTokenExpired)
+}
+
+// TestSourceOfOldTokens: one whose tokens are due for renewal when they come is not asked all the time.
+func TestSourceOfOldTokens(t *testing.T) {
+	for _, connect := range []string{connectV5, connectV3} {
+		b := newHandBroker(t, func(p *peer) {
+			p.packet()
+			p.send(unhexBytes(map[bool]string{true: connackAce, false: connackV3}[p.v5])...)
+			p.drain()
+		})
+		a, clock, source := clocked(t, func(_ int, token *Token) error {
+			token.Obtained, token.Expires = token.Obtained.Add(-time.Hour), token.Obtained.Add(8*time.Minute)
+			return nil
+		})
+		conn := connected(t, a, b)
+		send(t, conn, connect)
+		receive(t, conn)
+		clock.Advance(longestPause - time.Millisecond)
+		require.Equal(t, 1, source.requests())
+		clock.Advance(time.Millisecond)
+		require.Equal(t, 2, source.requests())
+	}
 }
 
 // TestR4RenewalThatFails: it is tried again while the token lasts, and then the connection ends with the reason.
@@ -300,18 +363,23 @@ func TestBrokerThatMisbehavesInRenewal(t *testing.T) {
 	}
 }
 
-// TestUnaskedAuth: a broker cannot begin to authenticate.
+// TestUnaskedAuth: a broker cannot begin to authenticate, nor end what nobody has begun.
 func TestUnaskedAuth(t *testing.T) {
-	b := newHandBroker(t, func(p *peer) {
-		p.packet()
-		p.send(unhexBytes(connackAce + challenge)...)
-		p.drain()
-	})
-	conn := connected(t, authenticator(t, refToken(time.Now(), testKey)), b)
-	send(t, conn, connectV5)
-	require.Equal(t, connackV5, receive(t, conn))
-	_, err := readPacket(conn)
-	require.ErrorIs(t, err, ErrChallenge)
+	for name, sends := range map[string]string{
+		"challenge": challenge,
+		"success":   "f008" + "00" + "06" + method,
+	} {
+		b := newHandBroker(t, func(p *peer) {
+			p.packet()
+			p.send(unhexBytes(connackAce + sends)...)
+			p.drain()
+		})
+		conn := connected(t, authenticator(t, refToken(time.Now(), testKey)), b)
+		send(t, conn, connectV5)
+		require.Equal(t, connackV5, receive(t, conn), name)
+		_, err := readPacket(conn)
+		require.ErrorIs(t, err, ErrChallenge, name)
+	}
 }
 
 // TestRenewedTokenForAnotherBroker is not shown.

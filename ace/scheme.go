@@ -136,7 +136,7 @@ type tunnel struct {
 
 // tunnel looks at the connection below and refuses one that is not encrypted (RFC 9431, 2.2.1 and 2.2.3).
 func (s *scheme) tunnel(conn net.Conn) (*tunnel, error) {
-	keys, resumed := layer.Exporter(conn)
+	keys, resumed := encrypted(conn)
 	if keys == nil {
 		return nil, fmt.Errorf("%w: it is not encrypted, and whoever listens could use the token; use mqtts:// or wss://, or a tls.Conn", ErrInsecure)
 	}
@@ -153,6 +153,22 @@ func (s *scheme) tunnel(conn net.Conn) (*tunnel, error) {
 		return nil, fmt.Errorf("%w: TLS 1.2 without Extended Master Secret", ErrInsecure)
 	}
 	return t, nil
+}
+
+// encrypted finds the TLS connection, conn itself or one below it: of crypto/tls, or with a pre-shared key, which is
+// known by its method. Others have keying material, too, and encrypt nothing, such as MQTT-Auth's.
+func encrypted(conn net.Conn) (keys layer.KeyExporter, resumed bool) {
+	for {
+		keys, resumed = layer.Exporter(conn)
+		switch k := keys.(type) {
+		case nil, *tls.ConnectionState, interface{ PSKIdentity() string }:
+			return keys, resumed
+		case interface{ NetConn() net.Conn }:
+			conn = k.NetConn()
+		default:
+			return nil, false
+		}
+	}
 }
 
 // leadsTo checks that the broker at the other end is the one that the token may be shown to.

@@ -222,6 +222,7 @@ var misbehaving = map[string]struct {
 	"M-2 AUTH with another method":        {true, "f013" + "18" + "11" + "15" + "0003" + "616366" + "16" + "0008" + "0102030405060708"},
 	"M-2 AUTH without data":               {true, "f008" + "18" + "06" + method},
 	"M-2 AUTH with success":               {true, "f008" + "00" + "06" + method},
+	"AUTH with success, for CONNACK":      {true, challenge + "f008" + "00" + "06" + method},
 	"M-2 AUTH with re-authenticate":       {true, "f013" + "19" + "11" + method + "16" + "0008" + "0102030405060708"},
 	"M-4 nonce of seven bytes":            {true, "f012" + "18" + "10" + method + "16" + "0007" + "01020304050607"},
 	"M-4 nonce of nine bytes":             {true, "f014" + "18" + "12" + method + "16" + "0009" + "010203040506070809"},

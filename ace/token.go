@@ -13,8 +13,8 @@ import (
 	"github.com/mqttsec/mqttsec/internal/pop"
 )
 
-// Scope is what a token allows: topic filters, each with the permission to publish, to subscribe, or both. Its methods
-// are
+// Scope is what a token allows: topic filters, each with the permission to publish, to subscribe, or both. It is a
+// []Entry, with the methods
 //
 //	AllowsPublish(topic string) bool    // may this topic be published on?
 //	AllowsSubscribe(filter string) bool // may this filter be subscribed to?
@@ -23,7 +23,11 @@ import (
 // and encoding/json reads and writes it as RFC 9431, 2.3, has it: [["site/7/#",["pub","sub"]]].
 type Scope = aif.Scope
 
-// Entry is one line of a Scope: Filter, and whether to Publish and to Subscribe.
+// Entry is one line of a Scope. The fields are
+//
+//	Filter    string // without "$share/group/" before it
+//	Publish   bool   // on every topic that Filter matches
+//	Subscribe bool   // to Filter and every filter that it covers
 type Entry = aif.Entry
 
 // ProofKey is the key that a token is bound to, and that the client proves to possess. [Secret] and [Signer] make one;

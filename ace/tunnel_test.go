@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 )
 
 // TestT1UnencryptedConnection is refused, with a sentence that says what to do, and without asking for a token.
@@ -31,6 +32,50 @@ func TestT1UnencryptedConnection(t *testing.T) {
 	require.Zero(t, source.requests())
 }
 
+// keysOnly has keying material and encrypts nothing, as a connection of MQTT-Auth.
+type keysOnly struct {
+	net.Conn
+	fixedKeys
+}
+
+func (k keysOnly) NetConn() net.Conn { return k.Conn }
+
+// preshared is encrypted with a pre-shared key.
+type preshared struct {
+	net.Conn
+	fixedKeys
+}
+
+func (preshared) PSKIdentity() string { return "device-7" }
+
+// TestT1KeysWithoutEncryption: keying material alone makes no secure connection; that below it counts.
+func TestT1KeysWithoutEncryption(t *testing.T) {
+	a, c := net.Pipe()
+	defer a.Close()
+	defer c.Close()
+	source := hourly()
+	proof, err := New(Config{Source: source})
+	require.NoError(t, err)
+	bearer, err := NewBearer(BearerConfig{Source: source})
+	require.NoError(t, err)
+	for _, conn := range []net.Conn{keysOnly{Conn: a}, keysOnly{Conn: keysOnly{Conn: a}}, struct {
+		net.Conn
+		fixedKeys
+	}{Conn: a}} {
+		_, err = proof.Conn(t.Context(), conn)
+		require.ErrorIs(t, err, ErrInsecure)
+		_, err = bearer.Conn(t.Context(), conn)
+		require.ErrorIs(t, err, ErrInsecure)
+	}
+	require.Zero(t, source.requests())
+
+	b := newHandBroker(t, (*peer).drain)
+	for _, conn := range []net.Conn{keysOnly{Conn: b.dial(t)}, preshared{Conn: a}, keysOnly{Conn: preshared{Conn: a}}} {
+		_, err = proof.Conn(t.Context(), conn)
+		require.NoError(t, err)
+	}
+}
+
 // TestT1BrokerThatIsNotVerified: InsecureSkipVerify alone is not enough.
 func TestT1BrokerThatIsNotVerified(t *testing.T) {
 	b := newHandBroker(t, (*peer).drain)
@@ -39,6 +84,8 @@ func TestT1BrokerThatIsNotVerified(t *testing.T) {
 	_, err := authenticator(t, token).Conn(t.Context(), b.dial(t, skip))
 	require.ErrorIs(t, err, ErrInsecure)
 	require.ErrorContains(t, err, "InsecureSkipVerify")
+
+	require.ErrorIs(t, Upload(t.Context(), b.dial(t, skip), "", token), ErrInsecure)
 
 	_, err = authenticator(t, token, func(c *Config) { c.SkipChainCheck = true }).Conn(t.Context(), b.dial(t, skip))
 	require.NoError(t, err)
@@ -179,46 +226,34 @@ func gnutlsServer(t *testing.T, certFile, keyFile, option string) string {
 		t.Skip("gnutls-serv is not installed")
 	}
 	require.NoError(t, err)
-	// A port that was free a moment ago may be taken when the program asks for it: then another one is tried.
-	for range 5 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		_, port, err := net.SplitHostPort(ln.Addr().String())
-		require.NoError(t, err)
-		ln.Close()
-		cmd := exec.Command(program, "--echo", "--port", port, "--x509certfile", certFile, "--x509keyfile", keyFile,
-			"--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.2"+option)
-		require.NoError(t, cmd.Start())
-		ended := make(chan struct{})
-		go func() { defer close(ended); _ = cmd.Wait() }()
-		t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
-		if listening(ln.Addr().String(), ended) {
-			return ln.Addr().String()
-		}
-	}
-	require.FailNow(t, "gnutls-serv does not listen")
-	return ""
-}
-
-// listening waits until somebody accepts connections, or the program that is to has ended.
-func listening(address string, ended <-chan struct{}) bool {
-	for range 1000 {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
-			select {
-			case <-ended: // it is somebody else's
-				return false
-			default:
-				return true
-			}
-		}
+	var held ports.Set
+	address, err := held.Take()
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	cmd := exec.Command(program, "--echo", "--port", port, "--x509certfile", certFile, "--x509keyfile", keyFile,
+		"--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.2"+option)
+	require.NoError(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+		require.NoError(t, held.Close())
+	})
+	var conn net.Conn
+	require.Eventually(t, func() (over bool) {
 		select {
 		case <-ended:
-			return false
-		case <-time.After(10 * time.Millisecond):
+			return true
+		default:
+			conn, err = net.Dial("tcp", address)
+			return err == nil
 		}
-	}
-	return false
+	}, time.Minute, 10*time.Millisecond)
+	require.NotNil(t, conn, "gnutls-serv has ended")
+	require.NoError(t, conn.Close())
+	return address
 }
 
 // TestHandshakeIsBounded by ctx.

@@ -186,8 +186,10 @@ type Config struct {
 	InsecureSealStored time.Time
 }
 
-// Unsealed names topics, by Filter, on which messages may pass that are not sealed, Until
-// when.
+// Unsealed names topics on which messages may pass that are not sealed. The fields are
+//
+//	Filter string    // matches the topics; required
+//	Until  time.Time // when this ends and unsealed messages are refused again; required
 type Unsealed = seal.Unsealed
 
 // String tells what is set, and nothing that is secret.

@@ -2,14 +2,21 @@ package aesmsg
 
 import "github.com/mqttsec/mqttsec/internal/seal"
 
-// Rejection tells Config.Rejected of one message that was withheld: ClientID of
-// the MQTT session, Topic, whether it was Outgoing, and as Err one of the errors
-// below, wrapped or not.
+// Rejection tells Config.Rejected of one message that was withheld. The fields are
+//
+//	ClientID string // of the MQTT session
+//	Topic    string
+//	Outgoing bool   // published by this client; false: on its way to it
+//	Err      error  // why: one of the errors of this package, for errors.Is
 type Rejection = seal.Rejection
 
-// Delivery tells Config.Delivered of one message: ClientID of the MQTT session, Topic,
-// the Publisher who signed (nil without Config.Publishers), and the Payload, which is
-// valid during the call only. Neither may be changed.
+// Delivery tells Config.Delivered of one message. The fields, which must not be changed, are
+//
+//	ClientID  string            // of the MQTT session
+//	Topic     string
+//	Publisher ed25519.PublicKey // who signed; nil without Config.Publishers
+//	Payload   []byte            // valid during the call only
+//	Unsealed  bool              // not sealed, and let in by InsecureAcceptUnsealed: anybody may have published it
 type Delivery = seal.Delivery
 
 // What can be wrong with a message or a key; find them with errors.Is.
@@ -19,10 +26,11 @@ var (
 	// ErrMalformed: begins like a sealed message and is none, or none of this
 	// cipher suite.
 	ErrMalformed = seal.ErrMalformed
-	// ErrUnknownKey: sealed with a key that the Sealer does not hold.
+	// ErrUnknownKey: sealed with a key that the Sealer does not hold, or moved from
+	// another topic, for each topic has a key of its own.
 	ErrUnknownKey = seal.ErrUnknownKey
-	// ErrAuthentication: changed on the way, moved to another topic, or not signed
-	// by one of Config.Publishers. It does not say which, on purpose.
+	// ErrAuthentication: changed on the way, or not signed by one of
+	// Config.Publishers. It does not say which, on purpose.
 	ErrAuthentication = seal.ErrAuthentication
 	// ErrReplay: delivered before, or passed off as a retained message.
 	ErrReplay = seal.ErrReplay

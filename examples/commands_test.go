@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 )
 
 // Every command of the documentation is run. A page's blocks of shell commands run in their order, each in a shell of
@@ -27,14 +27,14 @@ import (
 // last in a block and serves until it is interrupted, as in servers, runs beside the blocks that follow. What differs
 // from what a reader does:
 //
-//   - ports are others, see ports; where a page starts no broker, 1883 is that of one that this test has started;
+//   - ports are others, see portNumber; where a page starts no broker, 1883 is that of one that this test has started;
 //   - "go run" runs a program that is built already, and "go test" tests one small package;
 //   - what takes minutes is told to take less, and what gives up after half of one to take its time, see told;
 //   - whoever is asked for a password answers "correct horse battery staple";
 //   - "systemctl reload" does what the unit file of the gateway says.
 
-// ports are the port numbers that stand for free ones.
-var ports = regexp.MustCompile(`\b(1883|1884|1885|1886|7777|8443|8444|8883|8884|8885|9464|9465)\b`)
+// portNumber matches those that stand for free ones.
+var portNumber = regexp.MustCompile(`\b(1883|1884|1885|1886|7777|8443|8444|8883|8884|8885|9464|9465)\b`)
 
 // servers are commands that go on until they are interrupted, and what they print when they can be used.
 var servers = []struct{ command, ready *regexp.Regexp }{
@@ -51,11 +51,12 @@ var servers = []struct{ command, ready *regexp.Regexp }{
 // passing are commands like those of servers that end by themselves.
 var passing = regexp.MustCompile(` -(check|keys|secret)\b`)
 
-// told are commands that take minutes, or that would give up on a machine with more to do, and what is added.
+// told are commands that take minutes, or that would give up on a machine with more to do, and what is added. A soak in
+// which not every attack was made once shows nothing, and says so.
 var told = []struct{ command, with string }{
 	{"./examples/bench -goals", " -only A1"},
 	{"./examples/bench", " -rounds 1 -only plain"},
-	{"./examples/soak", " -for 2s"},
+	{"./examples/soak", " -for 20s"},
 	{"./examples/quickstart", " -timeout 3m -lifetime 10s"},
 }
 
@@ -121,7 +122,8 @@ type reader struct {
 	t           *testing.T
 	dir, shims  string
 	environment []string
-	ports       map[string]string
+	ports       map[string]string // the one that is used, by the one that the page names
+	held        ports.Set
 }
 
 // external are the programs that pages call and that need not be there.
@@ -130,6 +132,7 @@ var external = regexp.MustCompile(`(?m)^(?:.*\| *)?(mosquitto|mosquitto_ctrl|mos
 func newReader(t *testing.T, root, page string) *reader {
 	t.Helper()
 	r := &reader{t: t, dir: t.TempDir(), shims: t.TempDir(), ports: map[string]string{}}
+	t.Cleanup(func() { require.NoError(t, r.held.Close()) }) // after the end of the programs
 	path := r.shims + string(os.PathListSeparator) + os.Getenv("PATH") + string(os.PathListSeparator) + "/usr/sbin"
 	commands := ""
 	for _, b := range blocks([]byte(page)) {
@@ -211,9 +214,12 @@ func (r *reader) read(found []block) {
 
 // adapt puts free ports in the place of those that are named, and adds to what is told.
 func (r *reader) adapt(text string) string {
-	text = ports.ReplaceAllStringFunc(text, func(port string) string {
+	text = portNumber.ReplaceAllStringFunc(text, func(port string) string {
 		if r.ports[port] == "" {
-			r.ports[port] = freePort(r.t)
+			host, err := r.held.Take()
+			require.NoError(r.t, err)
+			_, r.ports[port], err = net.SplitHostPort(host)
+			require.NoError(r.t, err)
 		}
 		return r.ports[port]
 	})
@@ -230,28 +236,6 @@ func (r *reader) adapt(text string) string {
 		}
 	}
 	return strings.Join(lines, "\n")
-}
-
-// taken are the ports that pages use already.
-var taken sync.Map
-
-// freePort is a port below those that systems give to clients and to servers that do not care, and that package brokers
-// takes, so that nobody has it before the page does.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		port := fmt.Sprint(12000 + rand.IntN(8000))
-		listener, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			continue
-		}
-		require.NoError(t, listener.Close())
-		if _, used := taken.LoadOrStore(port, true); !used {
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // cut separates the last command of a block, which may stand on several lines.

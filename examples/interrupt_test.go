@@ -157,16 +157,7 @@ func TestInterruptEnds(t *testing.T) {
 			command := exec.Command(built(t, test.name), test.args...)
 			said.reset()
 			command.Stdout, command.Stderr = &said, &said
-			require.NoError(t, command.Start())
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				_ = command.Wait() // ProcessState says how
-			}()
-			t.Cleanup(func() {
-				_ = command.Process.Kill()
-				<-ended
-			})
+			ended := started(t, command)
 			require.Eventually(t, func() bool { return test.busy(t) }, time.Minute, 5*time.Millisecond)
 			require.NoError(t, command.Process.Signal(os.Interrupt))
 			select {
@@ -177,6 +168,23 @@ func TestInterruptEnds(t *testing.T) {
 			require.Equal(t, test.code, command.ProcessState.ExitCode())
 		})
 	}
+}
+
+// started starts a program, which does not outlive the test. ended is closed at its end, and ProcessState says how it
+// ended from then on.
+func started(t *testing.T, command *exec.Cmd) (ended <-chan struct{}) {
+	t.Helper()
+	require.NoError(t, command.Start())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = command.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		<-over
+	})
+	return over
 }
 
 // printed is what a program has said so far.

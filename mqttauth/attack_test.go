@@ -16,10 +16,10 @@ import (
 )
 
 // The attacks here are of who is on the wire or plays the broker, against the client. Covered: a success without the
-// handshake or out of order, frames replayed from another run, frames out of place, packets on the temporary topic
-// that are no frames, are retained or come by a topic alias, and any octets at all. A wrong password, false
-// authorities, downgrades and silence are in handshake_test.go, those beside a broker in twophase_test.go; floods,
-// claims and grants are the authority's.
+// handshake or out of order, codes that clients take for success, messages before the welcome, frames replayed from
+// another run, frames out of place, packets on the temporary topic that are no frames, are retained or come by a topic
+// alias, and any octets at all. A wrong password, false authorities, downgrades and silence are in handshake_test.go,
+// those beside a broker in twophase_test.go; floods, claims and grants are the authority's.
 
 // script plays the broker by hand.
 type script struct {
@@ -261,9 +261,41 @@ func FuzzBroker(f *testing.F) {
 			if p.Type() != wire.Connack {
 				continue
 			}
-			if m, err := wire.ParseConnack(p, v); err != nil || m.Code == 0 {
+			if m, err := wire.ParseConnack(p, v); err != nil || m.Code == 0 || v == wire.V5 && m.Code < 0x80 {
 				t.Fatalf("the application reads %x (%v)", p, err)
 			}
+		}
+	})
+}
+
+// TestNothingBeforeTheWelcome: whoever plays the broker cannot have the application read a message before it has proved
+// itself.
+func TestNothingBeforeTheWelcome(t *testing.T) {
+	for name, c := range map[string]struct {
+		v     wire.Version
+		until func(s *script)
+	}{
+		"v5":                         {wire.V5, func(*script) {}},
+		"v3.1.1":                     {wire.V311, func(*script) {}},
+		"v3.1.1, behind the CONNACK": {wire.V311, func(s *script) { s.connack(nil); s.next() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := begin(t, c.v)
+			c.until(s)
+			s.send((&wire.PublishPacket{Topic: []byte("valve"), Payload: []byte("open")}).Append(nil, c.v))
+			s.conn.Close()
+			s.ends(nil)
+		})
+	}
+}
+
+// TestReasonCodeThatClientsTakeForSuccess: paho.golang connects on every Reason Code below 0x80, paho.mqtt.golang on
+// those that it does not know, and nobody vouches for a CONNACK without a welcome.
+func TestReasonCodeThatClientsTakeForSuccess(t *testing.T) {
+	onBoth(t, func(t *testing.T, connect connector) {
+		for _, code := range []byte{0x01, 0x06, 0x10, 0x7F, 0x87} {
+			_, err := connect(t, newClient(t), newHalf(t, misdeeds{connack: code}).url(), uniqueID())
+			require.Error(t, err, "code 0x%02X: connected", code)
 		}
 	})
 }

@@ -12,7 +12,8 @@ import (
 // How a connection can fail, to be found with errors.Is in what the client library reports.
 var (
 	// ErrPassword: the authority ended the run after the client's proof and said nothing, as it does for a wrong
-	// password and for a user who does not exist.
+	// password and for a user who does not exist. With TwoPhase, where the authority cannot end the connection, it
+	// comes when Config.Timeout or the client's own is over.
 	ErrPassword = errors.New("mqttauth: not admitted: wrong user name or password")
 	// ErrUnproved: the authority did not prove that it knows the user. Somebody else answered.
 	ErrUnproved = errors.New("mqttauth: the authority did not prove itself")
@@ -46,7 +47,7 @@ var (
 	ErrExpired     error = operation.Expired     // the token or its claim has expired
 	ErrRevoked     error = operation.Revoked     // the token was revoked
 	ErrUsed        error = operation.Used        // the single-use token is another user's
-	ErrSuperseded  error = operation.Superseded  // the claim has another epoch
+	ErrSuperseded  error = operation.Superseded  // the claim has another epoch, or was made with another owner token
 	ErrLimit       error = operation.Limit       // too many claims, tokens or revocations
 	ErrUnavailable error = operation.Unavailable // the authority cannot do it now
 )

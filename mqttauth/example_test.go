@@ -1,6 +1,8 @@
 package mqttauth_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log"
 	"time"
@@ -51,4 +53,51 @@ func Example() {
 	_ = client.WrapV3(mqtt.NewClientOptions()) // MQTT 3.1.1
 	fmt.Println(client)
 	// Output: mqttauth.Client{alice}
+}
+
+// Beside a broker that knows nothing of MQTT-Auth: the account in Bootstrap, which everybody may know, is for the
+// handshake, and what the authority then issues is for the connection.
+func ExampleConfig_twoPhase() {
+	client, err := mqttauth.New(mqttauth.Config{
+		User:      "alice",
+		Password:  []byte("correct horse battery staple"),
+		Server:    "broker.example",
+		ClientID:  "meter7",
+		TwoPhase:  true,
+		Bootstrap: mqttauth.Account{Username: "bootstrap", Password: "bootstrap"},
+		Wallet:    mqttauth.NewWallet(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	opts := mqtt.NewClientOptions().AddBroker("mqtts://broker.example:8883").SetClientID("meter7")
+	_ = client.WrapV3(opts)
+	fmt.Println(client)
+	// Output: mqttauth.Client{alice}
+}
+
+// An owner claims topics at the authority, once, and makes tokens for others, who present them; all over the connection
+// that the client has.
+func ExampleClient_Claim() {
+	share := func(ctx context.Context, client *mqttauth.Client, owner mqttauth.OwnerToken) (reader []byte, err error) {
+		if _, err := client.Claim(ctx, owner, 30*24*time.Hour); errors.Is(err, mqttauth.ErrTaken) {
+			return nil, fmt.Errorf("somebody else was first: %w", err)
+		} else if err != nil {
+			return nil, err
+		}
+		tomorrow := time.Now().Add(24 * time.Hour)
+		write, err := owner.Auth1("site/7/#", tomorrow)
+		if err != nil {
+			return nil, err
+		}
+		if err := client.Present(ctx, write); err != nil { // an owner needs a token as others do
+			return nil, err
+		}
+		read, err := owner.Auth2("site/7/#", tomorrow)
+		if err != nil {
+			return nil, err
+		}
+		return read.MarshalText() // for the reader, over a channel that keeps a secret
+	}
+	_ = share
 }

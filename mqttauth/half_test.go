@@ -2,6 +2,7 @@ package mqttauth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net"
 	"slices"
@@ -45,7 +46,9 @@ type misdeeds struct {
 	silentProof  bool // no answer to a proof
 	wrongPass    bool // verifiers of another password
 	spoil        func(frame.Type, []byte) []byte
-	dropRequests int // that many requests get no answer
+	authReason   byte   // of the AUTH with the challenge, in place of "continue authentication" (v5)
+	authMethod   string // the same, in place of the method's name
+	dropRequests int    // that many requests get no answer
 	connack      byte
 	refusal      byte      // no misdeed: who has presented nothing is refused with this code, and may present then
 	hop          *seal.Hop // no misdeed: what payloads are sealed with
@@ -414,8 +417,10 @@ func (l *halfLink) say(c *layer.Conn, t frame.Type, b []byte) error {
 		}
 	}
 	if t == frame.Challenge && c.Version() == wire.V5 {
-		m := wire.ReasonPacket{Type: wire.Auth, Reason: wire.ContinueAuthentication}
-		m.Properties = m.Properties.AppendBytes(wire.AuthenticationMethod, []byte(method)).AppendBytes(wire.AuthenticationData, b)
+		bad := l.half.misdeeds
+		m := wire.ReasonPacket{Type: wire.Auth, Reason: cmp.Or(bad.authReason, wire.ContinueAuthentication)}
+		m.Properties = m.Properties.AppendBytes(wire.AuthenticationMethod, []byte(cmp.Or(bad.authMethod, method)))
+		m.Properties = m.Properties.AppendBytes(wire.AuthenticationData, b)
 		p, err := m.Append(nil, wire.V5)
 		if err != nil {
 			return err

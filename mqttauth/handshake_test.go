@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/internal/wire"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/frame"
 	"github.com/mqttsec/mqttsec/pake"
 )
@@ -76,15 +77,17 @@ func TestBrokerThatDoesNotProveItself(t *testing.T) {
 		want   error
 		v5Only bool
 	}{
-		"no verifier":         {misdeeds{wrongPass: true}, ErrUnproved, false},
-		"handshake skipped":   {misdeeds{success: true}, ErrDowngrade, true},
-		"welcome left out":    {misdeeds{noWelcome: true}, ErrDowngrade, true},
-		"another code":        {misdeeds{otherCode: 0x87}, ErrDowngrade, true},
-		"welcome changed":     {misdeeds{spoil: flip(frame.Welcome, 60)}, ErrUnproved, false},
-		"proof of it changed": {misdeeds{spoil: flip(frame.Welcome, 20)}, ErrUnproved, false},
-		"group changed":       {misdeeds{spoil: flip(frame.Challenge, frame.HeaderSize)}, ErrUnproved, false},
-		"name changed":        {misdeeds{spoil: flip(frame.Challenge, frame.HeaderSize+4)}, ErrServerName, false},
-		"element changed":     {misdeeds{spoil: flip(frame.Challenge, 80)}, ErrUnproved, false},
+		"no verifier":          {misdeeds{wrongPass: true}, ErrUnproved, false},
+		"handshake skipped":    {misdeeds{success: true}, ErrDowngrade, true},
+		"welcome left out":     {misdeeds{noWelcome: true}, ErrDowngrade, true},
+		"another code":         {misdeeds{otherCode: 0x87}, ErrDowngrade, true},
+		"AUTH of another kind": {misdeeds{authReason: wire.ReAuthenticate}, ErrUnproved, true},
+		"another method":       {misdeeds{authMethod: method + "2"}, ErrUnproved, true},
+		"welcome changed":      {misdeeds{spoil: flip(frame.Welcome, 60)}, ErrUnproved, false},
+		"proof of it changed":  {misdeeds{spoil: flip(frame.Welcome, 20)}, ErrUnproved, false},
+		"group changed":        {misdeeds{spoil: flip(frame.Challenge, frame.HeaderSize)}, ErrUnproved, false},
+		"name changed":         {misdeeds{spoil: flip(frame.Challenge, frame.HeaderSize+4)}, ErrServerName, false},
+		"element changed":      {misdeeds{spoil: flip(frame.Challenge, 80)}, ErrUnproved, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(t *testing.T, connect connector) {

@@ -61,9 +61,12 @@ type Config struct {
 	// TwoPhase is for a broker that knows nothing of MQTT-Auth, with an authority beside it. Before the client's
 	// connection another one is made, with the account in Bootstrap, on which the handshake runs, tokens are
 	// presented and the authority issues a ticket: a user name and a password, which then go into CONNECT. A ticket
-	// is kept for later connections until shortly before it expires.
+	// is kept for later connections until shortly before it expires; the client's connection ends then with
+	// ErrExpired, and the library makes the next one with a new ticket. Mosquitto queues nothing for the session of a
+	// device that is away when its ticket has expired.
 	TwoPhase bool
-	// Bootstrap is the account of the first phase. It may use the two topics and nothing else; the zero value is
+	// Bootstrap is the account of the first phase, as whoever set the authority up has named it
+	// (authbroker.MosquittoSetup); everybody may know it. It may use the two topics and nothing else; the zero value is
 	// anonymous.
 	Bootstrap Account
 	// AllowPlaintext lets the ticket's password go over a connection without TLS, where whoever listens can use it
@@ -220,7 +223,8 @@ func (c *Client) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig {
 	return plug.V5(cfg, c.scheme())
 }
 
-// WrapV3 is Wrap for paho.mqtt.golang (MQTT 3.1.1).
+// WrapV3 is Wrap for paho.mqtt.golang (MQTT 3.1.1). A PUBLISH that no token allows ends the connection there, behind a
+// listener of authbroker; at QoS 1 and 2 the client sends it again whenever it is back.
 func (c *Client) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions {
 	return plug.V3(opts, c.scheme())
 }
@@ -244,6 +248,9 @@ type Conn struct {
 	*layer.Conn
 	link *link
 }
+
+// NetConn returns the connection below.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
 
 // Read reads as net.Conn's does. A connection that ends during the handshake returns one of this package's errors.
 func (c *Conn) Read(p []byte) (int, error) {

@@ -154,7 +154,7 @@ func (o *own) connect(ctx context.Context) error {
 		return err
 	}
 	if connack.Code != 0 {
-		return fmt.Errorf("%w: the broker refused the first phase with code %d", ErrNotConnected, connack.Code)
+		return fmt.Errorf("%w: the broker refused Config.Bootstrap, the account of the first phase, with code %d", ErrNotConnected, connack.Code)
 	}
 	s := wire.SubscribePacket{ID: o.nextID(), Subscriptions: []wire.Subscription{{Filter: o.temporary, Options: 1}}}
 	if err := o.write(s.Append(nil, wire.V311)); err != nil {

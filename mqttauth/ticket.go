@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/mqttsec/mqttsec/internal/layer"
@@ -174,6 +175,10 @@ func (c *Client) checkSecure(conn net.Conn) error {
 type withTicket struct {
 	client *Client
 	ticket *ticket
+
+	mu     sync.Mutex
+	stop   func() bool // the end of the connection, nil while there is none to come
+	closed bool
 }
 
 // Outgoing puts the ticket into CONNECT, in place of any other user name and password.
@@ -205,9 +210,40 @@ func (w *withTicket) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error)
 	switch m.Code {
 	case wire.V3BadUserNameOrPassword, wire.V3NotAuthorized, wire.BadUserNameOrPassword, wire.NotAuthorized, wire.Banned:
 		w.client.dropTicket(w.ticket)
+	case wire.Success:
+		w.renew(c)
 	}
 	return p, nil
 }
 
-// Closed has nothing to do.
-func (*withTicket) Closed() {}
+// shortTicket is what is left of a ticket that is not worth another one: the end of a token, most likely.
+const shortTicket = 2 * time.Second
+
+// renew has the connection end before the account does, in the orderly way: the client library connects again, with a
+// new ticket, and takes its session over. When an account is removed, mosquitto takes the subscriptions away that it
+// permitted, and says Session Present all the same to whoever comes back: an application that believes it would never
+// hear anything again.
+func (w *withTicket) renew(c *layer.Conn) {
+	left := w.ticket.until.Sub(w.client.clock.Now())
+	if left < shortTicket {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || w.stop != nil {
+		return
+	}
+	w.stop = w.client.clock.AfterFunc(left, func() {
+		_ = c.End(fmt.Errorf("%w: the ticket is to be renewed", ErrExpired), wire.Packet{byte(wire.Disconnect) << 4, 0})
+	})
+}
+
+// Closed leaves nothing behind.
+func (w *withTicket) Closed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	if w.stop != nil {
+		w.stop()
+	}
+}

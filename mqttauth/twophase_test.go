@@ -160,6 +160,7 @@ func TestTicketExpiresAndFollowsTheWallet(t *testing.T) {
 		p, err := connectV3(t, c, b.url(), id)
 		require.NoError(t, err)
 		p.close()
+		b.forgets(t, id)
 		require.Equal(t, want, b.count())
 	}
 	login(1)
@@ -189,6 +190,7 @@ func TestTicketThatTheBrokerRefuses(t *testing.T) {
 		p, err := connect(t, c, b.url(), id)
 		require.NoError(t, err)
 		p.close()
+		b.forgets(t, id)
 		require.NotNil(t, c.validTicket())
 		code := byte(5)
 		if _, ok := connectIsV5(t); ok {

@@ -103,12 +103,14 @@ func (e *BackoffError) Error() string {
 }
 
 const (
-	firstBackoff = time.Second
-	knownFor     = 30 * 24 * time.Hour
-	newAfter     = 24 * time.Hour
-	maxDoublings = 30 // to 34 years; more attempts are not worth remembering
-	maxFree      = 100_000
-	longest      = 24 * time.Hour // (maxFree + maxDoublings) * longest is a time.Duration
+	firstBackoff   = time.Second
+	defaultBackoff = 15 * time.Minute
+	memoryGuesses  = 1 << 16 // records
+	knownFor       = 30 * 24 * time.Hour
+	newAfter       = 24 * time.Hour
+	maxDoublings   = 30 // to 34 years; more attempts are not worth remembering
+	maxFree        = 100_000
+	longest        = 24 * time.Hour // (maxFree + maxDoublings) * longest is a time.Duration
 
 	keyUserSource = 0
 	keyUser       = 1
@@ -133,13 +135,13 @@ func NewBudget(cfg BudgetConfig) (*Budget, error) {
 		b.free[i] = uint32(free.configured)
 	}
 	if b.maxBackoff == 0 {
-		b.maxBackoff = 15 * time.Minute
+		b.maxBackoff = defaultBackoff
 	}
 	if b.maxBackoff < firstBackoff || b.maxBackoff > longest {
 		return nil, fmt.Errorf("pake: BudgetConfig.MaxBackoff is %v, want %v to %v", b.maxBackoff, firstBackoff, longest)
 	}
 	if b.store == nil {
-		b.store = newMemoryStore(1<<16, b.maxBackoff)
+		b.store = newMemoryStore(memoryGuesses, b.maxBackoff)
 	}
 	return b, nil
 }

@@ -13,16 +13,16 @@ import (
 // attempts were made at. Records of sources that a user has logged in from have
 // room of their own.
 //
-// Whoever has no record may be one whose record went too early. For as long as a record
-// may be missing in this way, it is taken for one with an attempt at the time of the latest
-// that went: no source is then new to a user, and her own limit holds for its first attempt.
+// Whoever has no record may be one whose record went too early, and is taken for one with an
+// attempt at the time of the latest that went: no source is then new to a user, and her own
+// limit holds for its first attempt. After newAfter such an attempt makes no difference.
 type memoryStore struct {
 	mu         sync.Mutex
 	perAttempt time.Duration
 	records    map[GuessKey]*memoryRecord
 	known      forgetting
 	others     forgetting
-	missing    Guesses // stands for the records that went before they expired
+	missing    Guesses // stands for the records that went
 }
 
 type memoryRecord struct {
@@ -32,6 +32,10 @@ type memoryRecord struct {
 	in        *forgetting
 	index     int
 }
+
+// MemoryGuesses returns a store like the one that a Budget with the default MaxBackoff has if none is configured, for
+// several Budgets that count together.
+func MemoryGuesses() GuessStore { return newMemoryStore(memoryGuesses, defaultBackoff) }
 
 // newMemoryStore returns a store of at most limit records, for a Budget that
 // forgets an attempt in that time.
@@ -45,9 +49,6 @@ func newMemoryStore(limit int, perAttempt time.Duration) *memoryStore {
 func (s *memoryStore) Update(keys []GuessKey, change func(records []Guesses)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !time.Now().Before(s.missing.Expires) {
-		s.missing = Guesses{}
-	}
 	records := make([]Guesses, len(keys))
 	for i, key := range keys {
 		records[i] = s.get(key)
@@ -72,10 +73,6 @@ func (s *memoryStore) get(key GuessKey) Guesses {
 func (s *memoryStore) put(key GuessKey, guesses Guesses) {
 	if r, ok := s.records[key]; ok {
 		heap.Remove(r.in, r.index)
-		delete(s.records, key)
-	}
-	if guesses == (Guesses{}) {
-		return
 	}
 	in := &s.others
 	if !guesses.KnownUntil.IsZero() {
@@ -84,11 +81,8 @@ func (s *memoryStore) put(key GuessKey, guesses Guesses) {
 	if in.Len() >= in.limit {
 		r := heap.Pop(in).(*memoryRecord)
 		delete(s.records, r.key)
-		if time.Now().Before(r.guesses.Expires) {
-			s.missing.Count = 1
-			s.missing.Last = later(s.missing.Last, r.guesses.Last)
-			s.missing.Expires = later(s.missing.Expires, earlier(r.guesses.Expires, r.guesses.Last.Add(newAfter)))
-		}
+		s.missing.Count = 1
+		s.missing.Last = later(s.missing.Last, r.guesses.Last)
 	}
 	forgotten := guesses.Last.Add(time.Duration(guesses.Count) * s.perAttempt)
 	r := &memoryRecord{key: key, guesses: guesses, forgotten: forgotten, in: in}

@@ -3,6 +3,7 @@ package pake
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,6 +136,41 @@ func TestRefusedAttemptsStoreNothing(t *testing.T) {
 	})
 }
 
+// TestRefusedAttemptsPushOutNothing: who must wait, and would have no record yet, gets none in a full store either.
+func TestRefusedAttemptsPushOutNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 12
+		store := newMemoryStore(limit, 15*time.Minute)
+		b := newBudget(t, BudgetConfig{Store: store, FreePerUser: 1})
+		for i := range limit {
+			spend(t, b, "alice", fmt.Sprint("stranger ", i))
+		}
+		require.Equal(t, store.others.limit, store.others.Len(), "it is full")
+		before := maps.Clone(store.records)
+		for i := range limit {
+			require.NotZero(t, spend(t, b, "alice", fmt.Sprint("new stranger ", i)))
+		}
+		require.Equal(t, before, store.records)
+	})
+}
+
+// TestMissingRecordHasAnAttempt: whose record may have gone has one attempt less that is free, for as long as that
+// attempt would be remembered.
+func TestMissingRecordHasAnAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, BudgetConfig{Store: newMemoryStore(60, 15*time.Minute), Free: 2})
+		for i := range 12 {
+			spend(t, b, fmt.Sprint("user ", i), fmt.Sprint("stranger ", i))
+		}
+		require.Zero(t, spend(t, b, "alice", "stranger"))
+		require.NotZero(t, spend(t, b, "alice", "stranger"))
+		time.Sleep(newAfter)
+		require.Zero(t, spend(t, b, "bob", "another"))
+		require.Zero(t, spend(t, b, "bob", "another"))
+		require.NotZero(t, spend(t, b, "bob", "another"))
+	})
+}
+
 // forgetfulStore drops each record at the moment it may.
 type forgetfulStore struct{ *memoryStore }
 
@@ -142,7 +178,7 @@ func (s forgetfulStore) Update(keys []GuessKey, change func([]Guesses)) error {
 	for _, key := range keys {
 		e, ok := s.records[key]
 		if ok && !time.Now().Before(e.guesses.Expires) {
-			s.put(key, Guesses{})
+			s.put(key, Guesses{}) // as good as none
 		}
 	}
 	return s.memoryStore.Update(keys, change)

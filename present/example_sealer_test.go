@@ -3,6 +3,9 @@ package present_test
 import (
 	"fmt"
 
+	"github.com/eclipse/paho.golang/autopaho"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
 	"github.com/mqttsec/mqttsec/present"
 )
 
@@ -31,5 +34,19 @@ func ExampleNew() {
 	fmt.Println(err)
 	// Output:
 	// 21.5 <nil> 34
-	// mqttsec: message sealed under an unknown key
+	// mqttsec: message sealed under an unknown key or for another topic
+}
+
+// An application on paho.golang (MQTT 5) or paho.mqtt.golang (MQTT 3.1.1) wraps its options once.
+func ExampleSealer_Wrap() {
+	key, err := present.GenerateKey("site/#")
+	if err != nil {
+		panic(err)
+	}
+	sealer, err := present.New(present.Config{Keys: []present.Key{key}})
+	if err != nil {
+		panic(err)
+	}
+	_ = sealer.Wrap(autopaho.ClientConfig{})   // for autopaho.NewConnection
+	_ = sealer.WrapV3(mqtt.NewClientOptions()) // for mqtt.NewClient
 }

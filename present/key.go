@@ -17,10 +17,12 @@ func NewKey(filter string, secret []byte) (Key, error) { return key.New(filter, 
 // GenerateKey returns a new random key for the topics that filter matches.
 func GenerateKey(filter string) (Key, error) { return key.Generate(filter) }
 
-// Rejection tells Config.Rejected of one message that was withheld, and why.
+// Rejection tells Config.Rejected of one message that was withheld, and why: the same type as aesmsg.Rejection, which
+// lists its fields.
 type Rejection = seal.Rejection
 
-// Delivery tells Config.Delivered of one message that was opened.
+// Delivery tells Config.Delivered of one message that was opened: the same type as aesmsg.Delivery, which lists its
+// fields.
 type Delivery = seal.Delivery
 
 // What can be wrong with a message or a key, as in package aesmsg; find them with errors.Is.
@@ -29,9 +31,9 @@ var (
 	ErrNotSealed = seal.ErrNotSealed
 	// ErrMalformed: begins like a sealed message and is none, or none of this cipher suite.
 	ErrMalformed = seal.ErrMalformed
-	// ErrUnknownKey: sealed with a key that the Sealer does not hold.
+	// ErrUnknownKey: sealed with a key that the Sealer does not hold, or moved from another topic.
 	ErrUnknownKey = seal.ErrUnknownKey
-	// ErrAuthentication: changed on the way, moved to another topic, or not signed by one of Config.Publishers.
+	// ErrAuthentication: changed on the way, or not signed by one of Config.Publishers.
 	ErrAuthentication = seal.ErrAuthentication
 	// ErrReplay: delivered before, or passed off as a retained message.
 	ErrReplay = seal.ErrReplay

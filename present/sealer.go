@@ -66,7 +66,8 @@ type Config struct {
 	InsecureSealStored time.Time
 }
 
-// Unsealed names topics on which messages may pass that are not sealed, until when.
+// Unsealed names topics on which messages may pass that are not sealed, until when: the same type as aesmsg.Unsealed,
+// which lists its fields.
 type Unsealed = seal.Unsealed
 
 // String tells what is set, and nothing that is secret.

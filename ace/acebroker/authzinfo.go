@@ -3,6 +3,7 @@ package acebroker
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
@@ -20,16 +21,16 @@ func (f *connection) take(_ string, m *wire.PublishPacket) (reason byte) {
 }
 
 func (l *Listener) upload(f *connection, token []byte) (reason byte) {
-	now := l.clock.Now()
+	s, now := l.current.Load(), l.clock.Now()
 	switch {
-	case !l.current.Load().AuthzInfo:
+	case !s.AuthzInfo:
 		return wire.NotAuthorized
 	case !l.uploads.allow(f.remote, now):
 		return wire.QuotaExceeded
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.current.Load().Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.Timeout)
 	defer cancel()
-	a, err := l.current.Load().verifier.verify(ctx, token)
+	a, err := s.verifier.verify(ctx, token)
 	switch {
 	case errors.Is(err, ErrMalformed):
 		return wire.PayloadFormatInvalid
@@ -40,15 +41,33 @@ func (l *Listener) upload(f *connection, token []byte) (reason byte) {
 	if session := f.guarded(); session != nil {
 		clientID = session.ClientID()
 	}
-	if !l.store.put(clientID, a, now) {
+	if l.judgeStored(ctx, s.verifier, clientID, a, now) != nil || !l.store.put(clientID, a, now) {
 		return wire.NotAuthorized
 	}
 	// A live connection with the same key gets the new rights (RFC 9202, section 4), unless its own token is newer.
 	// Whoever publishes here is not authenticated, so that nothing but rights of the very identity may come of it.
-	for _, session := range l.live.older(a) {
-		if session.Grant().Identity == a.identity && session.Grant().Expires.Before(a.expires) {
-			_ = session.Renew(a.grant())
+	// It lives by that token from then on: that is the one that the Authorization Server is asked about again.
+	for _, other := range l.live.older(a) {
+		grant := other.guarded().Grant()
+		if grant.Identity == a.identity && grant.Expires.Before(a.expires) {
+			_ = other.renew(ctx, a)
 		}
 	}
 	return wire.Success
+}
+
+// judgeStored validates anew what is stored from before a Reload and would make way for a: if it is valid still, it
+// does not. Whose the Client Identifier is nobody has said, and who publishes a is not even authenticated: so nothing
+// makes way for it that nobody can be asked about.
+func (l *Listener) judgeStored(ctx context.Context, v *verifier, clientID string, a *access, now time.Time) error {
+	for _, old := range l.store.outdated(clientID, a, now) {
+		again, err := v.fresh(ctx, old)
+		switch {
+		case errors.Is(err, ErrUnreachable):
+			return err
+		case err == nil:
+			l.store.renew(old, again)
+		}
+	}
+	return nil
 }

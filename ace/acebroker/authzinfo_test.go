@@ -1,7 +1,9 @@
 package acebroker
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -16,14 +18,10 @@ func TestAuthzInfo(t *testing.T) {
 	s := newStage(t, func(cfg *Config) { cfg.AuthzInfo, cfg.StoredTokens = true, true })
 	c := s.hmacClient()
 	upload := func(qos byte, token []byte) []byte {
-		r := s.dial()
-		r.send(connectV5("c", true, nil))
-		code, _ := r.connack()
-		require.Zero(t, code)
-		s.broker()
+		r := s.tokenless("c")
 		r.send(publishV5("authz-info", qos, 7, string(token)))
 		got := r.receive()
-		r.conn.Close()
+		s.leave(r)
 		return got
 	}
 	require.Equal(t, []byte{0x40, 2, 0, 7}, upload(1, c.token()))
@@ -34,18 +32,14 @@ func TestAuthzInfo(t *testing.T) {
 	require.Equal(t, []byte{0xE0, 1, 0x99}, upload(0, []byte("x")))
 
 	// The stored token is for the client that came with it, if it has the key (M-9).
-	r := s.dial()
-	r.send(connectV5("c", true, nil, method("ace")))
-	r.send(answer(c.key, r.nonce()))
-	r.accepted()
-	r.conn.Close()
+	s.stored("c", c.key)
 	for _, key := range []rawKey{s.hmacClient().key, s.edClient().key} {
-		r = s.dial()
+		r := s.dial()
 		r.send(connectV5("c", true, nil, method("ace")))
 		r.send(answer(key, r.nonce()))
 		r.refused(0x87)
 	}
-	r = s.dial()
+	r := s.dial()
 	r.send(connectV5("another", true, nil, method("ace")))
 	r.refused(0x87)
 	s.clock.Advance(time.Hour)
@@ -61,17 +55,12 @@ func TestAuthzInfoSquatter(t *testing.T) {
 	s := newStage(t, func(cfg *Config) { cfg.AuthzInfo, cfg.StoredTokens = true, true })
 	c, mallory := s.hmacClient(), s.hmacClient()
 	for _, token := range [][]byte{mallory.token(), c.token()} {
-		r := s.dial()
-		r.send(connectV5("c", true, nil))
-		r.connack()
+		r := s.tokenless("c")
 		r.send(publishV5("authz-info", 1, 7, string(token)))
 		require.Equal(t, []byte{0x40, 2, 0, 7}, r.receive())
-		r.conn.Close()
+		s.leave(r)
 	}
-	r := s.dial()
-	r.send(connectV5("c", true, nil, method("ace")))
-	r.send(answer(c.key, r.nonce()))
-	r.accepted()
+	s.stored("c", c.key)
 }
 
 // TestAuthzInfoUpdates is Z-6: a newer token with the same key updates a live connection; an older one, or another
@@ -116,13 +105,39 @@ func TestAuthzInfoUpdates(t *testing.T) {
 	may("b", true)
 }
 
+// TestAuthzInfoUpdatesByReference: a connection that was updated by a reference token lives by that one: it ends when
+// the Authorization Server says that it is not active any more.
+func TestAuthzInfoUpdatesByReference(t *testing.T) {
+	site := newWebsite(t)
+	s := newStage(t, func(cfg *Config) {
+		cfg.AuthzInfo = true
+		cfg.Issuers[0].Introspection = &Introspection{URL: site.URL, ClientID: "b", ClientSecret: "s", TLS: site.trust()}
+	})
+	c := s.hmacClient()
+	r, _ := c.connected("c")
+	i := &introspector{t: t, token: "ref", answer: claims.Introspection{Active: true, Set: c.set}}
+	i.answer.IssuedAt = i.answer.IssuedAt.Add(time.Second)
+	later1h(&i.answer.Set)
+	site.serve(i.ServeHTTP)
+	up := s.dial()
+	up.send(connectV5("", true, nil))
+	up.connack()
+	up.send(publishV5("authz-info", 1, 7, "ref"))
+	require.Equal(t, []byte{0x40, 2, 0, 7}, up.receive())
+	s.clock.Advance(DefaultCacheFor)
+	require.EqualValues(t, 2, site.asked.Load())
+	revoked := *i
+	revoked.answer.Active = false
+	site.serve(revoked.ServeHTTP)
+	s.clock.Advance(DefaultCacheFor)
+	r.disconnected(0x87)
+}
+
 // TestAuthzInfoFlood: one address gets so many tokens looked at and no more, and what is stored is bounded
 // (attacks.md 14).
 func TestAuthzInfoFlood(t *testing.T) {
 	s := newStage(t, func(cfg *Config) { cfg.AuthzInfo, cfg.StoredTokenLimit, cfg.CachedTokens = true, 3, 3 })
-	r := s.dial()
-	r.send(connectV5("c", true, nil))
-	r.connack()
+	r := s.tokenless("c")
 	for i := range 100 {
 		r.send(publishV5("authz-info", 1, 7, fmt.Sprint("rubbish ", i)))
 		got := r.receive()
@@ -140,4 +155,270 @@ func TestAuthzInfoFlood(t *testing.T) {
 	}
 	require.LessOrEqual(t, len(s.listener.store.keys.items), 3)
 	require.LessOrEqual(t, len(s.listener.store.clients.items), 3)
+}
+
+// TestStoredReferenceToken: a token that only the Authorization Server can judge lets nobody in on the strength of an
+// answer that is over, be it stored (M-9) or the name of a pre-shared key (T-2).
+func TestStoredReferenceToken(t *testing.T) {
+	for _, now := range []string{"active", "revoked", "unreachable"} {
+		t.Run(now, func(t *testing.T) {
+			site := newWebsite(t)
+			psk := new(PSK)
+			s := newStage(t, func(cfg *Config) {
+				cfg.AuthzInfo, cfg.StoredTokens, cfg.PSK = true, true, psk
+				cfg.Issuers[0].Introspection = &Introspection{URL: site.URL, ClientID: "b", ClientSecret: "s", TLS: site.trust()}
+			})
+			c := s.hmacClient()
+			c.set.Confirmation.ID = "kid"
+			i := &introspector{t: t, token: "ref", answer: claims.Introspection{Active: true, Set: c.set}}
+			site.serve(i.ServeHTTP)
+			r := s.tokenless("c")
+			r.send(publishV5("authz-info", 1, 7, "ref"))
+			require.Equal(t, []byte{0x40, 2, 0, 7}, r.receive())
+			s.leave(r)
+			identity := "\xA1\x08\xA1\x01\xA2\x01\x04\x02\x43kid"
+			require.NotNil(t, psk.Key(identity))
+			require.EqualValues(t, 1, site.asked.Load())
+
+			s.clock.Advance(DefaultCacheFor)
+			changed := *i
+			switch now {
+			case "revoked":
+				changed.answer.Active = false
+				site.serve(changed.ServeHTTP)
+			case "unreachable":
+				site.serve(fail)
+			}
+			r = s.dial()
+			r.send(connectV5("c", true, nil, method("ace")))
+			if now == "active" {
+				require.NotNil(t, psk.Key(identity))
+				r.send(answer(c.key, r.nonce()))
+				r.accepted()
+				require.EqualValues(t, 2, site.asked.Load())
+				return
+			}
+			require.Nil(t, psk.Key(identity))
+			r.refused(map[string]byte{"revoked": 0x87, "unreachable": 0x88}[now])
+		})
+	}
+}
+
+// TestReloadKeepsUploads: what was uploaded before Reload counts afterwards if the new configuration would take it, and
+// else does not, nor does it stand in the way of what is uploaded then.
+func TestReloadKeepsUploads(t *testing.T) {
+	psk := new(PSK)
+	var cfg Config
+	s := newStage(t, func(c *Config) {
+		c.AuthzInfo, c.StoredTokens, c.PSK = true, true, psk
+		cfg = *c
+	})
+	c := s.hmacClient()
+	c.set.Confirmation.ID = "kid"
+	const identity = "\xA1\x08\xA1\x01\xA2\x01\x04\x02\x43kid"
+	upload := func(token []byte) {
+		t.Helper()
+		r := s.tokenless("c")
+		r.send(publishV5("authz-info", 1, 7, string(token)))
+		require.Equal(t, []byte{0x40, 2, 0, 7}, r.receive())
+		s.leave(r)
+	}
+	upload(c.token(func(s *claims.Set) { s.IssuedAt = base.Add(time.Second) }))
+	require.NoError(t, s.listener.Reload(cfg))
+	require.NotNil(t, psk.Key(identity))
+	s.stored("c", c.key)
+
+	for range storedPerClient - 1 {
+		upload(s.hmacClient().token())
+	}
+	cfg.Audience = []string{"another"}
+	require.NoError(t, s.listener.Reload(cfg))
+	require.Nil(t, psk.Key(identity))
+	r := s.dial()
+	r.send(connectV5("c", true, nil, method("ace")))
+	r.refused(0x87)
+	young := s.hmacClient()
+	young.set.Confirmation.ID, young.set.Audience, c.set.Audience = "kid", cfg.Audience, cfg.Audience
+	upload(young.token())
+	require.Equal(t, young.key.secret, psk.Key(identity), "the name is not that of a token which counts no more")
+	upload(c.token(func(s *claims.Set) { s.IssuedAt = base }))
+	for _, key := range []rawKey{c.key, young.key} {
+		s.stored("c", key)
+	}
+}
+
+// TestReloadKeepsUploadsFromStrangers: after Reload, too, a stranger can neither roll back the rights of a client with
+// an older token of its own, nor take its place at its Client Identifier or the name of its key; and what nobody can be
+// asked about makes way for nothing.
+func TestReloadKeepsUploadsFromStrangers(t *testing.T) {
+	site := newWebsite(t)
+	psk := new(PSK)
+	var cfg Config
+	s := newStage(t, func(c *Config) {
+		c.AuthzInfo, c.StoredTokens, c.PSK = true, true, psk
+		c.Issuers[0].Introspection = &Introspection{URL: site.URL, ClientID: "b", ClientSecret: "s", TLS: site.trust()}
+		cfg = *c
+	})
+	upload := func(id string, token []byte, want ...byte) {
+		t.Helper()
+		r := s.tokenless(id)
+		r.send(publishV5("authz-info", 1, 7, string(token)))
+		require.Equal(t, append([]byte{0x40, byte(2 + len(want)), 0, 7}, want...), r.receive())
+		s.leave(r)
+	}
+	const identity = "\xA1\x08\xA1\x01\xA2\x01\x04\x02\x43kid"
+	c, mallory := s.hmacClient(), s.hmacClient()
+	c.set.Confirmation.ID, mallory.set.Confirmation.ID, mallory.set.Subject = "kid", "kid", "mallory"
+	newer := func(s *claims.Set) { s.IssuedAt = base.Add(time.Second) }
+	unnamed := func(s *claims.Set) { s.Confirmation.ID = "" }
+
+	upload("c", c.token(newer))
+	for _, attack := range []func(){
+		func() { upload("another", c.token(unnamed), 0x87) }, // older: no way back
+		func() { upload("c", mallory.token(unnamed)) },
+		func() { upload("another", mallory.token()) },
+		func() { upload("c", mallory.token()) },
+	} {
+		require.NoError(t, s.listener.Reload(cfg))
+		attack()
+		require.Equal(t, c.key.secret, psk.Key(identity))
+		s.stored("c", c.key)
+	}
+
+	i := &introspector{t: t, token: "ref", answer: claims.Introspection{Active: true, Set: c.set}}
+	i.answer.IssuedAt = base.Add(2 * time.Second)
+	site.serve(i.ServeHTTP)
+	upload("c", []byte("ref"))
+	require.NoError(t, s.listener.Reload(cfg))
+	site.serve(fail)
+	upload("c", c.token(newer), 0x87)
+	site.serve(i.ServeHTTP)
+	require.Equal(t, c.key.secret, psk.Key(identity))
+	upload("c", c.token(newer), 0x87)
+}
+
+// TestReloadKeepsStoredFromInsiders: nor can a client that connects with a token of its own under another's Client
+// Identifier make the other's stored tokens go, by a Reload before it or while it proves its key.
+func TestReloadKeepsStoredFromInsiders(t *testing.T) {
+	site := newWebsite(t)
+	var cfg Config
+	s := newStage(t, func(c *Config) {
+		c.StoredTokens = true
+		c.Issuers[0].Introspection = &Introspection{URL: site.URL, ClientID: "b", ClientSecret: "s", TLS: site.trust()}
+		cfg = *c
+	})
+	victim, insider, second := s.hmacClient(), s.hmacClient(), s.hmacClient()
+	insider.set.Subject, second.set.Subject = "insider", "second"
+	reload := func() { require.NoError(t, s.listener.Reload(cfg)) }
+	enter := func(c *client, token []byte, before, meanwhile func()) {
+		t.Helper()
+		before()
+		r := s.dial()
+		r.send(connectV5("c", true, nil, method("ace"), data(authData(token, nil))))
+		nonce := r.nonce()
+		meanwhile()
+		r.send(answer(c.key, nonce))
+		r.accepted()
+		s.leave(r)
+		s.broker()
+	}
+	stored := func(c *client) { t.Helper(); s.stored("c", c.key) }
+	still := func() {}
+	enter(victim, victim.token(), still, still)
+	enter(insider, insider.token(), reload, still)
+	stored(victim)
+	enter(insider, insider.token(), still, reload)
+	stored(victim)
+	stored(insider)
+	enter(second, second.token(), still, func() { reload(); stored(victim) }) // what is stored is newer than its own
+	stored(victim)
+
+	// Nor does who renews its token there with one of another key.
+	renewed := s.hmacClient()
+	renewed.set.Subject = insider.set.Subject
+	r := s.dial()
+	r.send(connectV5("c", true, nil, method("ace"), data(authData(insider.token(), nil))))
+	r.send(answer(insider.key, r.nonce()))
+	r.accepted()
+	s.broker()
+	reload()
+	reauthenticate(r, renewed, renewed.key)
+	reauthenticated(r)
+	s.leave(r)
+	stored(victim)
+
+	// Of a reference the server must be asked. While it cannot be, its place is kept.
+	i := &introspector{t: t, token: "ref", answer: claims.Introspection{Active: true, Set: victim.set}}
+	site.serve(i.ServeHTTP)
+	enter(victim, []byte("ref"), still, still)
+	another := s.hmacClient()
+	enter(another, another.token(), func() { reload(); site.serve(fail) }, still)
+	site.serve(i.ServeHTTP)
+	stored(victim)
+}
+
+// TestNothingIsStoredUnasked: without Config.StoredTokens no token is kept, for a later configuration neither.
+func TestNothingIsStoredUnasked(t *testing.T) {
+	var cfg Config
+	s := newStage(t, func(c *Config) { cfg = *c })
+	c := s.hmacClient()
+	r := s.dial()
+	r.send(connectV5("c", true, nil, method("ace"), data(authData(c.token(), nil))))
+	r.send(answer(c.key, r.nonce()))
+	r.accepted()
+	s.leave(r)
+	cfg.StoredTokens = true
+	require.NoError(t, s.listener.Reload(cfg))
+	r = s.dial()
+	r.send(connectV5("c", true, nil, method("ace")))
+	r.refused(0x87)
+}
+
+// keyed is a connection that was authenticated by a pre-shared key.
+type keyed struct {
+	net.Conn
+	identity string
+	key      []byte
+}
+
+func (c keyed) PSKIdentity() string    { return c.identity }
+func (c keyed) HasKey(key []byte) bool { return bytes.Equal(c.key, key) }
+
+// above is a connection on top of one.
+type above struct{ net.Conn }
+
+func (a above) NetConn() net.Conn { return a.Conn }
+
+// TestKeyIDChangesHands: a client that draws its handshake out until its token has ended, and another's has the same
+// identifier of another key, does not get that one's rights.
+func TestKeyIDChangesHands(t *testing.T) {
+	psk := new(PSK)
+	s := newStage(t, func(c *Config) { c.AuthzInfo, c.StoredTokens, c.PSK = true, true, psk })
+	upload := func(name string, life time.Duration) *client {
+		c := s.hmacClient()
+		c.set.Confirmation.ID, c.set.Subject, c.set.Expires = "kid", name, s.clock.Now().Add(life)
+		r := s.tokenless(name)
+		r.send(publishV5("authz-info", 1, 7, string(c.token())))
+		require.Equal(t, []byte{0x40, 2, 0, 7}, r.receive())
+		s.leave(r)
+		return c
+	}
+	const identity = "\xA1\x08\xA1\x01\xA2\x01\x04\x02\x43kid"
+	proved := func(conn net.Conn) *access {
+		return s.listener.proved(t.Context(), s.listener.current.Load(), conn)
+	}
+	mallory := upload("mallory", time.Minute)
+	conn := keyed{identity: identity, key: psk.Key(identity)}
+	require.Equal(t, mallory.key.secret, conn.key)
+	require.Equal(t, "mallory", proved(conn).subject)
+	require.Equal(t, "mallory", proved(above{conn}).subject)
+
+	s.clock.Advance(2 * time.Minute)
+	alice := upload("alice", time.Hour)
+	require.Nil(t, proved(conn))
+	conn.key = psk.Key(identity)
+	require.Equal(t, alice.key.secret, conn.key)
+	require.Equal(t, "alice", proved(conn).subject)
+	conn.identity = ""
+	require.Nil(t, proved(conn))
 }

@@ -16,13 +16,22 @@ import (
 	"github.com/mqttsec/mqttsec/internal/layer"
 )
 
-// Scope is a list of what may be published and subscribed to (RFC 9431, section 2.3). It is the same type as ace.Scope.
+// Scope is a list of what may be published and subscribed to (RFC 9431, section 2.3): a []Entry, the same type as
+// ace.Scope, where its methods stand.
 type Scope = aif.Scope
 
-// Entry is one Topic Filter of a Scope with its permissions.
+// Entry is one Topic Filter of a Scope with its permissions. The fields are
+//
+//	Filter    string // without "$share/group/" before it
+//	Publish   bool   // on every topic that Filter matches
+//	Subscribe bool   // to Filter and every filter that it covers
 type Entry = aif.Entry
 
-// Clock is the time, for programs that test expiry without waiting for it.
+// Clock is the time, for programs that test expiry without waiting for it. Its methods are
+//
+//	Now() time.Time
+//	// AfterFunc calls f in its own goroutine after d, unless stop is called before and returns true.
+//	AfterFunc(d time.Duration, f func()) (stop func() bool)
 type Clock = layer.Clock
 
 // The bounds and times that a zero in Config stands for.
@@ -105,10 +114,13 @@ type Config struct {
 	// IPv4 address or IPv6 /64: 1024 and 256 by default.
 	MaxPending, MaxPendingPerSource int
 	// CachedTokens is how many valid tokens are remembered, StoredTokenLimit how many are stored for AuthzInfo and
-	// StoredTokens.
+	// StoredTokens. One whose claims take more than 4 KiB of memory counts for several, which bounds memory to about
+	// 8 KiB for each of the number; one that counts for more than all is not remembered.
 	CachedTokens, StoredTokenLimit int
 	// MaxSubscriptions, MaxClients and MaxRetained bound the Topic Filters of one client, the Client Identifiers with
-	// a session, and the topics with a retained message of a 3.1.1 client: 1024, 100,000 and 65,536 by default.
+	// a session, and the topics with a retained message of a 3.1.1 client, or a retained Will: 1024, 100,000 and
+	// 65,536 by default. One identity may have a tenth of the latter two; its messages and Wills beyond that are
+	// published without being retained.
 	MaxSubscriptions, MaxClients, MaxRetained int
 	// Conceal answers "unspecified error" instead of "not authorized" to PUBLISH and SUBSCRIBE, so as not to tell
 	// which topics exist.

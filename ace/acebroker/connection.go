@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/mqttsec/mqttsec/internal/guard"
 	"github.com/mqttsec/mqttsec/internal/layer"
@@ -37,6 +38,8 @@ type connection struct {
 	candidates []*access   // tokens that the answer to it may be for
 	nonce      pop.Nonce
 	method     bool // CONNECT named the method ace
+
+	renewing sync.Mutex // held while the token is replaced, here and at the guard; before mu
 
 	mu      sync.Mutex
 	session *guard.Session // nil until CONNECT is let through
@@ -96,7 +99,7 @@ func (f *connection) Closed() {
 		return
 	}
 	if access != nil {
-		f.l.live.remove(session, access)
+		f.l.live.remove(f, access)
 	}
 	session.Closed()
 }
@@ -206,13 +209,20 @@ func (f *connection) tokenless(c *layer.Conn, m *wire.ConnectPacket) error {
 		return f.refuse(c, wire.NotAuthorized, errNoToken)
 	}
 	var valid []*access
-	for _, a := range f.l.store.get(string(m.ClientID), now) {
-		if f.l.revoked.check(a, now) == nil {
+	why := errNoToken
+	for _, stored := range f.l.store.get(string(m.ClientID), now) {
+		a, err := f.settings.verifier.fresh(f.ctx, stored)
+		if err == nil {
+			err = f.l.revoked.check(a, now)
+		}
+		if err == nil {
 			valid = append(valid, a)
+		} else if errors.Is(err, ErrUnreachable) {
+			why = err // it may come back with the same token
 		}
 	}
 	if len(valid) == 0 {
-		return f.refuse(c, wire.NotAuthorized, errNoToken)
+		return f.refuse(c, reasonFor(why), why)
 	}
 	return f.challenge(c, valid...)
 }
@@ -344,17 +354,16 @@ func (f *connection) admit(c *layer.Conn, a *access) error {
 
 // enter makes the session the connection's.
 func (f *connection) enter(session *guard.Session, a *access, clientID string) {
+	ctx := f.ctx
 	f.packet, f.candidates, f.ctx = nil, nil, nil
 	f.mu.Lock()
 	f.session = session
-	f.replace(session, a)
+	f.replace(a)
 	closed := f.closed
 	f.mu.Unlock()
 	now := f.l.clock.Now()
 	if a != nil {
-		if f.settings.StoredTokens {
-			f.l.store.put(clientID, a, now)
-		}
+		f.l.remember(ctx, clientID, a, now)
 		// A revocation that came between the check of the token and this moment has not seen the session.
 		if err := f.l.revoked.check(a, now); err != nil {
 			session.End(wire.NotAuthorized, err)
@@ -362,6 +371,19 @@ func (f *connection) enter(session *guard.Session, a *access, clientID string) {
 	}
 	if closed {
 		session.Closed()
+	}
+}
+
+// remember stores the token that a client has connected with, or renewed. The Client Identifier may be another's, whose
+// tokens must not make way because of a Reload alone, nor because of one that came while this client proved its key.
+func (l *Listener) remember(ctx context.Context, clientID string, a *access, now time.Time) {
+	s := l.current.Load()
+	if !s.StoredTokens {
+		return
+	}
+	a, err := s.verifier.fresh(ctx, a)
+	if err == nil && l.judgeStored(ctx, s.verifier, clientID, a, now) == nil {
+		l.store.put(clientID, a, now)
 	}
 }
 

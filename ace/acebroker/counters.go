@@ -8,7 +8,16 @@ import (
 
 // Counters count since the Listener was made.
 type Counters struct {
-	// Counters of what clients were permitted and denied.
+	// Counters of what clients were permitted and denied; each is an int64:
+	//
+	//	Active, Admitted, Refused         sessions now, begun, and refused at CONNECT
+	//	Published, PublishDenied          PUBLISH permitted, and not
+	//	Subscribed, SubscribeDenied       filters permitted, and not
+	//	Delivered, DeliveryDenied         PUBLISH forwarded to a client, and those that ended a connection instead
+	//	RetainedWithheld                  retained PUBLISH that had outlived its publisher's grant
+	//	RetainedForgotten                 PUBLISH that lost RETAIN because too many topics are remembered
+	//	Renewed, Expired, Revoked         grants replaced; connections ended by time, and by Revoke
+	//	TakenOver                         connections ended by another one with their Client Identifier
 	guard.Counters
 
 	Verified         int64 // tokens validated

@@ -3,6 +3,7 @@ package acebroker
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +44,9 @@ func (i Introspection) GoString() string { return i.String() }
 
 // LogValue is String.
 func (i Introspection) LogValue() slog.Value { return slog.StringValue(i.String()) }
+
+// MarshalJSON is String for logs in JSON. It does not encode the credentials.
+func (i Introspection) MarshalJSON() ([]byte, error) { return json.Marshal(i.String()) }
 
 // introspection is one that has been checked.
 type introspection struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/mqttsec/mqttsec/internal/layer"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // The times that a zero in JWKSConfig stands for.
@@ -35,7 +36,7 @@ type JWKSConfig struct {
 	// fetching fails. Zero stands for the defaults.
 	Refresh, MinRefresh, MaxStale time.Duration
 	// Clock is the time; nil is the real one.
-	Clock layer.Clock
+	Clock Clock
 }
 
 // JWKS is the KeySet of an issuer that publishes its public keys at a URL. It fetches them when the first token
@@ -137,7 +138,7 @@ func parseJWKS(body []byte) ([]Key, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := json.Unmarshal(body, &set); err != nil || set.Keys == nil {
+	if err := strict.Unmarshal(body, &set); err != nil || set.Keys == nil {
 		return nil, fmt.Errorf("no JWK Set")
 	}
 	var keys []Key

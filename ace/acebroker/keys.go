@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -91,6 +92,9 @@ func (k Key) GoString() string { return k.String() }
 
 // LogValue is String.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalJSON is String for logs in JSON. It does not encode the key.
+func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal(k.String()) }
 
 // KeySet finds the keys of an issuer. [StaticKeys] and [JWKS] are such.
 type KeySet interface {

@@ -1,6 +1,7 @@
 package acebroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 // Listener is a net.Listener whose connections have been authenticated and are being guarded. It is safe for
 // concurrent use.
 type Listener struct {
-	*listener
+	listener *layer.Listener
 	current  atomic.Pointer[settings]
 	clock    Clock
 	logger   *slog.Logger
@@ -35,9 +36,6 @@ type settings struct {
 	verifier *verifier
 	hints    *hints
 }
-
-// listener keeps what is embedded out of the documentation.
-type listener = layer.Listener
 
 // NewListener returns a listener that takes connections from inner, which it owns from then on, and hands those to a
 // broker whose clients are authorized, with everything that a client does checked as the package documentation says.
@@ -85,6 +83,24 @@ func NewListener(inner net.Listener, cfg Config) (*Listener, error) {
 	return l, nil
 }
 
+// Accept returns the next authenticated connection. It fails only when the listener has been closed, or when the one
+// below has failed for good.
+func (l *Listener) Accept() (net.Conn, error) { return l.listener.Accept() }
+
+// Addr returns the address of the listener below.
+func (l *Listener) Addr() net.Addr { return l.listener.Addr() }
+
+// Close stops listening; what has been accepted lives on.
+func (l *Listener) Close() error { return l.listener.Close() }
+
+// Shutdown closes the listener, ends every connection, which v5 clients hear as "server shutting down", and waits until
+// all are gone. When ctx ends first it closes those that are left and returns the cause.
+func (l *Listener) Shutdown(ctx context.Context) error { return l.listener.Shutdown(ctx) }
+
+// Established returns the connections whose CONNECT has been let through and that are not over, for a program that
+// ends them one by one: each is what Accept returns.
+func (l *Listener) Established() []*layer.Conn { return l.listener.Established() }
+
 // prepare checks a Config and makes of it what connections need.
 func (l *Listener) prepare(cfg Config) (*settings, *guard.Scope, error) {
 	if err := cfg.check(); err != nil {
@@ -113,15 +129,17 @@ func (l *Listener) prepare(cfg Config) (*settings, *guard.Scope, error) {
 // Reload replaces, for what comes from now on, the issuers with their keys and credentials, the algorithms, the
 // audience, the public topics, the hint and the rules about Client Identifiers, User Names and stored tokens.
 // Connections stay, with the rights that their tokens gave them, and so do revocations and the ownership of Client
-// Identifiers; valid tokens that are remembered are looked at anew. What belongs to the listener itself is not
-// replaced: TLS (where a certificate changes by GetCertificate), Secure, times, bounds, Clock and Logger. Nothing has
-// changed if Reload returns an error, or if Config.BehindTLSProxy is another one, which is an error.
+// Identifiers. Tokens that are remembered or stored are validated anew when they are needed; a stored one does not
+// outlast Reload if it names its key alone, or if its cnonce is old by then. Timeout, MaxPending and
+// MaxPendingPerSource are replaced where they are not 0. What else belongs to the listener itself is not: TLS (where a
+// certificate changes by GetCertificate), Secure, other bounds, Clock and Logger. Nothing has changed if Reload returns
+// an error, or if Config.BehindTLSProxy is another one, which is an error.
 func (l *Listener) Reload(cfg Config) error {
 	old := l.current.Load()
 	if cfg.BehindTLSProxy != old.BehindTLSProxy || (cfg.TLS == nil) != (old.TLS == nil) {
 		return errors.New("acebroker: where TLS ends cannot be changed by Reload")
 	}
-	cfg.Clock, cfg.Logger, cfg.Timeout = l.clock, l.logger, old.Timeout
+	cfg.Clock, cfg.Logger, cfg.Timeout = l.clock, l.logger, cmp.Or(cfg.Timeout, old.Timeout)
 	next, public, err := l.prepare(cfg)
 	if err != nil {
 		return err
@@ -130,8 +148,10 @@ func (l *Listener) Reload(cfg Config) error {
 		next.verifier.nonces.key = old.verifier.nonces.key // tokens with one of those are under way
 	}
 	next.verifier.durable = old.verifier.durable
+	if err := l.listener.SetLimits(next.Timeout, next.MaxPending, next.MaxPendingPerSource); err != nil {
+		return fmt.Errorf("acebroker: %w", err)
+	}
 	l.current.Store(next)
-	l.store.clear()
 	l.guard.SetPublic(public)
 	l.logger.Info("configuration reloaded")
 	return nil
@@ -139,6 +159,7 @@ func (l *Listener) Reload(cfg Config) error {
 
 func newVerifier(cfg Config, issuers []*issuer, nonces *cnonces, counters *counters, revoked *revocations) *verifier {
 	v := &verifier{
+		mark:       new(byte),
 		algorithms: make(map[Algorithm]bool), issuers: issuers, audience: cfg.Audience, timeout: cfg.Timeout, leeway: cfg.Leeway,
 		nonces: nonces, clock: cfg.Clock, counters: counters, revoked: revoked, durable: new(sequences),
 	}
@@ -168,9 +189,7 @@ func (l *Listener) filter(ctx context.Context, conn net.Conn) (layer.Filter, err
 		exporter = nil
 	}
 	f := &connection{l: l, settings: l.current.Load(), ctx: ctx, exporter: exporter, resumed: resumed, remote: conn.RemoteAddr()}
-	if identity := pskIdentity(conn); identity != "" {
-		f.known = l.tokenOf(ctx, f.settings, identity)
-	}
+	f.known = l.proved(ctx, f.settings, conn)
 	return f, nil
 }
 

@@ -1,10 +1,13 @@
 package acebroker
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"net"
 	"testing"
 	"time"
@@ -193,6 +196,12 @@ func TestConfigMistakes(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", a.keys(), a.keys(), a.keys()[2]), fmt.Sprint(a.secret[:4])[1:])
+	issuer := Issuer{Name: "as", Keys: a.keys(), Introspection: &Introspection{URL: "https://as", ClientSecret: "hush-hush"}}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "issuer", issuer)
+	require.Contains(t, log.String(), "s256")
+	require.NotContains(t, log.String(), base64.StdEncoding.EncodeToString(a.secret))
+	require.NotContains(t, log.String(), "hush-hush")
 }
 
 // TestReasonsForTheLog: mistakes are told apart where they were made, in the log of the broker.

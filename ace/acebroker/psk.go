@@ -52,49 +52,73 @@ func (l *Listener) tokenOf(ctx context.Context, s *settings, identity string) *a
 		return nil
 	}
 	now := l.clock.Now()
-	a := s.PSK.named(l, identity, now)
-	if a == nil {
-		var err error
-		if a, err = s.verifier.verify(ctx, []byte(identity)); err != nil {
-			return nil
-		}
+	a, by := s.PSK.named(l, identity, now)
+	var err error
+	if a != nil {
+		a, err = by.fresh(ctx, a)
+	} else {
+		a, err = s.verifier.verify(ctx, []byte(identity))
 	}
-	if !a.key.Symmetric() || l.revoked.check(a, now) != nil {
+	if err != nil || !a.key.Symmetric() || l.revoked.check(a, now) != nil {
 		return nil
 	}
 	return a
 }
 
-// named finds the token of a key that has been uploaded.
-func (p *PSK) named(l *Listener, identity string, now time.Time) *access {
+// named finds the token of a key that has been uploaded, and the verifier of the listener that has it.
+func (p *PSK) named(l *Listener, identity string, now time.Time) (*access, *verifier) {
 	keyID, ok := pop.ParsePSKIdentity(identity)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	if a := l.store.byName(keyID, now); a != nil {
-		return a
+		return a, l.current.Load().verifier
 	}
 	if other := p.uploads.Load(); other != nil {
 		if a := other.store.byName(keyID, now); a != nil && other.revoked.check(a, now) == nil {
-			return a
+			return a, other.current.Load().verifier
 		}
+	}
+	return nil, nil
+}
+
+// preshared is a connection that was authenticated by a pre-shared key.
+type preshared interface {
+	PSKIdentity() string
+	HasKey(key []byte) bool
+}
+
+// proved returns the token whose key a connection, or one below it, was authenticated with, nil if there is none. By
+// the end of the handshake the identity may be that of another token, whose key this client has not.
+func (l *Listener) proved(ctx context.Context, s *settings, conn net.Conn) *access {
+	for conn != nil {
+		if c, ok := conn.(preshared); ok {
+			if identity := c.PSKIdentity(); identity != "" {
+				return l.tokenWith(ctx, s, identity, c.HasKey)
+			}
+			return nil
+		}
+		c, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		conn = c.NetConn()
 	}
 	return nil
 }
 
-// pskIdentity is the identity with which a connection, or one below it, was authenticated by a pre-shared key.
-func pskIdentity(conn net.Conn) string {
-	for conn != nil {
-		if c, ok := conn.(interface{ PSKIdentity() string }); ok {
-			return c.PSKIdentity()
-		}
-		c, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			return ""
-		}
-		conn = c.NetConn()
+func (l *Listener) tokenWith(ctx context.Context, s *settings, identity string, has func(key []byte) bool) *access {
+	a := l.tokenOf(ctx, s, identity)
+	if a == nil {
+		return nil
 	}
-	return ""
+	key := a.key.PSK()
+	defer clear(key)
+	if !has(key) {
+		l.counters.proofFailed.Add(1)
+		return nil
+	}
+	return a
 }
 
 // admitKnown lets in a client that has proved its key in the TLS handshake. Time has passed since.

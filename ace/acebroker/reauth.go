@@ -155,7 +155,9 @@ func (f *connection) finishRenewal(c *layer.Conn, p wire.Packet) error {
 		f.l.counters.proofFailed.Add(1)
 		return f.deny(fmt.Errorf("%w: %w", ErrProof, err))
 	}
-	if err := f.renew(a); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), f.l.current.Load().Timeout)
+	defer cancel()
+	if err := f.renew(ctx, a); err != nil {
 		f.l.counters.reauthRefused.Add(1)
 		return nil // the guard has ended the connection
 	}
@@ -163,19 +165,19 @@ func (f *connection) finishRenewal(c *layer.Conn, p wire.Packet) error {
 	return sendAuth(c, wire.Success, nil)
 }
 
-// renew makes a the token that the connection lives by.
-func (f *connection) renew(a *access) error {
+// renew makes a the token that the connection lives by. ctx bounds what is asked about those that are stored.
+func (f *connection) renew(ctx context.Context, a *access) error {
 	session := f.guarded()
+	f.renewing.Lock()
+	defer f.renewing.Unlock()
 	if err := session.Renew(a.grant()); err != nil {
 		return err
 	}
 	f.mu.Lock()
-	f.replace(session, a)
+	f.replace(a)
 	f.mu.Unlock()
 	now := f.l.clock.Now()
-	if f.settings.StoredTokens {
-		f.l.store.put(session.ClientID(), a, now)
-	}
+	f.l.remember(ctx, session.ClientID(), a, now)
 	if err := f.l.revoked.check(a, now); err != nil {
 		session.End(wire.NotAuthorized, err)
 		return err

@@ -3,7 +3,6 @@ package acebroker
 import (
 	"context"
 
-	"github.com/mqttsec/mqttsec/internal/guard"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -14,7 +13,7 @@ func (f *connection) watch(a *access) {
 		f.unwatch()
 		f.unwatch = nil
 	}
-	if a == nil || a.reference == nil || f.closed {
+	if a == nil || a.recheck.IsZero() || f.closed {
 		return
 	}
 	f.unwatch = f.l.clock.AfterFunc(a.recheck.Sub(f.l.clock.Now()), func() { f.recheck(a) })
@@ -24,10 +23,12 @@ func (f *connection) watch(a *access) {
 func (f *connection) recheck(a *access) {
 	ctx, cancel := context.WithTimeout(context.Background(), f.l.current.Load().Timeout)
 	defer cancel()
-	again, err := f.l.current.Load().verifier.verify(ctx, a.reference)
+	again, err := f.l.current.Load().verifier.verify(ctx, a.token)
 	if err == nil && again.identity != a.identity {
 		err = errIdentities
 	}
+	f.renewing.Lock()
+	defer f.renewing.Unlock()
 	f.mu.Lock()
 	session := f.session
 	if f.closed || f.access != a {
@@ -35,7 +36,7 @@ func (f *connection) recheck(a *access) {
 		return // there is another token meanwhile
 	}
 	if err == nil {
-		f.replace(session, again)
+		f.replace(again)
 	}
 	f.mu.Unlock()
 	if err != nil {
@@ -45,14 +46,32 @@ func (f *connection) recheck(a *access) {
 	_ = session.Renew(again.grant()) // which ends the connection if it fails
 }
 
+// fresh is what a token that was validated before is now: validated anew if that was under another configuration, or
+// if the Authorization Server's last answer is over, as RFC 9200, section 6.10, wants it also of what is stored. The
+// error is why it is not valid any more: ErrUnreachable if nobody can be asked, errIdentities if it has another client
+// or key meanwhile.
+func (v *verifier) fresh(ctx context.Context, a *access) (*access, error) {
+	if a.by == v.mark && (a.recheck.IsZero() || v.clock.Now().Before(a.recheck)) {
+		return a, nil
+	}
+	again, err := v.verify(ctx, a.token)
+	if err != nil {
+		return nil, err
+	}
+	if again.identity != a.identity || again.key.Fingerprint() != a.key.Fingerprint() {
+		return nil, errIdentities
+	}
+	return again, nil
+}
+
 // replace makes a the token that the connection lives by. f.mu is held.
-func (f *connection) replace(session *guard.Session, a *access) {
+func (f *connection) replace(a *access) {
 	if f.access != nil {
-		f.l.live.remove(session, f.access)
+		f.l.live.remove(f, f.access)
 	}
 	f.access = a
 	if a != nil && !f.closed {
-		f.l.live.put(session, a)
+		f.l.live.put(f, a)
 	}
 	f.watch(a)
 }

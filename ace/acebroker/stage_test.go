@@ -189,6 +189,35 @@ func (s *stage) dial(change ...func(*tls.Config)) *raw {
 	return &raw{s.t, conn}
 }
 
+// tokenless is a connection without a token that the broker has accepted.
+func (s *stage) tokenless(id string) *raw {
+	s.t.Helper()
+	r := s.dial()
+	r.send(connectV5(id, true, nil))
+	code, _ := r.connack()
+	require.Zero(s.t, code)
+	s.broker()
+	return r
+}
+
+// stored lets a client in by a token that is stored for the Client Identifier, and ends that.
+func (s *stage) stored(id string, key rawKey) {
+	s.t.Helper()
+	r := s.dial()
+	r.send(connectV5(id, true, nil, method("ace")))
+	r.send(answer(key, r.nonce()))
+	r.accepted()
+	s.broker()
+	s.leave(r)
+}
+
+// leave ends the only connection there is, and waits until its Client Identifier is free.
+func (s *stage) leave(r *raw) {
+	s.t.Helper()
+	r.conn.Close()
+	require.Eventually(s.t, func() bool { return s.listener.Counters().Active == 0 }, patience, time.Millisecond)
+}
+
 func tls12(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }
 
 // client is a subject with a key and what makes its tokens.

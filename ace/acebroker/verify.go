@@ -16,22 +16,24 @@ import (
 
 // access is what a valid token says.
 type access struct {
-	identity  string // who the client is, with the issuer's name before it if there are several issuers
-	issuer    string
-	subject   string // sub, or client_id; empty if the token names nobody
-	id        string // jti or cti
-	hash      [sha256.Size]byte
-	scope     *guard.Scope
-	key       pop.Verifier
-	keyID     string // of key; may be empty
-	expires   time.Time
-	issuedAt  time.Time
-	reference []byte    // the token, if the Authorization Server has to be asked about it again
-	recheck   time.Time // when the Authorization Server is to be asked again; zero is never
+	identity string // who the client is, with the issuer's name before it if there are several issuers
+	issuer   string
+	subject  string // sub, or client_id; empty if the token names nobody
+	id       string // jti or cti
+	hash     [sha256.Size]byte
+	scope    *guard.Scope
+	key      pop.Verifier
+	keyID    string // of key; may be empty
+	expires  time.Time
+	issuedAt time.Time
+	token    []byte    // as it came
+	by       *byte     // the mark of the verifier that found it valid
+	recheck  time.Time // when the Authorization Server is to be asked again; zero is never
 }
 
 // verifier validates tokens. It is safe for concurrent use.
 type verifier struct {
+	mark       *byte // tells verifiers apart, and holds none in memory
 	algorithms map[Algorithm]bool
 	local      bool // all keys are here, and nobody is asked about tokens
 	issuers    []*issuer
@@ -139,7 +141,7 @@ func (v *verifier) validate(ctx context.Context, hash [sha256.Size]byte, token [
 	if u.Issuer != "" && u.Issuer != u.issuer.Name {
 		return nil, fmt.Errorf("%w: %q", ErrIssuer, shown(u.Issuer))
 	}
-	expires, err := v.lifetime(&u, hash, now)
+	expires, err := v.lifetime(&u, now)
 	if err != nil {
 		return nil, err
 	}
@@ -163,9 +165,7 @@ func (v *verifier) validate(ctx context.Context, hash [sha256.Size]byte, token [
 	a := &access{
 		issuer: u.issuer.Name, subject: subject(u.Set), id: u.ID, hash: hash, scope: scope, key: key,
 		keyID: u.Confirmation.ID, expires: expires, issuedAt: u.IssuedAt, recheck: recheck,
-	}
-	if f == reference {
-		a.reference = token
+		token: token, by: v.mark,
 	}
 	a.identity = v.identity(a)
 	return a, v.revoked.check(a, now)
@@ -173,7 +173,7 @@ func (v *verifier) validate(ctx context.Context, hash [sha256.Size]byte, token [
 
 // lifetime checks nbf, iat and exp, or what stands for exp in a token for a broker without a clock (RFC 9200, section
 // 5.10.3).
-func (v *verifier) lifetime(u *unwrapped, hash [sha256.Size]byte, now time.Time) (expires time.Time, err error) {
+func (v *verifier) lifetime(u *unwrapped, now time.Time) (expires time.Time, err error) {
 	soon := now.Add(v.leeway)
 	if u.NotBefore.After(soon) || u.IssuedAt.After(soon) {
 		return time.Time{}, fmt.Errorf("%w: valid from %s, the clock here says %s", ErrNotYet,
@@ -181,7 +181,7 @@ func (v *verifier) lifetime(u *unwrapped, hash [sha256.Size]byte, now time.Time)
 	}
 	expires = u.Expires
 	if u.ExpiresIn > 0 {
-		until, err := v.durable.until(u, v.audience, hash, now)
+		until, err := v.durable.until(u, v.audience, now)
 		if err != nil {
 			return time.Time{}, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/require"
+	gocose "github.com/veraison/go-cose"
 
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/aif"
@@ -338,6 +339,39 @@ func TestTokenWithoutATime(t *testing.T) {
 	_, err = v.verify(context.Background(), token(5))
 	require.ErrorIs(t, err, ErrExpired, "forgotten, but its number is not")
 	_, err = v.verify(context.Background(), token(4))
+	require.ErrorIs(t, err, ErrExpired)
+}
+
+// TestTokenWithoutATimeInOtherBytes: whoever holds a CWT can write anything into its unprotected header, and gets
+// another token that is as valid. It ends when the first one does.
+func TestTokenWithoutATimeInOtherBytes(t *testing.T) {
+	a := newAS(t, "as")
+	clock := layertest.NewClock(base)
+	v := newTestVerifier(t, configFor(a, clock))
+	set := a.claimSet(holder(t, pop.EdDSA).Verifier())
+	set.Expires, set.IssuedAt = time.Time{}, time.Time{}
+	set.ExpiresIn, set.ID = time.Minute, claims.SequenceID("broker", 5)
+	token := a.sign1(cborOf(t, set), EdDSA)
+	_, err := v.verify(context.Background(), token)
+	require.NoError(t, err)
+
+	var m gocose.Sign1Message
+	require.NoError(t, m.UnmarshalCBOR(token))
+	m.Headers.Unprotected[int64(4711)] = "another"
+	m.Headers.RawUnprotected = nil
+	other, err := m.MarshalCBOR()
+	require.NoError(t, err)
+	require.NotEqual(t, token, other)
+	clock.Advance(59 * time.Second)
+	got, err := v.verify(context.Background(), other)
+	require.NoError(t, err)
+	require.Equal(t, base.Add(time.Minute), got.expires)
+	clock.Advance(time.Second)
+	m.Headers.Unprotected[int64(4711)] = "a third"
+	m.Headers.RawUnprotected = nil
+	other, err = m.MarshalCBOR()
+	require.NoError(t, err)
+	_, err = v.verify(context.Background(), other)
 	require.ErrorIs(t, err, ErrExpired)
 }
 

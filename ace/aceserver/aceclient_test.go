@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/ace"
-	"github.com/mqttsec/mqttsec/ace/internal/claims"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // TestClientOfThisModule: what package ace asks for in each encoding, with each kind of key and for each format, is
@@ -54,7 +54,7 @@ func TestClientOfThisModule(t *testing.T) {
 						require.NotEmpty(t, token.Raw)
 						raw := token.Raw
 						if audience == "cwt" && encoding != ace.CBOR { // as text (RFC 9770, section 4)
-							raw, err = claims.DecodeText(string(raw))
+							raw, err = strict.DecodeText(string(raw))
 							require.NoError(t, err)
 						}
 						set := f.open(audience, raw)

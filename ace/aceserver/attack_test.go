@@ -207,6 +207,23 @@ func TestStoreShrinksAgain(t *testing.T) {
 	at = at.Add(time.Hour)
 	f.ask(object{"audience": "ref"})
 	require.LessOrEqual(t, count(), 4)
+
+	for range 700 { // more than one look removes
+		f.ask(object{"audience": "ref"})
+	}
+	at = at.Add(time.Hour)
+	for range 4 {
+		f.ask(object{"audience": "ref"})
+	}
+	require.LessOrEqual(t, count(), 16, "many at once")
+
+	at = at.Add(-24 * time.Hour)
+	for range 20 {
+		f.ask(object{"audience": "ref"})
+	}
+	at = at.Add(time.Hour)
+	f.ask(object{"audience": "ref"})
+	require.LessOrEqual(t, count(), 20, "after the clock has gone back")
 }
 
 // TestLogHoldsNoSecrets runs through all endpoints and looks for what must not be in the log.

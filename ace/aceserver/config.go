@@ -3,6 +3,7 @@ package aceserver
 import (
 	"crypto"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,10 +63,15 @@ const (
 	ES256 = pop.ES256 // a P-256 key of the client's
 )
 
-// Scope says which topics a client may publish and subscribe to (RFC 9431, section 2.3).
+// Scope says which topics a client may publish and subscribe to (RFC 9431, section 2.3): a []Entry, the same type as
+// ace.Scope, where its methods stand.
 type Scope = aif.Scope
 
-// Entry is one line of a Scope.
+// Entry is one line of a Scope. The fields are
+//
+//	Filter    string // without "$share/group/" before it
+//	Publish   bool   // on every topic that Filter matches
+//	Subscribe bool   // to Filter and every filter that it covers
 type Entry = aif.Entry
 
 // Format is how a broker wants its tokens.
@@ -143,6 +149,9 @@ func (k TokenKey) GoString() string { return k.String() }
 
 // LogValue is String.
 func (k TokenKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalJSON is String for logs in JSON. It does not encode the key.
+func (k TokenKey) MarshalJSON() ([]byte, error) { return json.Marshal(k.String()) }
 
 const (
 	defaultLifetime = 10 * time.Minute

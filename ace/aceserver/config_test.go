@@ -1,10 +1,15 @@
 package aceserver
 
 import (
+	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/base64"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,8 +139,24 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	_, hash := NewSecret()
 	text, err := hash.MarshalText()
 	require.NoError(t, err)
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		require.NotContains(t, fmt.Sprintf(verb, Audience{Name: "a", Encryption: TokenKey{"k", secret}}), fmt.Sprintf(verb, secret))
-		require.NotContains(t, fmt.Sprintf(verb, Client{ID: "c", Credential: Credential{Secret: hash}}), string(text))
+	signing := newEd25519()
+	cfg := Config{
+		Keys: []SigningKey{{ID: "s", Key: signing}}, Audiences: []Audience{{Name: "a", Encryption: TokenKey{"k", secret}}},
+		Clients: []Client{{ID: "c", Credential: Credential{Secret: hash}}},
 	}
+	var log bytes.Buffer
+	for _, logger := range []*slog.Logger{slog.New(slog.NewTextHandler(&log, nil)), slog.New(slog.NewJSONHandler(&log, nil))} {
+		for _, v := range []any{cfg.Keys, cfg.Keys[0], cfg.Audiences, cfg.Audiences[0].Encryption, cfg.Clients} {
+			logger.Info("m", "v", v)
+		}
+	}
+	require.NotContains(t, log.String(), "!ERROR")
+	all := log.String() + fmt.Sprintf("%v %+v %#v", cfg, cfg, cfg)
+	for _, hidden := range [][]byte{secret, signing.(ed25519.PrivateKey)} {
+		require.NotContains(t, all, strings.Trim(fmt.Sprint(hidden), "[]"))
+		require.NotContains(t, all, fmt.Sprintf("%#v", hidden))
+		require.NotContains(t, all, string(hidden))
+		require.NotContains(t, all, base64.StdEncoding.EncodeToString(hidden))
+	}
+	require.NotContains(t, fmt.Sprintf("%v %+v %#v", cfg, cfg, cfg), string(text))
 }

@@ -96,11 +96,47 @@ func TestDamagedRecords(t *testing.T) {
 	}))
 	f.json("/introspect", object{"token": string(token)}, f.basic("rs")).refused(t, http.StatusInternalServerError, "server_error")
 	f.json("/token", object{"client_id": "broken", "client_secret": "x"}).refused(t, http.StatusInternalServerError, "server_error")
-	require.Error(t, f.Remove(t.Context(), "alice"))
+	require.ErrorIs(t, f.Remove(t.Context(), "alice"), ErrDamaged)
 	f.now = func() time.Time { return time.Now().Add(time.Hour) }
 	f.ask(object{"audience": "ref"})
 	require.False(t, f.active(string(token)))
 	require.NoError(t, f.Remove(t.Context(), "alice"))
+}
+
+// TestRemoveBesideDamage: records that cannot be read keep nobody from being removed, nor their tokens from being
+// revoked, wherever they stand; and it is said that there may be more.
+func TestRemoveBesideDamage(t *testing.T) {
+	f, _ := meddled(t)
+	id, secret := f.register(t, Invitation{}, object{})
+	f.secrets[id] = secret
+	var tokens []string
+	for range 3 {
+		tokens = append(tokens, f.json("/token", object{"audience": "ref"}, f.basic(id)).members(t, http.StatusOK)["access_token"].(string))
+	}
+	others, _ := f.ask(object{"audience": "ref"})
+	damage := []string{strings.Repeat("\x00", 32), strings.Repeat("\xff", 32)} // before and behind all others
+	require.NoError(t, f.store.Update(func(tx store.Tx) error {
+		return errors.Join(tx.Put(bucketTokens, damage[0], []byte("{")), tx.Put(bucketTokens, damage[1], []byte(`{"client":7}`)))
+	}))
+
+	err := f.Remove(t.Context(), id)
+	require.ErrorIs(t, err, ErrDamaged)
+	require.ErrorContains(t, err, "2 tokens")
+	for _, token := range tokens {
+		require.False(t, f.active(token))
+	}
+	require.True(t, f.active(string(others)))
+	f.json("/token", object{"audience": "ref"}, f.basic(id)).refused(t, http.StatusUnauthorized, "invalid_client")
+	require.NoError(t, f.store.View(func(tx store.Tx) error {
+		tx.Ascend(bucketKeys, func(name string, _ []byte) bool {
+			require.False(t, strings.HasPrefix(name, keyName(id, "")), "its keys are forgotten")
+			return true
+		})
+		for _, hash := range damage {
+			require.NotNil(t, tx.Get(bucketTokens, hash), "what it is nobody knows")
+		}
+		return nil
+	}))
 }
 
 // TestAudienceLimitsKinds: a broker that cannot handle a kind of key gets none of it (RFC 9200, section 5.8.3).

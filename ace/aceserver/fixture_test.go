@@ -28,6 +28,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/cose"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 const issuer = "https://as.example"
@@ -202,7 +203,7 @@ func (f *fixture) ask(members object, edit ...func(*http.Request)) ([]byte, obje
 	o := f.json("/token", members, append([]func(*http.Request){f.basic("alice")}, edit...)...).members(f.t, http.StatusOK)
 	text := o["access_token"].(string)
 	if name := members["audience"]; name == "cwt" || name == "noclock" || name == "group" {
-		token, err := claims.DecodeText(text)
+		token, err := strict.DecodeText(text)
 		require.NoError(f.t, err)
 		return token, o
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/ace/aceserver/store"
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // serveIntrospect is the introspection endpoint (RFC 7662; RFC 9200, section 5.9). A token that is not active, or not
@@ -45,7 +46,7 @@ func (s *Server) serveIntrospect(x *exchange) (int, []byte, error) {
 // record it is nil.
 func lookUp(tx store.Tx, token []byte) (hash string, record *tokenRecord, err error) {
 	forms := [][]byte{token}
-	if raw, err := claims.DecodeText(string(token)); err == nil { // a CWT in base64url
+	if raw, err := strict.DecodeText(string(token)); err == nil { // a CWT in base64url
 		forms = append(forms, raw)
 	}
 	for _, form := range forms {

@@ -10,6 +10,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/cose"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 const (
@@ -59,7 +60,7 @@ func (t *target) token(ring *keyring, set claims.Set) (token []byte, text string
 	case err != nil:
 		return nil, "", fmt.Errorf("aceserver: make a token: %w", err)
 	case t.Format == CWT:
-		return token, claims.EncodeText(token), nil
+		return token, strict.EncodeText(token), nil
 	}
 	return []byte(text), text, nil
 }

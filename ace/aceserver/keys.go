@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/cryptosigner"
@@ -17,15 +18,28 @@ import (
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/cose"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
-// SigningKey signs tokens. The key itself may be in a security module.
+// SigningKey signs tokens. The key itself may be in a security module; one in memory is not printed.
 type SigningKey struct {
 	// ID is the "kid" in the tokens and in the JWK Set. Empty takes the key's thumbprint (RFC 7638).
 	ID string
 	// Key has an Ed25519 or P-256 public key.
 	Key crypto.Signer
 }
+
+// String describes the key without showing it.
+func (k SigningKey) String() string { return fmt.Sprintf("SigningKey(%q, %T)", k.ID, k.Key) }
+
+// GoString is String.
+func (k SigningKey) GoString() string { return k.String() }
+
+// LogValue is String.
+func (k SigningKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalJSON is String for logs in JSON. It does not encode the key.
+func (k SigningKey) MarshalJSON() ([]byte, error) { return json.Marshal(k.String()) }
 
 // keyring is the keys of a moment; it is replaced as a whole.
 type keyring struct {
@@ -83,7 +97,7 @@ func public(key SigningKey) (jose.JSONWebKey, error) {
 // thumbprint names a public key by RFC 7638.
 func thumbprint(v pop.Verifier) (string, error) {
 	sum, err := (&jose.JSONWebKey{Key: v.Public()}).Thumbprint(crypto.SHA256)
-	return claims.EncodeText(sum), err
+	return strict.EncodeText(sum), err
 }
 
 func (r *keyring) signWith(key crypto.Signer, public jose.JSONWebKey) (err error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/aceserver/store"
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // Invitation lets clients register.
@@ -155,10 +156,11 @@ func parseRegistration(body []byte, chain []*x509.Certificate) (m clientMetadata
 	refused := func(description string) (clientMetadata, clientRecord, error) {
 		return clientMetadata{}, clientRecord{}, refuse(invalidMetadata, "%s", description)
 	}
-	if _, err := claims.ParseObject(body); err != nil {
+	o, err := claims.ParseObject(body)
+	if err != nil {
 		return refused("not a JSON object")
 	}
-	if err := json.Unmarshal(body, &m); err != nil {
+	if err := o.Into(&m); err != nil {
 		return refused("a member is of another type than RFC 7591 says")
 	}
 	if m.Method == "" {
@@ -212,13 +214,10 @@ func parseKeys(raw json.RawMessage) (keys []crypto.PublicKey, certificate []byte
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := json.Unmarshal(raw, &set); err != nil || len(set.Keys) == 0 || len(set.Keys) > maxKeys {
+	if err := strict.Unmarshal(raw, &set); err != nil || len(set.Keys) == 0 || len(set.Keys) > maxKeys {
 		return nil, nil, errors.New("not a JWK Set of 1 to 8 keys")
 	}
 	for _, raw := range set.Keys {
-		if _, err := claims.ParseObject(raw); err != nil {
-			return nil, nil, errors.New("a key is not a JSON object")
-		}
 		jwk, err := pop.ParseJWK(raw)
 		if err != nil || jwk.Public == nil {
 			return nil, nil, errors.New("a key is not a public one of a kind that is known here")
@@ -244,7 +243,7 @@ func certificateOf(raw json.RawMessage, key crypto.PublicKey) ([]byte, error) {
 	var jwk struct {
 		X5C []string `json:"x5c"`
 	}
-	if err := json.Unmarshal(raw, &jwk); err != nil || len(jwk.X5C) == 0 {
+	if err := strict.Unmarshal(raw, &jwk); err != nil || len(jwk.X5C) == 0 {
 		return nil, nil
 	}
 	der, err := base64.StdEncoding.DecodeString(jwk.X5C[0])

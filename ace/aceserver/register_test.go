@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 func bearer(token string) func(*http.Request) {
@@ -115,7 +116,9 @@ func TestRegistrationThatIsRefused(t *testing.T) {
 		"secret key":     {"jwks": object{"keys": []any{object{"kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAA"}}}},
 		"not a key":      {"jwks": object{"keys": []any{"x"}}},
 		"unproven key":   {"jwks": object{"keys": []any{jwkOf(t, newEd25519().Public(), "")["jwk"]}}},
-		"x5c":            {"jwks": object{"keys": []any{object{"kty": "OKP", "crv": "Ed25519", "x": claims.EncodeText(random(32)), "x5c": []string{base64.StdEncoding.EncodeToString(p256)}}}}},
+		"key's case":     {"jwks": object{"keys": []any{object{"KTY": "OKP", "crv": "Ed25519", "x": strict.EncodeText(random(32))}}}},
+		"keys' case":     {"jwks": object{"Keys": []any{jwkOf(t, newEd25519().Public(), "")["jwk"]}}},
+		"x5c":            {"jwks": object{"keys": []any{object{"kty": "OKP", "crv": "Ed25519", "x": strict.EncodeText(random(32)), "x5c": []string{base64.StdEncoding.EncodeToString(p256)}}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.json("/register", metadata, bearer(invite)).refused(t, http.StatusBadRequest, "invalid_client_metadata")
@@ -136,6 +139,25 @@ func TestRegistrationThatIsRefused(t *testing.T) {
 	f.json("/register", object{}, bearer(invite)).members(t, http.StatusCreated) // it has not been used up by all that
 	_, err = f.Invite(t.Context(), Invitation{Uses: -1})
 	require.Error(t, err)
+}
+
+// TestRegistrationNamesAreCaseSensitive: members of another case are unknown ones, which are passed over, and two of
+// one name are refused, on every level.
+func TestRegistrationNamesAreCaseSensitive(t *testing.T) {
+	f := start(t)
+	invite, err := f.Invite(t.Context(), Invitation{})
+	require.NoError(t, err)
+	register := func(body string) reply {
+		return f.post("/register", claims.TypeJSON, []byte(body), bearer(invite))
+	}
+	for _, twice := range []string{
+		`{"client_name":"a","client_name":"b"}`, `{"jwks":{"keys":[],"keys":[]}}`, `{"jwks":{"keys":[{"kty":"OKP","kty":"OKP"}]}}`,
+	} {
+		register(twice).refused(t, http.StatusBadRequest, "invalid_client_metadata")
+	}
+	o := register(`{"CLIENT_NAME":"a","Token_Endpoint_Auth_Method":"none","Grant_Types":["password"],"JWKS":{"keys":[]}}`).members(t, http.StatusCreated)
+	require.NotContains(t, o, "client_name")
+	require.Equal(t, "client_secret_basic", o["token_endpoint_auth_method"])
 }
 
 // TestInitialAccessTokenIsNotReplayed: of many who use one at the same time one becomes a client.

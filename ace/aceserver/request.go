@@ -13,6 +13,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/aif"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // maxBody bounds the body of a request in bytes.
@@ -99,12 +100,12 @@ func parseTokenRequest(body []byte, kind family) (tokenRequest, error) {
 	case aceCBOR:
 		q, err = tokenRequestFromCBOR(body)
 	case form:
-		var o claims.Object
+		var o strict.Object
 		if o, err = parseForm(body); err == nil {
 			q, err = tokenRequestFromObject(o)
 		}
 	default:
-		var o claims.Object
+		var o strict.Object
 		if o, err = claims.ParseObject(body); err == nil {
 			q, err = tokenRequestFromObject(o)
 		}
@@ -135,7 +136,7 @@ func told(err error) error {
 }
 
 // tokenRequestFromObject reads JSON, and forms too, whose parameters have become strings of JSON.
-func tokenRequestFromObject(o claims.Object) (q tokenRequest, err error) {
+func tokenRequestFromObject(o strict.Object) (q tokenRequest, err error) {
 	for name, to := range map[string]*string{"grant_type": &q.grantType, "audience": &q.audience, "client_id": &q.id, "client_secret": &q.secret} {
 		if *to, err = o.Text(name); err != nil {
 			return q, err
@@ -169,7 +170,7 @@ func tokenRequestFromObject(o claims.Object) (q tokenRequest, err error) {
 
 // wantProfile reads ace_profile, which a client sends without a value to hear which one it is (RFC 9200, section
 // 5.8.4.3).
-func wantProfile(q *tokenRequest, o claims.Object) error {
+func wantProfile(q *tokenRequest, o strict.Object) error {
 	raw, ok := o["ace_profile"]
 	if !ok {
 		return nil
@@ -291,7 +292,7 @@ func parseTokenQuery(body []byte, kind family) (q tokenQuery, err error) {
 
 // parseForm reads a form as an object of strings. A parameter must not be repeated, and one without a value counts as
 // not there (RFC 6749, section 3.2), but for ace_profile, which never has one.
-func parseForm(body []byte) (claims.Object, error) {
+func parseForm(body []byte) (strict.Object, error) {
 	if !utf8.Valid(body) {
 		return nil, claims.ErrMalformed
 	}
@@ -299,7 +300,7 @@ func parseForm(body []byte) (claims.Object, error) {
 	if err != nil {
 		return nil, claims.ErrMalformed
 	}
-	o := claims.Object{}
+	o := strict.Object{}
 	for name, list := range values {
 		if len(list) > 1 {
 			return nil, refuse(invalidRequest, "a parameter stands there twice")

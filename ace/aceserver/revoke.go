@@ -2,6 +2,8 @@ package aceserver
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -56,36 +58,25 @@ func forget(tx store.Tx, hash string, record *tokenRecord) error {
 	return tx.Delete(bucketTokens, hash)
 }
 
+// ErrDamaged is about records of the store that cannot be read.
+var ErrDamaged = errors.New("aceserver: damaged records in the store")
+
 // Remove ends a registered client: it gets no more tokens, and those that it has count as revoked. A client of the
 // configuration keeps its place there, but its tokens are revoked too. That the client does not exist is no error.
 //
-// It looks at all tokens that are out.
+// It looks at all tokens that are out. Where records of some are damaged, all else is done, and then the error is
+// [ErrDamaged] with their number: whose they are cannot be told. A broker that asks about such a token gets no answer.
 func (s *Server) Remove(ctx context.Context, clientID string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	revoked := 0
+	revoked, damaged := 0, 0
 	err := s.store.Update(func(tx store.Tx) error {
-		revoked = 0
 		if err := tx.Delete(bucketClients, clientID); err != nil {
 			return err
 		}
-		theirs := map[string]*tokenRecord{}
-		var damaged error
-		tx.Ascend(bucketTokens, func(hash string, _ []byte) bool {
-			var record tokenRecord
-			if _, err := load(tx, bucketTokens, hash, &record); err != nil {
-				damaged = err
-				return false
-			}
-			if record.Client == clientID {
-				theirs[hash] = &record
-			}
-			return true
-		})
-		if damaged != nil {
-			return damaged
-		}
+		var theirs map[string]*tokenRecord
+		theirs, damaged = tokensOf(tx, clientID)
 		for hash, record := range theirs {
 			if err := forget(tx, hash, record); err != nil {
 				return err
@@ -97,8 +88,26 @@ func (s *Server) Remove(ctx context.Context, clientID string) error {
 	if err != nil {
 		return err
 	}
-	s.log.InfoContext(ctx, "client removed", "client", clientID, "tokens", revoked)
+	s.log.InfoContext(ctx, "client removed", "client", clientID, "tokens", revoked, "damaged", damaged)
+	if damaged > 0 {
+		return fmt.Errorf("%w: %d tokens, of which some may be those of %q", ErrDamaged, damaged, clientID)
+	}
 	return nil
+}
+
+// tokensOf returns a client's tokens by their hashes, and how many records of tokens cannot be read.
+func tokensOf(tx store.Tx, clientID string) (theirs map[string]*tokenRecord, damaged int) {
+	theirs = map[string]*tokenRecord{}
+	tx.Ascend(bucketTokens, func(hash string, _ []byte) bool {
+		var record tokenRecord
+		if _, err := load(tx, bucketTokens, hash, &record); err != nil {
+			damaged++
+		} else if record.Client == clientID {
+			theirs[hash] = &record
+		}
+		return true
+	})
+	return theirs, damaged
 }
 
 // forgetKeys removes what is left of a client's keys, those of tokens that have expired.

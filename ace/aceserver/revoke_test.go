@@ -56,6 +56,17 @@ func TestRevocation(t *testing.T) {
 	require.Equal(t, http.StatusOK, f.json("/revoke", object{"token": "unknown"}, f.basic("alice")).status)
 }
 
+// TestRevokedKeyIsForgotten, a public one too: whoever revokes a token may have lost its key.
+func TestRevokedKeyIsForgotten(t *testing.T) {
+	f := start(t)
+	key := newEd25519()
+	mine := object{"audience": "jwt", "req_cnf": object{"kid": "mine"}}
+	token, _ := f.with(certify(t, key, "alice.example", nil)).ask(object{"audience": "jwt", "req_cnf": jwkOf(t, key.Public(), "mine")})
+	f.json("/token", mine, f.basic("alice")).members(t, http.StatusOK)
+	require.Equal(t, http.StatusOK, f.json("/revoke", object{"token": string(token)}, f.basic("alice")).status)
+	f.json("/token", mine, f.basic("alice")).refused(t, http.StatusBadRequest, "unsupported_pop_key")
+}
+
 func TestRemoveEndsAClientAndItsTokens(t *testing.T) {
 	f := start(t)
 	id, secret := f.register(t, Invitation{}, object{})

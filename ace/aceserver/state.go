@@ -108,9 +108,9 @@ const (
 	pruneMost  = 512         // records removed at one look
 )
 
-// prune removes records that have expired, a few at a time, so that the store does not grow for ever. One that has been
-// written anew meanwhile, with a later end, stays.
-func prune(tx store.Tx, now time.Time) error {
+// prune removes records that have expired, a few at a time, so that the store does not grow for ever, and reports
+// whether there may be more. One that has been written anew meanwhile, with a later end, stays.
+func prune(tx store.Tx, now time.Time) (more bool, err error) {
 	var due []string
 	tx.Ascend(bucketExpiry, func(key string, _ []byte) bool {
 		if len(key) < 8 || int64(binary.BigEndian.Uint64([]byte(key[:8]))) >= now.Unix() {
@@ -121,7 +121,7 @@ func prune(tx store.Tx, now time.Time) error {
 	})
 	for _, entry := range due {
 		if err := tx.Delete(bucketExpiry, entry); err != nil {
-			return err
+			return false, err
 		}
 		bucket, key, ok := cut(entry[8:])
 		if !ok {
@@ -132,10 +132,10 @@ func prune(tx store.Tx, now time.Time) error {
 			continue
 		} // and one that cannot be read is of no use to anybody
 		if err := tx.Delete(bucket, key); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return len(due) == pruneMost, nil
 }
 
 // cut splits the end of a key in bucketExpiry; the record's own key may contain zero bytes.

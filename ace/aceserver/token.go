@@ -84,23 +84,26 @@ func (s *Server) issue(x *exchange, client Client, t *target, granted Scope, q t
 	} else {
 		response.rsCnf = t.rsCnf
 	}
-	prunes := s.pruneNow(x.now)
+	prunes, more := s.pruneNow(x.now), false
 	err = s.store.Update(func(tx store.Tx) error {
 		if err := s.unchanged(tx, client, t, q.reqCnf); err != nil {
 			return err
 		}
 		if prunes {
-			if err := prune(tx, x.now); err != nil {
+			if more, err = prune(tx, x.now); err != nil {
 				return err
 			}
 		}
 		if err := rememberKey(tx, client, &t.Audience, cnf, expires); err != nil {
 			return err
 		}
-		return rememberToken(tx, response.token, set, expires)
+		return rememberToken(tx, response.token, set, cnf.ID, expires)
 	})
 	if err != nil {
 		return tokenResponse{}, err
+	}
+	if more {
+		s.pruned.Store(0) // the next token goes on with it: else the store would grow with many tokens a second
 	}
 	s.log.InfoContext(x.r.Context(), "token issued", "client", client.ID, "from", x.from, "audience", t.Name,
 		"format", t.Format.String(), "id", set.ID, "key", string(cnf.Key.Algorithm()), "key_id", cnf.ID,
@@ -149,8 +152,9 @@ func (s *Server) unchanged(tx store.Tx, client Client, t *target, asked claims.C
 	return err
 }
 
-// rememberToken writes down what the token says, under its hash.
-func rememberToken(tx store.Tx, token []byte, set claims.Set, expires time.Time) error {
+// rememberToken writes down what the token says, under its hash, and what the client may call its key, which is not in
+// a token with a public one.
+func rememberToken(tx store.Tx, token []byte, set claims.Set, keyID string, expires time.Time) error {
 	said, err := set.JSON()
 	if err != nil {
 		return err
@@ -158,15 +162,16 @@ func rememberToken(tx store.Tx, token []byte, set claims.Set, expires time.Time)
 	record := tokenRecord{
 		Client:   set.ClientID,
 		Audience: set.Audience[0],
-		KeyID:    set.Confirmation.ID,
+		KeyID:    keyID,
 		Claims:   said,
 		Expires:  expires.Unix(),
 	}
 	return saveUntil(tx, bucketTokens, hashOf(token), record, expires)
 }
 
-// pruneNow reports whether it is time to look for what has expired.
+// pruneNow reports whether it is time to look for what has expired. It is, too, if the clock has gone back.
 func (s *Server) pruneNow(now time.Time) bool {
 	last := s.pruned.Load()
-	return now.UnixNano()-last >= int64(pruneEvery) && s.pruned.CompareAndSwap(last, now.UnixNano())
+	since := now.UnixNano() - last
+	return (since <= -int64(pruneEvery) || since >= int64(pruneEvery)) && s.pruned.CompareAndSwap(last, now.UnixNano())
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/aif"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // TestSymmetricKeyIsMadeForClientAndBroker: and C-6, C-8 as the server has to serve them.
@@ -64,7 +65,7 @@ func TestSecretIsNotReadable(t *testing.T) {
 		token, o := f.ask(object{"audience": audience})
 		require.NotContains(t, string(token), "alice")
 		k := o["cnf"].(object)["jwk"].(object)["k"].(string)
-		secret, err := claims.DecodeText(k)
+		secret, err := strict.DecodeText(k)
 		require.NoError(t, err)
 		require.NotContains(t, string(token), k)
 		require.NotContains(t, string(token), string(secret))
@@ -196,7 +197,7 @@ func TestRequestParameters(t *testing.T) {
 			token, _ := f.ask(object{"audience": audience, "cnonce": "AQIDBAUGBwg"})
 			require.Equal(t, []byte{1, 2, 3, 4, 5, 6, 7, 8}, f.open(audience, token).CNonce)
 		}
-		f.json("/token", object{"audience": "jwt", "cnonce": claims.EncodeText(random(65))}, f.basic("alice")).
+		f.json("/token", object{"audience": "jwt", "cnonce": strict.EncodeText(random(65))}, f.basic("alice")).
 			refused(t, http.StatusBadRequest, "invalid_request")
 	})
 	t.Run("a default adds up", func(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // guarded starts the broker half for an audience of the fixture, and returns where it listens and its certificate's
@@ -143,7 +144,7 @@ func TestBrokerTakesWhatIsIssued(t *testing.T) {
 					}
 					require.EqualValues(t, success, knock(t, address, roots, token, prover))
 					if audience == "cwt" {
-						text := []byte(claims.EncodeText(token)) // RFC 9770, section 4
+						text := []byte(strict.EncodeText(token)) // RFC 9770, section 4
 						require.EqualValues(t, success, knock(t, address, roots, text, prover))
 					}
 					other, err := pop.Signer(newEd25519())

@@ -90,7 +90,7 @@ func TestParseUnderstands(t *testing.T) {
 	require.Empty(t, o.config.Ways, "none of that name")
 	o, err = parse([]string{"-only", "plain,ace"}, os.Stderr)
 	require.NoError(t, err)
-	require.Len(t, o.config.Schemes, 1)
+	require.Len(t, o.config.Schemes, 2)
 	require.Len(t, o.config.Ways, 2)
 
 	o, err = parse([]string{"-goals", "-only", "M1,A1"}, os.Stderr)
@@ -145,7 +145,7 @@ func TestThroughABroker(t *testing.T) {
 
 // TestConnectingAlone has a report of nothing else.
 func TestConnectingAlone(t *testing.T) {
-	o, err := parse([]string{"-only", "ace,mqttauth"}, os.Stderr)
+	o, err := parse([]string{"-only", "TLS 1.3 ECDSA,mqttauth two-phase"}, os.Stderr)
 	require.NoError(t, err)
 	o.config.Connects, o.config.Trips = 1, 1
 	measured, err := report.Run(t.Context(), o.config)
@@ -156,7 +156,7 @@ func TestConnectingAlone(t *testing.T) {
 	require.NoError(t, save(measured, dir, &bytes.Buffer{}))
 	text, err := os.ReadFile(filepath.Join(dir, "report.md"))
 	require.NoError(t, err)
-	require.Contains(t, string(text), "| v5 | ace |")
+	require.Contains(t, string(text), "| v5 | mqttauth two-phase |")
 	require.FileExists(t, filepath.Join(dir, "connecting.png"))
 	require.NoFileExists(t, filepath.Join(dir, "delay.png"))
 }

@@ -36,9 +36,9 @@ const usage = `Usage: go run ./examples/bench [flags]
 Measures what the security of mqttsec costs. Connecting: bytes, round trips, CPU, memory and
 time on loopback and over a link of 50 ms, for plain connections, TLS with certificates and
 with a pre-shared key, ACE and MQTT-Auth. Per message: delay, rate, CPU, allocations, memory
-and bytes on the wire, for plain connections, TLS, tlspsk, aesmsg and present. With both
-Eclipse clients. Takes three to four minutes. Writes Markdown to the standard output, or with
--out Markdown, JSON and plots to a directory.
+and bytes on the wire, for plain connections, TLS, tlspsk, aesmsg, present, ACE and MQTT-Auth.
+With both Eclipse clients. Takes about five minutes. Writes Markdown to the standard output,
+or with -out Markdown, JSON and plots to a directory.
 
 With -broker URL (tcp://host:1883, ssl://host:8883, ws://..., wss://...) it goes through
 that broker, on topics below mqttsec-bench/; otherwise through one that it starts itself.

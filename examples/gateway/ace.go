@@ -48,6 +48,7 @@ type introspectionConfig struct {
 }
 
 func (c *aceConfig) check(k *checker, at string) {
+	before := len(k.errs)
 	if c.Issuer.value == "" {
 		k.wrong(c.Issuer.line, "%s.issuer is missing: the name of the authorization server, as its tokens have it", at)
 	}
@@ -72,30 +73,29 @@ func (c *aceConfig) check(k *checker, at string) {
 	if id := c.ClientIdentifier; id.line > 0 && id.value != anyIdentifier && id.value != identityOnly {
 		k.wrong(id.line, "%s.client_identifier: %q is neither any nor identity", at, id.value)
 	}
-	if c.Revoked.line > 0 {
-		if _, err := readRevoked(k.path(c.Revoked.value)); err != nil {
-			k.wrong(c.Revoked.line, "%s.revoked: %v", at, err)
-		}
-	}
+	k.reads(at+".revoked", c.Revoked, func(path string) error {
+		_, err := readRevoked(path)
+		return err
+	})
 	if c.JWKS.line > 0 {
 		k.https(at+".jwks", c.JWKS)
 	}
 	if c.Hint.line > 0 {
 		k.https(at+".hint", c.Hint)
 	}
-	k.readable(at+".keys", c.Keys)
-	k.readable(at+".ca", c.CA)
+	k.reads(at+".keys", c.Keys, readable)
+	k.reads(at+".ca", c.CA, certificates)
 	if i := c.Introspection; i != nil {
 		k.https(at+".introspection.url", i.URL)
 		if i.ClientID.value == "" || i.SecretFile.value == "" {
 			k.wrong(i.URL.line, "%s.introspection: client_id and secret_file are needed", at)
 		}
-		k.readable(at+".introspection.secret_file", i.SecretFile)
+		k.reads(at+".introspection.secret_file", i.SecretFile, readable)
 	}
 	for n := range c.Public {
 		c.Public[n].check(k, fmt.Sprintf("%s.public[%d]", at, n))
 	}
-	if len(k.errs) > 0 {
+	if len(k.errs) > before {
 		return // what follows reads the files
 	}
 	if _, err := c.settings(k); err != nil {
@@ -198,10 +198,12 @@ func (g *gateway) serveACE(l *listener, cfg *listenerConfig, b *below, k *checke
 
 // guardACE is serveACE with settings that need not come from a file.
 func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) (*acebroker.Listener, error) {
-	settings.Timeout = g.cfg.Limits.ConnectTimeout.value
-	settings.MaxPending = g.cfg.Limits.Pending.value
-	settings.MaxPendingPerSource = g.cfg.Limits.PendingPerAddress.value
-	settings.Logger = g.log.With("listener", l.name)
+	bound := func(settings *acebroker.Config, limits *limitsConfig) {
+		settings.Timeout = limits.ConnectTimeout.value
+		settings.MaxPending, settings.MaxPendingPerSource = limits.Pending.value, limits.PendingPerAddress.value
+	}
+	bound(&settings, &g.cfg.Limits)
+	settings.Logger = l.log
 	settings.Secure = b.secure
 	settings.PSK = l.tokens
 	guarded, err := acebroker.NewListener(b.Listener, settings)
@@ -209,14 +211,12 @@ func (g *gateway) guardACE(l *listener, b *below, settings acebroker.Config) (*a
 		return nil, err
 	}
 	l.served = guarded
-	l.reconfigure = func(cfg *listenerConfig, k *checker) error {
-		if cfg.ACE == nil {
-			return errors.New("ace is missing")
-		}
+	l.reconfigure = func(cfg *listenerConfig, limits *limitsConfig, k *checker) error {
 		next, err := cfg.ACE.settings(k)
 		if err != nil {
 			return err
 		}
+		bound(&next, limits)
 		next.PSK = l.tokens
 		return errors.Join(guarded.Reload(next), cfg.ACE.revoke(guarded, k))
 	}

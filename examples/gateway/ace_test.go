@@ -153,8 +153,8 @@ func TestReloadOfKeys(t *testing.T) {
 	s.trusts(2)
 	cfg, err := loadConfig(r.cfg.file)
 	require.NoError(t, err)
-	r.reloads <- cfg
-	r.reloads <- cfg // taken when the first one is done
+	r.reloads <- reload{cfg, nil}
+	r.reloads <- reload{cfg, nil} // taken when the first one is done
 	require.NotContains(t, r.log.String(), "not reloaded")
 	require.NoError(t, connect("after", 2))
 	require.Error(t, connect("late", 1))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -34,7 +33,7 @@ func newAdmin(g *gateway, cfg *adminConfig) (*admin, error) {
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	return &admin{listener, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}}, nil
+	return &admin{listener, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}}, nil
 }
 
 // readiness says whether a client that came now would be served.
@@ -43,11 +42,18 @@ func (g *gateway) readiness(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "draining", http.StatusServiceUnavailable)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), g.upstream.timeout)
-	defer cancel()
-	if err := g.upstream.probe(ctx); err != nil {
+	if err := g.upstream.probe(r.Context()); err != nil {
 		http.Error(w, "the upstream broker cannot be reached: "+err.Error(), http.StatusServiceUnavailable)
 		return
+	}
+	for _, l := range g.listeners {
+		if l.ready == nil {
+			continue
+		}
+		if err := l.ready(); err != nil {
+			http.Error(w, "listener "+l.name+": "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
 	}
 	fmt.Fprintln(w, "ready")
 }

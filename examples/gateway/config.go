@@ -41,6 +41,7 @@ type upstreamConfig struct {
 	Key           setting[string]        `yaml:"key"`
 	ServerName    string                 `yaml:"server_name"`
 	ProxyProtocol bool                   `yaml:"proxy_protocol"`
+	PasswordFile  setting[string]        `yaml:"password_file"`
 	Timeout       setting[time.Duration] `yaml:"timeout"`
 }
 
@@ -58,6 +59,7 @@ type listenerConfig struct {
 	Name      setting[string] `yaml:"name"`
 	Address   setting[string] `yaml:"address"`
 	Transport setting[string] `yaml:"transport"`
+	Origins   []string        `yaml:"origins"`
 	Balancers []string        `yaml:"balancers"`
 	TLS       *tlsConfig      `yaml:"tls"`
 	PSK       *pskConfig      `yaml:"psk"`
@@ -184,17 +186,42 @@ func (c *checker) path(name string) string {
 	return filepath.Join(filepath.Dir(c.file), name)
 }
 
-// readable checks that a file that is named can be read.
-func (c *checker) readable(what string, name setting[string]) {
+// reads checks a file, if one is named, by reading it as it will be read. It tells whether there is one that is right.
+func (c *checker) reads(what string, name setting[string], read func(path string) error) bool {
 	if name.line == 0 {
-		return
+		return false
 	}
-	f, err := os.Open(c.path(name.value))
-	if err != nil {
+	if err := read(c.path(name.value)); err != nil {
 		c.wrong(name.line, "%s: %v", what, err)
+		return false
+	}
+	return true
+}
+
+// readable is for files that are read together with others.
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// certificates is for files of those whom to trust.
+func certificates(path string) error {
+	_, err := loadPool(path)
+	return err
+}
+
+// pair checks a certificate together with its key.
+func (c *checker) pair(at string, certificate, key setting[string]) {
+	both := c.reads(at+".certificate", certificate, readable)
+	if !c.reads(at+".key", key, readable) || !both {
 		return
 	}
-	_ = f.Close() // only read
+	if _, err := loadCertificate(c.path(certificate.value), c.path(key.value)); err != nil {
+		c.wrong(certificate.line, "%s: %v", at, err)
+	}
 }
 
 func (c *checker) positive(what string, n setting[int], least int) {
@@ -257,15 +284,44 @@ func (c *config) check() error {
 	return errors.Join(k.errs...)
 }
 
+// fixed names the settings, but for those of listeners that are in both, that differ in another configuration and
+// cannot change while the gateway runs.
+func (c *config) fixed(next *config) (names []string) {
+	differs := func(name string, changed bool) {
+		if changed {
+			names = append(names, name)
+		}
+	}
+	differs("admin.address", c.Admin.Address.value != next.Admin.Address.value)
+	differs("admin.pprof", c.Admin.Pprof != next.Admin.Pprof)
+	u, v := &c.Upstream, &next.Upstream
+	differs("upstream.url", u.URL.value != v.URL.value)
+	differs("upstream.ca", u.CA.value != v.CA.value)
+	differs("upstream.certificate", u.Certificate.value != v.Certificate.value)
+	differs("upstream.key", u.Key.value != v.Key.value)
+	differs("upstream.server_name", u.ServerName != v.ServerName)
+	differs("upstream.proxy_protocol", u.ProxyProtocol != v.ProxyProtocol)
+	differs("upstream.password_file", u.PasswordFile.value != v.PasswordFile.value)
+	differs("upstream.timeout", u.Timeout.value != v.Timeout.value)
+	for _, l := range next.Listeners {
+		name := l.Name.value
+		differs("listeners:"+name, !slices.ContainsFunc(c.Listeners, func(l listenerConfig) bool { return l.Name.value == name }))
+	}
+	return names
+}
+
 func (u *upstreamConfig) check(k *checker) {
 	if u.URL.line == 0 {
 		k.wrong(0, "upstream.url is missing: the broker to stand in front of")
 	} else if _, err := parseUpstream(u.URL.value); err != nil {
 		k.wrong(u.URL.line, "upstream.url: %v", err)
 	}
-	k.readable("upstream.ca", u.CA)
-	k.readable("upstream.certificate", u.Certificate)
-	k.readable("upstream.key", u.Key)
+	k.reads("upstream.ca", u.CA, certificates)
+	k.pair("upstream", u.Certificate, u.Key)
+	k.reads("upstream.password_file", u.PasswordFile, func(path string) error {
+		_, err := loadPassword(path)
+		return err
+	})
 	if (u.Certificate.line > 0) != (u.Key.line > 0) {
 		k.wrong(max(u.Certificate.line, u.Key.line), "upstream.certificate and upstream.key go together")
 	}
@@ -281,6 +337,7 @@ func (l *listenerConfig) check(k *checker, at string) {
 	if l.Transport.value != transportMQTT && l.Transport.value != transportWebSocket {
 		k.wrong(l.Transport.line, "%s.transport: %q is neither mqtt nor websocket", at, l.Transport.value)
 	}
+	l.checkOrigins(k, at)
 	if _, err := parseBalancers(l.Balancers); err != nil {
 		k.wrong(l.Address.line, "%s.balancers: %v", at, err)
 	}
@@ -301,12 +358,8 @@ func (t *tlsConfig) check(k *checker, at string) {
 		k.wrong(max(t.Certificate.line, t.Key.line), "%s: certificate and key are both needed", at)
 		return
 	}
-	k.readable(at+".certificate", t.Certificate)
-	k.readable(at+".key", t.Key)
-	k.readable(at+".client_ca", t.ClientCA)
-	if _, err := loadCertificate(k.path(t.Certificate.value), k.path(t.Key.value)); err != nil && len(k.errs) == 0 {
-		k.wrong(t.Certificate.line, "%s: %v", at, err)
-	}
+	k.pair(at, t.Certificate, t.Key)
+	k.reads(at+".client_ca", t.ClientCA, certificates)
 }
 
 func (l *listenerConfig) checkScheme(k *checker, at string) {

@@ -77,10 +77,11 @@ func newDemoGateway(cfg *config, d *acedemo.Demo, log *slog.Logger) (*gateway, e
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{name: listeners[0].Name.value, scheme: schemeACE, address: listeners[0].Address.value}
-	l.metrics = g.metrics.listener(l.name, l.scheme)
-	l.certificate.Store(&tls.Config{Certificates: d.TLS.Certificates, MinVersion: tls.VersionTLS12, NextProtos: []string{"mqtt"}})
-	network, err := net.Listen("tcp", l.address)
+	l := g.newListener(&listeners[0])
+	l.certificate.Store(&tls.Config{
+		Certificates: d.TLS.Certificates, MinVersion: tls.VersionTLS12, NextProtos: []string{"mqtt"}, SessionTicketsDisabled: true,
+	})
+	network, err := net.Listen("tcp", l.started.Address.value)
 	if err != nil {
 		return nil, errors.Join(err, g.close())
 	}

@@ -71,7 +71,7 @@ func (s *site) write(name, text string) string {
 // running is a gateway under test.
 type running struct {
 	*gateway
-	reloads chan *config
+	reloads chan reload
 	stop    func() error
 	log     *lockedBuffer
 }
@@ -97,13 +97,19 @@ func (b *lockedBuffer) String() string {
 // start runs a gateway with a configuration of this text, in which %s is the upstream.
 func (s *site) start(upstream, text string) *running {
 	s.t.Helper()
+	return s.startLogging(slog.LevelDebug, upstream, text)
+}
+
+// startLogging is start with a log of this level.
+func (s *site) startLogging(level slog.Level, upstream, text string) *running {
+	s.t.Helper()
 	cfg, err := loadConfig(s.write("gateway.yaml", fmt.Sprintf(text, upstream)))
 	require.NoError(s.t, err)
 	log := new(lockedBuffer)
-	g, err := newGateway(cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	g, err := newGateway(cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})))
 	require.NoError(s.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{gateway: g, reloads: make(chan *config), log: log}
+	r := &running{gateway: g, reloads: make(chan reload), log: log}
 	ended, ready := make(chan error, 1), make(chan struct{})
 	go func() { ended <- g.run(ctx, r.reloads, func() error { close(ready); return nil }) }()
 	<-ready
@@ -127,7 +133,7 @@ func (s *site) reload(r *running, upstream, text string) {
 	require.NoError(s.t, err)
 	taken := func() int { return strings.Count(r.log.String(), "msg=reloaded") }
 	before := taken()
-	r.reloads <- cfg
+	r.reloads <- reload{cfg, nil}
 	require.Eventually(s.t, func() bool {
 		require.NotContains(s.t, r.log.String(), "not reloaded")
 		return taken() == before+len(r.listeners)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,28 +21,28 @@ type gateway struct {
 	cfg            *config
 	log            *slog.Logger
 	upstream       *upstream
-	bytesPerSecond int
-	connections    chan struct{} // a place for each connection
+	bytesPerSecond atomic.Int64 // 0 for no bound
+	connections    places
+	within         time.Duration // how long draining takes; of the goroutine of run
+	memory         int           // the limit that is set, MiB, 0 for none; likewise
 	metrics        *metrics
 	listeners      []*listener
 	admin          *admin // nil for none
 	draining       atomic.Bool
 	relays         sync.WaitGroup
+	stalls         *stalls
 }
 
 // newGateway makes a gateway and listens. Whoever gets one must run it.
 func newGateway(cfg *config, log *slog.Logger) (g *gateway, err error) {
 	k := &checker{file: cfg.file}
 	g = &gateway{
-		cfg:            cfg,
-		log:            log,
-		bytesPerSecond: cfg.Limits.BytesPerSecond.value,
-		connections:    make(chan struct{}, cfg.Limits.Connections.value),
-		metrics:        newMetrics(),
+		cfg:     cfg,
+		log:     log,
+		metrics: newMetrics(),
+		stalls:  newStalls(),
 	}
-	if n := cfg.Limits.Memory.value; n > 0 {
-		debug.SetMemoryLimit(int64(n) << 20)
-	}
+	g.limit(cfg)
 	if g.upstream, err = newUpstream(&cfg.Upstream, k); err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
@@ -66,6 +68,34 @@ func newGateway(cfg *config, log *slog.Logger) (g *gateway, err error) {
 	return g, nil
 }
 
+// limit takes what holds for the whole gateway, and can change while it runs.
+func (g *gateway) limit(cfg *config) {
+	g.within = cfg.Drain.value
+	g.connections.limit.Store(int64(cfg.Limits.Connections.value))
+	g.bytesPerSecond.Store(int64(cfg.Limits.BytesPerSecond.value))
+	memory := int64(math.MaxInt64)
+	if n := cfg.Limits.Memory.value; n > 0 {
+		memory = int64(n) << 20
+	}
+	if cfg.Limits.Memory.value != g.memory { // the environment's stays if the file has none
+		debug.SetMemoryLimit(memory)
+		g.memory = cfg.Limits.Memory.value
+	}
+}
+
+// places are those for connections. Fewer than are taken is no reason to end one.
+type places struct{ limit, taken atomic.Int64 }
+
+func (p *places) take() bool {
+	if p.taken.Add(1) <= p.limit.Load() {
+		return true
+	}
+	p.free()
+	return false
+}
+
+func (p *places) free() { p.taken.Add(-1) }
+
 // close gives up what is listening.
 func (g *gateway) close() error {
 	var err error
@@ -80,7 +110,7 @@ func (g *gateway) close() error {
 
 // run serves until ctx ends, and then drains: clients are told to go, one after another. ready is called once
 // everything can be reached.
-func (g *gateway) run(ctx context.Context, reloads <-chan *config, ready func() error) error {
+func (g *gateway) run(ctx context.Context, reloads <-chan reload, ready func() error) error {
 	relaying, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	failed := make(chan error, len(g.listeners)+1)
@@ -92,6 +122,9 @@ func (g *gateway) run(ctx context.Context, reloads <-chan *config, ready func() 
 		g.log.Info("admin", "address", g.admin.listener.Addr().String())
 		go func() { failed <- g.admin.serve() }()
 	}
+	go g.stalls.run(relaying, func(client net.Addr) {
+		g.log.Info("connection ended: one side of it takes nothing", "remote", client.String())
+	})
 	err := ready()
 	for running := err == nil; running; {
 		select {
@@ -99,8 +132,8 @@ func (g *gateway) run(ctx context.Context, reloads <-chan *config, ready func() 
 			running = false
 		case err = <-failed:
 			running = false
-		case cfg := <-reloads:
-			g.reload(cfg)
+		case r := <-reloads:
+			g.reload(r)
 		}
 	}
 	g.drain()
@@ -126,29 +159,26 @@ func (g *gateway) accept(ctx context.Context, l *listener) error {
 			return fmt.Errorf("listener %s: %w", l.name, err)
 		}
 		if l.withdrawn(conn) {
-			l.failed(g)(conn.RemoteAddr(), errKeyWithdrawn)
+			l.failed(conn.RemoteAddr(), errKeyWithdrawn)
 			_ = conn.Close()
 			continue
 		}
-		select {
-		case g.connections <- struct{}{}:
-		default:
+		if !g.connections.take() {
 			l.metrics.refused.WithLabelValues("limit").Inc()
-			g.log.Warn("too many connections", "listener", l.name, "limit", cap(g.connections))
+			l.log.Warn("too many connections", "limit", g.connections.limit.Load())
 			g.relays.Go(func() { turnAway(conn) })
 			continue
 		}
 		l.metrics.accepted.Inc()
 		g.relays.Go(func() {
-			over := func() { <-g.connections }
 			err := g.relay(ctx, conn, l, func() {
-				over()
-				g.log.Debug("connection over", "listener", l.name, "remote", conn.RemoteAddr().String())
+				g.connections.free()
+				l.log.Debug("connection over", "remote", conn.RemoteAddr().String())
 			})
 			if err != nil {
-				over()
+				g.connections.free()
 				l.metrics.refused.WithLabelValues("upstream").Inc()
-				g.log.Warn("connection not relayed", "listener", l.name, "remote", conn.RemoteAddr().String(), "error", err)
+				l.log.Warn("connection not relayed", "remote", conn.RemoteAddr().String(), "error", err)
 			}
 		})
 	}
@@ -170,29 +200,42 @@ func (g *gateway) drain() {
 	if len(conns) == 0 {
 		return
 	}
-	g.log.Info("draining", "connections", len(conns), "within", g.cfg.Drain.value)
+	g.log.Info("draining", "connections", len(conns), "within", g.within)
 	started := time.Now()
 	for i, c := range conns {
-		if wait := g.cfg.Drain.value*time.Duration(i)/time.Duration(len(conns)) - time.Since(started); wait > 0 {
+		if wait := g.within*time.Duration(i)/time.Duration(len(conns)) - time.Since(started); wait > 0 {
 			time.Sleep(wait)
 		}
 		_ = c.End(layer.ErrShutdown, layer.Goodbye(c, serverShuttingDown)) // returns what it is given
 	}
 }
 
-// reload takes from a new configuration what can change while connections live.
-func (g *gateway) reload(cfg *config) {
-	k := &checker{file: cfg.file}
+// reload takes from a new configuration what can change while connections live. One that cannot be read no listener
+// takes.
+func (g *gateway) reload(r reload) {
+	if r.err != nil {
+		g.log.Error("configuration not reloaded, the old one stays", "error", r.err)
+		for _, l := range g.listeners {
+			g.reloaded(l, "failed")
+		}
+		return
+	}
+	g.limit(r.cfg)
+	k := &checker{file: r.cfg.file}
 	for _, l := range g.listeners {
-		if err := l.reload(cfg, k); err != nil {
+		if err := l.reload(r.cfg, k); err != nil {
 			g.log.Error("listener not reloaded, its old settings stay", "listener", l.name, "error", err)
-			g.metrics.reloads.WithLabelValues(l.name, l.scheme, "failed").Inc()
+			g.reloaded(l, "failed")
 		} else {
-			g.metrics.reloads.WithLabelValues(l.name, l.scheme, "ok").Inc()
 			g.log.Info("reloaded", "listener", l.name)
+			g.reloaded(l, "ok")
 		}
 	}
-	if cfg.Upstream.URL.value != g.cfg.Upstream.URL.value || len(cfg.Listeners) != len(g.listeners) {
-		g.log.Warn("the upstream and the set of listeners change with a restart only")
+	if fixed := g.cfg.fixed(r.cfg); len(fixed) > 0 {
+		g.log.Warn("what has changed here needs a restart, and is as it was", "settings", strings.Join(fixed, " "))
 	}
+}
+
+func (g *gateway) reloaded(l *listener, result string) {
+	g.metrics.reloads.WithLabelValues(l.name, l.scheme, result).Inc()
 }

@@ -137,6 +137,12 @@ func connack(t *testing.T, address string, v wire.Version) byte {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
+	return connackOn(t, conn, v)
+}
+
+// connackOn is connack on a connection, which it closes.
+func connackOn(t *testing.T, conn net.Conn, v wire.Version) byte {
+	t.Helper()
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	p, err := (&wire.ConnectPacket{Version: v, CleanStart: true, ClientID: []byte("c")}).Append(nil)
@@ -178,6 +184,55 @@ func TestUpstreamOfOldVersion(t *testing.T) {
 			require.Eventually(t, func() bool { return strings.Contains(r.log.String(), errOldUpstream.Error()) }, patience, time.Millisecond)
 		})
 	}
+}
+
+// TestProbeIsForEverybody: who asks whether the broker is there and goes away leaves no wrong answer behind.
+func TestProbeIsForEverybody(t *testing.T) {
+	r := newSite(t).start(listening(t, func(net.Conn) {}), everyTransport)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, r.upstream.probe(gone))
+	code, _ := r.get(t, "/readyz")
+	require.Equal(t, 200, code)
+}
+
+// TestHugeAnswer: a broker that begins with a packet of any size has no CONNACK for anybody.
+func TestHugeAnswer(t *testing.T) {
+	upstream := listening(t, func(conn net.Conn) {
+		_, _ = conn.Write([]byte{0x20, 0x80, 0x80, 0x80, 1}) // 2 MiB
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	const patient = "upstream: {url: %q, timeout: 1h}\ndrain: 0s\nlisteners: [{address: \"127.0.0.1:0\"}]\n"
+	r := newSite(t).start(upstream, patient) // so that what it says is no answer to silence
+	require.Equal(t, wire.ServerUnavailable, connack(t, r.listeners[0].served.Addr().String(), wire.V5))
+}
+
+// TestRefusalsAreCounted: by the reason for which a connection is not relayed. What drains is not ready.
+func TestRefusalsAreCounted(t *testing.T) {
+	s := newSite(t)
+	r := s.start("mqtt://127.0.0.1:1", everyTransport+"limits: {connections: 1}\n")
+	counted := func(listener, reason string) {
+		t.Helper()
+		line := fmt.Sprintf("mqttsec_connections_refused_total{listener=%q,reason=%q,scheme=\"none\"} 1\n", listener, reason)
+		require.Eventually(t, func() bool {
+			_, text := r.get(t, "/metrics")
+			return strings.Contains(text, line)
+		}, patience, time.Millisecond, line)
+	}
+	require.Equal(t, byte(3), connack(t, r.listeners[0].served.Addr().String(), wire.V311))
+	counted("tcp", "upstream")
+	_, err := tls.Dial("tcp", r.listeners[1].served.Addr().String(), &tls.Config{ServerName: "another"})
+	require.Error(t, err)
+	counted("tls", "handshake")
+	require.True(t, r.connections.take()) // the only place
+	require.Equal(t, wire.ServerBusy, connack(t, r.listeners[0].served.Addr().String(), wire.V5))
+	counted("tcp", "limit")
+
+	r.draining.Store(true)
+	defer r.draining.Store(false)
+	code, text := r.get(t, "/readyz")
+	require.Equal(t, 503, code)
+	require.Contains(t, text, "draining")
 }
 
 func TestTooManyConnections(t *testing.T) {
@@ -246,8 +301,8 @@ func TestReload(t *testing.T) {
 	s.issue("server")
 	cfg, err := loadConfig(r.cfg.file)
 	require.NoError(t, err)
-	r.reloads <- cfg
-	r.reloads <- cfg // taken when the first one is done
+	r.reloads <- reload{cfg, nil}
+	r.reloads <- reload{cfg, nil} // taken when the first one is done
 	require.NotEqual(t, before, presented())
 	_, err = living.Publish(t.Context(), &paho.Publish{Topic: "t", Payload: []byte("still here")})
 	require.NoError(t, err)
@@ -296,6 +351,62 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestStalledReader: a client that takes nothing of what is for it keeps its place for a while and no longer, whatever
+// has become of the broker's side; one that is idle keeps its own.
+func TestStalledReader(t *testing.T) {
+	over := make(chan struct{}, 2)
+	upstream := listening(t, func(conn net.Conn) {
+		p, err := wire.Read(conn, 1<<16)
+		if err != nil {
+			return
+		}
+		_, _ = conn.Write([]byte{0x20, 2, 0, 0})
+		if m, err := wire.ParseConnect(p); err == nil && string(m.ClientID) == "idle" {
+			_, _ = io.Copy(io.Discard, conn)
+			return
+		}
+		message, _ := (&wire.PublishPacket{Topic: []byte("t"), Payload: make([]byte, 60<<10)}).Append(nil, wire.V311)
+		sent := 0 // octets of the message under way
+		// All buffers are full when nothing goes on although this process, and the gateway in it, runs in between.
+		for still := 0; still < 20; {
+			_ = conn.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+			n, err := conn.Write(message[sent:])
+			if sent = (sent + n) % len(message); err == nil || n > 0 {
+				still = 0
+			} else {
+				still++
+			}
+		}
+		over <- struct{}{} // the broker has enough of it
+	})
+	r := newSite(t).start(upstream, everyTransport)
+	for _, id := range []string{"idle", "stalled"} {
+		conn, err := net.Dial("tcp", r.listeners[0].served.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		p, err := (&wire.ConnectPacket{Version: wire.V311, CleanStart: true, ClientID: []byte(id)}).Append(nil)
+		require.NoError(t, err)
+		_, err = conn.Write(p)
+		require.NoError(t, err)
+		_, err = wire.Read(conn, 16)
+		require.NoError(t, err)
+	}
+	receive(t, over)
+	require.EqualValues(t, 2, r.connections.taken.Load())
+	for range stallMost {
+		r.stalls.look(func(net.Addr) { t.Error("too early") })
+	}
+	ended := false
+	require.Eventually(t, func() bool {
+		r.stalls.look(func(net.Addr) { ended = true })
+		return r.connections.taken.Load() == 1
+	}, patience, time.Millisecond)
+	require.True(t, ended)
+	for range 2 * stallMost {
+		r.stalls.look(func(net.Addr) { t.Error("the idle one") })
+	}
+}
+
 func TestUnixUpstream(t *testing.T) {
 	broker := upstreams(t)["mochi"]
 	r := newSite(t).start("unix://"+broker.URL(brokers.Unix).Path, everyTransport)
@@ -317,6 +428,30 @@ func TestTLSUpstream(t *testing.T) {
 	require.Equal(t, wire.ServerUnavailable, connack(t, untrusting.listeners[0].served.Addr().String(), wire.V5))
 }
 
+// TestBytesAreCounted: in either direction what has been passed on after CONNECT and CONNACK.
+func TestBytesAreCounted(t *testing.T) {
+	r := newSite(t).start(listening(t, func(conn net.Conn) {
+		if _, err := wire.Read(conn, 1<<16); err == nil {
+			_, _ = conn.Write([]byte{0x20, 2, 0, 0})
+			_, _ = io.ReadFull(conn, make([]byte, 4))
+			_, _ = conn.Write([]byte{0xd0, 0})
+		}
+	}), everyTransport)
+	conn, err := net.Dial("tcp", r.listeners[0].served.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	p, err := (&wire.ConnectPacket{Version: wire.V311, CleanStart: true, ClientID: []byte("c")}).Append(nil)
+	require.NoError(t, err)
+	_, err = conn.Write(append(p, 0xc0, 0, 0xc0, 0))
+	require.NoError(t, err)
+	said, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Equal(t, []byte{0x20, 2, 0, 0, 0xd0, 0}, said)
+	_, text := r.get(t, "/metrics")
+	require.Contains(t, text, `mqttsec_relayed_bytes_total{direction="from",listener="tcp",scheme="none"} 4`)
+	require.Contains(t, text, `mqttsec_relayed_bytes_total{direction="to",listener="tcp",scheme="none"} 2`)
+}
+
 // TestLeavesNothing: connections that end anyhow leave no places taken.
 func TestLeavesNothing(t *testing.T) {
 	broker := upstreams(t)["mochi"]
@@ -326,7 +461,7 @@ func TestLeavesNothing(t *testing.T) {
 	for range 20 {
 		require.Zero(t, connack(t, r.listeners[0].served.Addr().String(), wire.V5))
 	}
-	for len(r.connections) > 0 {
+	for r.connections.taken.Load() > 0 {
 		require.NoError(t, ctx.Err())
 		time.Sleep(time.Millisecond)
 	}

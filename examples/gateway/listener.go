@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,26 +32,41 @@ type served interface {
 // listener is one of the configuration's.
 type listener struct {
 	name, scheme string
-	address      string
+	started      *listenerConfig // what it was started with
+	names        bool            // User Names are those that the scheme or the key has verified, never a client's own
 	served       served
 	certificate  atomic.Pointer[tls.Config]        // nil without TLS
 	keys         atomic.Pointer[map[string][]byte] // nil without a file of pre-shared keys
 	tokens       *acebroker.PSK                    // nil unless the keys of tokens are the pre-shared ones
-	reconfigure  func(cfg *listenerConfig, k *checker) error
+	reconfigure  func(cfg *listenerConfig, limits *limitsConfig, k *checker) error
+	proxied      *proxied // nil without balancers
+	slowed       *slowed
 	release      func() error // gives back what the scheme holds; nil for nothing
+	ready        func() error // why nobody can log in; nil for no reason
 	metrics      *listenerMetrics
+	log          *slog.Logger
+}
+
+func (g *gateway) newListener(cfg *listenerConfig) *listener {
+	name, scheme := cfg.Name.value, cfg.Scheme.value
+	return &listener{
+		name: name, scheme: scheme, started: cfg,
+		metrics: g.metrics.listener(name, scheme), log: newThrottled(g.log.With("listener", name)),
+	}
 }
 
 // listen builds a listener from the network up: TCP, TLS, WebSocket, scheme.
 func (g *gateway) listen(cfg *listenerConfig, k *checker) (*listener, error) {
-	l := &listener{name: cfg.Name.value, scheme: cfg.Scheme.value, address: cfg.Address.value}
-	l.metrics = g.metrics.listener(l.name, l.scheme)
+	l := g.newListener(cfg)
 	if cfg.PSK.ofTokens() {
 		l.tokens = new(acebroker.PSK)
 	}
-	if err := l.credentials(cfg, k); err != nil {
+	l.names = l.scheme != schemeNone || cfg.PSK != nil && cfg.PSK.Username.value
+	take, err := l.credentials(cfg, k)
+	if err != nil {
 		return nil, err
 	}
+	take()
 	network, err := net.Listen("tcp", cfg.Address.value)
 	if err != nil {
 		return nil, err
@@ -58,14 +76,17 @@ func (g *gateway) listen(cfg *listenerConfig, k *checker) (*listener, error) {
 		return nil, errors.Join(err, network.Close())
 	}
 	if len(balancers) > 0 {
-		network = newProxied(network, balancers, g.cfg.Limits.Pending.value, g.cfg.Limits.ConnectTimeout.value, l.failed(g))
+		l.proxied = newProxied(network, balancers, &g.cfg.Limits, l.failed)
+		network = l.proxied
 	}
-	if n := g.cfg.Limits.NewPerSecond.value; n > 0 {
-		network = &slowed{Listener: network, limit: rate.NewLimiter(rate.Limit(n), n)}
-	}
-	below := &below{Listener: network, secure: l.secure(cfg)}
+	l.slowed = &slowed{Listener: network, limit: rate.NewLimiter(rate.Inf, 1)}
+	l.slowed.to(g.cfg.Limits.NewPerSecond.value)
+	below := &below{Listener: l.slowed, secure: l.secure(cfg)}
 	if cfg.Transport.value == transportWebSocket {
-		below.secure = within(below.secure, upgrade)
+		u := upgrader(cfg.Origins, cfg.TLS != nil && cfg.TLS.ClientCA.line > 0)
+		below.secure = within(below.secure, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+			return upgrade(ctx, conn, u)
+		})
 	}
 	switch cfg.Scheme.value {
 	case schemeACE:
@@ -79,6 +100,14 @@ func (g *gateway) listen(cfg *listenerConfig, k *checker) (*listener, error) {
 		return nil, errors.Join(err, below.Close())
 	}
 	return l, nil
+}
+
+// limit takes what bounds connections before the scheme's listener has them.
+func (l *listener) limit(limits *limitsConfig) {
+	if l.proxied != nil {
+		l.proxied.limit(limits)
+	}
+	l.slowed.to(limits.NewPerSecond.value)
 }
 
 // free gives back what the scheme holds, after the last connection.
@@ -110,33 +139,47 @@ func within(outer, inner func(context.Context, net.Conn) (net.Conn, error)) func
 	}
 }
 
-// credentials loads certificates or keys, at the start and again when the configuration is reloaded.
-func (l *listener) credentials(cfg *listenerConfig, k *checker) error {
-	if cfg.TLS != nil {
-		config, err := serverTLS(cfg.TLS, k)
+// credentials loads certificates or keys, at the start and again when the configuration is reloaded; take has them used
+// from then on.
+func (l *listener) credentials(cfg *listenerConfig, k *checker) (take func(), err error) {
+	switch {
+	case cfg.TLS != nil:
+		config, err := cfg.serverTLS(k)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		l.certificate.Store(config)
-	}
-	if cfg.PSK.listed() {
+		return func() {
+			if old := l.certificate.Load(); old == nil || !sameTrust(old, config) {
+				l.certificate.Store(config)
+			}
+		}, nil
+	case cfg.PSK.listed():
 		keys, err := tlspsk.LoadKeys(k.path(cfg.PSK.Keys.value))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		l.keys.Store(&keys)
+		return func() { l.keys.Store(&keys) }, nil
 	}
-	return nil
+	return func() {}, nil
 }
 
-func serverTLS(cfg *tlsConfig, k *checker) (*tls.Config, error) {
-	certificate, err := loadCertificate(k.path(cfg.Certificate.value), k.path(cfg.Key.value))
+// serverTLS is what a listener's TLS begins with. Clients resume sessions under keys of this very value, which
+// crypto/tls makes, changes daily and keeps in memory. A listener for ACE gives no tickets: in a session that was
+// resumed a proof over the exporter is no proof.
+func (l *listenerConfig) serverTLS(k *checker) (*tls.Config, error) {
+	certificate, err := loadCertificate(k.path(l.TLS.Certificate.value), k.path(l.TLS.Key.value))
 	if err != nil {
 		return nil, err
 	}
-	t := &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"mqtt"}}
-	if cfg.ClientCA.line > 0 {
-		if t.ClientCAs, err = loadPool(k.path(cfg.ClientCA.value)); err != nil {
+	t := &tls.Config{
+		Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"mqtt"},
+		SessionTicketsDisabled: l.Scheme.value == schemeACE,
+	}
+	if l.Transport.value == transportWebSocket {
+		t.NextProtos = []string{"http/1.1"}
+	}
+	if l.TLS.ClientCA.line > 0 {
+		if t.ClientCAs, err = loadPool(k.path(l.TLS.ClientCA.value)); err != nil {
 			return nil, err
 		}
 		t.ClientAuth = tls.RequireAndVerifyClientCert
@@ -144,18 +187,19 @@ func serverTLS(cfg *tlsConfig, k *checker) (*tls.Config, error) {
 	return t, nil
 }
 
+// sameTrust tells whether a and b show the same certificate and trust the same clients, so that what was agreed under
+// one may go on under the other.
+func sameTrust(a, b *tls.Config) bool {
+	return slices.EqualFunc(a.Certificates[0].Certificate, b.Certificates[0].Certificate, bytes.Equal) &&
+		a.ClientAuth == b.ClientAuth && a.ClientCAs.Equal(b.ClientCAs)
+}
+
 // secure returns what secures a connection of a listener, nil if nothing does.
 func (l *listener) secure(cfg *listenerConfig) func(context.Context, net.Conn) (net.Conn, error) {
 	switch {
 	case cfg.TLS != nil:
-		protocols := []string{"mqtt"}
-		if cfg.Transport.value == transportWebSocket {
-			protocols = []string{"http/1.1"}
-		}
 		return func(ctx context.Context, conn net.Conn) (net.Conn, error) {
-			config := l.certificate.Load().Clone()
-			config.NextProtos = protocols
-			secured := tls.Server(conn, config)
+			secured := tls.Server(conn, l.certificate.Load()) // no copy: it would have ticket keys of its own
 			return secured, secured.HandshakeContext(ctx)
 		}
 	case cfg.PSK != nil:
@@ -168,99 +212,73 @@ func (l *listener) secure(cfg *listenerConfig) func(context.Context, net.Conn) (
 	return nil
 }
 
-// servePlain is a listener without a scheme: the broker itself decides who may do what.
-func (g *gateway) servePlain(l *listener, cfg *listenerConfig, b *below) error {
-	named := cfg.PSK != nil && cfg.PSK.Username.value
-	plain, err := layer.NewListener(b.Listener, layer.ListenerConfig{
-		Secure:              b.secure,
-		Filter:              func(_ context.Context, conn net.Conn) (layer.Filter, error) { return newPlain(conn, named) },
-		Timeout:             g.cfg.Limits.ConnectTimeout.value,
-		MaxPending:          g.cfg.Limits.Pending.value,
-		MaxPendingPerSource: g.cfg.Limits.PendingPerAddress.value,
-		Failed:              l.failed(g),
-	})
+// failed hears of connections that ended before they were established.
+func (l *listener) failed(remote net.Addr, err error) {
+	l.metrics.refused.WithLabelValues("handshake").Inc()
+	l.log.Debug("connection not established", "remote", remote.String(), "error", err)
+}
+
+// reload takes what a new configuration says of this listener, all of it or nothing.
+func (l *listener) reload(cfg *config, k *checker) error {
+	i := slices.IndexFunc(cfg.Listeners, func(of listenerConfig) bool { return of.Name.value == l.name })
+	if i < 0 {
+		return errors.New("not in the file any more: it goes with a restart only")
+	}
+	of := &cfg.Listeners[i]
+	if what := l.started.fixed(of); what != "" {
+		return fmt.Errorf("%s: changes with a restart only", what)
+	}
+	take, err := l.credentials(of, k)
 	if err != nil {
 		return err
 	}
-	l.served = plain
-	l.reconfigure = func(*listenerConfig, *checker) error { return nil }
+	if err := l.reconfigure(of, &cfg.Limits, k); err != nil {
+		return err
+	}
+	l.limit(&cfg.Limits)
+	take()
+	l.endWithdrawn()
 	return nil
 }
 
-// failed hears of connections that ended before they were established.
-func (l *listener) failed(g *gateway) func(remote net.Addr, err error) {
-	return func(remote net.Addr, err error) {
-		l.metrics.refused.WithLabelValues("handshake").Inc()
-		g.log.Debug("connection not established", "listener", l.name, "remote", remote.String(), "error", err)
-	}
-}
-
-// plain lets everything pass, and says who the client is if its key has told.
-type plain struct {
-	identity string // "" for none
-}
-
-func newPlain(conn net.Conn, named bool) (*plain, error) {
-	if !named {
-		return &plain{}, nil
-	}
-	keyed, ok := keyOf(conn)
-	if !ok {
-		return nil, errors.New("no pre-shared key below the connection")
-	}
-	return &plain{identity: keyed.ConnectionState().Identity}, nil
-}
-
-// Outgoing is what the broker sends.
-func (*plain) Outgoing(_ *layer.Conn, p wire.Packet) (wire.Packet, error) { return p, nil }
-
-// Incoming puts the identity in the place of whatever User Name the client claims.
-func (f *plain) Incoming(_ *layer.Conn, p wire.Packet) (wire.Packet, error) {
-	if f.identity == "" || p.Type() != wire.Connect {
-		return p, nil
-	}
-	m, err := wire.ParseConnect(p)
-	if err != nil {
-		return nil, err
-	}
-	m.HasUsername, m.Username = true, []byte(f.identity)
-	return m.Append(nil)
-}
-
-// Closed has nothing to do.
-func (*plain) Closed() {}
-
-// reload takes what a new configuration says of this listener.
-func (l *listener) reload(cfg *config, k *checker) error {
-	for i := range cfg.Listeners {
-		of := &cfg.Listeners[i]
-		if of.Name.value != l.name {
-			continue
+// fixed names a setting that differs in another configuration of the same listener and cannot change while it runs, ""
+// for none.
+func (l *listenerConfig) fixed(next *listenerConfig) string {
+	switch {
+	case next.Address.value != l.Address.value:
+		return "address"
+	case next.Transport.value != l.Transport.value:
+		return "transport"
+	case !slices.Equal(next.Origins, l.Origins):
+		return "origins"
+	case !slices.Equal(next.Balancers, l.Balancers):
+		return "balancers"
+	case next.Scheme.value != l.Scheme.value:
+		return "scheme"
+	case (next.TLS != nil) != (l.TLS != nil):
+		return "tls"
+	case l.Transport.value == transportWebSocket && l.TLS != nil && (next.TLS.ClientCA.line > 0) != (l.TLS.ClientCA.line > 0):
+		return "tls.client_ca" // pages of which origins may come hangs on it
+	case (next.PSK != nil) != (l.PSK != nil):
+		return "psk"
+	case l.PSK != nil:
+		if what := l.PSK.fixed(next.PSK); what != "" {
+			return "psk." + what
 		}
-		switch {
-		case of.Address.value != l.address:
-			return fmt.Errorf("address changes with a restart only")
-		case of.Scheme.value != l.scheme:
-			return fmt.Errorf("scheme changes with a restart only")
-		case (of.ACE != nil) != (l.scheme == schemeACE), (of.MQTTAuth != nil) != (l.scheme == schemeMQTTAuth):
-			return fmt.Errorf("the section %s is missing", l.scheme)
-		case (of.TLS != nil) != (l.certificate.Load() != nil), of.PSK.listed() != (l.keys.Load() != nil), of.PSK.ofTokens() != (l.tokens != nil):
-			return fmt.Errorf("tls and psk come and go with a restart only")
-		}
-		if err := l.credentials(of, k); err != nil {
-			return err
-		}
-		l.endWithdrawn()
-		return l.reconfigure(of, k)
 	}
-	return fmt.Errorf("not in the file any more: it goes with a restart only")
+	if l.MQTTAuth != nil {
+		if what := l.MQTTAuth.fixed(next.MQTTAuth); what != "" {
+			return "mqttauth." + what
+		}
+	}
+	return ""
 }
 
 // turnAway tells a client that there is no place, as far as its version has words for it.
 func turnAway(client net.Conn) {
 	defer client.Close()
 	_ = client.SetDeadline(time.Now().Add(farewell))
-	connect, err := wire.Read(client, maxConnect)
+	connect, err := wire.Read(client, maxFirst)
 	if err != nil {
 		return
 	}
@@ -280,6 +298,16 @@ type slowed struct {
 	once   sync.Once
 	ctx    context.Context
 	cancel context.CancelFunc
+}
+
+// to changes the rate, 0 for none.
+func (s *slowed) to(perSecond int) {
+	if perSecond == 0 {
+		s.limit.SetLimit(rate.Inf)
+		return
+	}
+	s.limit.SetBurst(perSecond) // never 0, which would end Accept
+	s.limit.SetLimit(rate.Limit(perSecond))
 }
 
 func (s *slowed) begin() {

@@ -31,7 +31,8 @@ explains every setting.
   gateway -config gateway.yaml            run
 
 SIGHUP reads the file again: certificates, keys and permissions change without
-dropping a connection. SIGTERM or an interrupt ends in good order.
+dropping a connection. SIGTERM or an interrupt ends in good order, another one
+at once.
 
 With -demo it brings an Authorization Server along, with keys and certificates of
 its own on free ports of this machine, and once all of it can be reached writes
@@ -42,6 +43,7 @@ options:
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the next one is not for us: it ends the process as it ends any other
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	switch {
@@ -110,19 +112,25 @@ func run(ctx context.Context, args []string, out, complaints io.Writer) error {
 		}
 		return err
 	}
+	asked := reloads(ctx, *file) // SIGHUP would end a process that does not listen to it yet
 	g, err := newGateway(cfg, log)
 	if err != nil {
 		return err
 	}
-	return g.run(ctx, reloads(ctx, *file, log), func() error { return nil })
+	return g.run(ctx, asked, notifyReady)
 }
 
-// reloads are the configurations that SIGHUP asks for. One that is wrong is logged and passed over.
-func reloads(ctx context.Context, file string, log *slog.Logger) <-chan *config {
-	signals, configs := make(chan os.Signal, 1), make(chan *config)
+// reload is a configuration that SIGHUP has asked for, or why it cannot be had.
+type reload struct {
+	cfg *config
+	err error
+}
+
+// reloads reads the file at each SIGHUP until ctx ends. One that comes later does not end the process, which drains.
+func reloads(ctx context.Context, file string) <-chan reload {
+	signals, read := make(chan os.Signal, 1), make(chan reload)
 	signal.Notify(signals, syscall.SIGHUP)
 	go func() {
-		defer signal.Stop(signals)
 		for {
 			select {
 			case <-ctx.Done():
@@ -130,16 +138,12 @@ func reloads(ctx context.Context, file string, log *slog.Logger) <-chan *config 
 			case <-signals:
 			}
 			cfg, err := loadConfig(file)
-			if err != nil {
-				log.Error("configuration not reloaded, the old one stays", "error", err)
-				continue
-			}
 			select {
-			case configs <- cfg:
+			case read <- reload{cfg, err}:
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
-	return configs
+	return read
 }

@@ -5,21 +5,29 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/mqttsec/mqttsec/internal/topic"
 	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
+	"github.com/mqttsec/mqttsec/pake"
 )
 
 // mqttauthConfig is what the broker half of MQTT-Auth has to know.
 type mqttauthConfig struct {
 	Server setting[string] `yaml:"server"`
 	Store  setting[string] `yaml:"store"`
+	Share  *shareConfig    `yaml:"share"`
+	Shared *sharedConfig   `yaml:"shared"`
 	Users  setting[string] `yaml:"users"`
-	Hop    setting[string] `yaml:"hop"`
-	Public []permission    `yaml:"public"`
+	Decoys setting[string] `yaml:"decoys"`
+	// Group and Stretch are those of the users' verifiers, which whoever does not exist appears to have too.
+	Group   setting[string] `yaml:"group"`
+	Stretch stretchConfig   `yaml:"stretch"`
+	Hop     setting[string] `yaml:"hop"`
+	Public  []permission    `yaml:"public"`
 	// Claims, if it stands in the file, is who may claim what.
 	Claims setting[[]claimant] `yaml:"claims"`
 }
@@ -28,14 +36,20 @@ func (c *mqttauthConfig) check(k *checker, at string) {
 	if c.Server.value == "" {
 		k.wrong(c.Server.line, "%s.server is missing: the authority's name, which clients are configured with", at)
 	}
-	if c.Store.line == 0 && c.Users.line == 0 {
+	if c.Store.line == 0 && c.Users.line == 0 && c.Shared == nil {
 		k.wrong(c.Server.line, "%s: one of store and users is needed: who may log in", at)
 	}
-	k.readable(at+".users", c.Users)
-	if c.Users.line > 0 && len(k.errs) == 0 {
-		if _, err := readUsers(k.path(c.Users.value)); err != nil {
-			k.wrong(c.Users.line, "%s.users: %v", at, err)
-		}
+	c.checkSharing(k, at)
+	k.reads(at+".users", c.Users, func(path string) error {
+		_, err := readUsers(path)
+		return err
+	})
+	k.reads(at+".decoys", c.Decoys, func(path string) error {
+		_, err := loadDecoys(path)
+		return err
+	})
+	if _, err := c.likeness(); err != nil {
+		k.wrong(max(c.Group.line, c.Stretch.line()), "%s.group and %s.stretch: %v", at, at, err)
 	}
 	if _, err := hopSealing(c.Hop.value); err != nil {
 		k.wrong(c.Hop.line, "%s.hop: %v", at, err)
@@ -46,6 +60,99 @@ func (c *mqttauthConfig) check(k *checker, at string) {
 	for n := range c.Claims.value {
 		c.Claims.value[n].check(k, fmt.Sprintf("%s.claims[%d]", at, n))
 	}
+}
+
+// fixed is that of a listener.
+func (c *mqttauthConfig) fixed(next *mqttauthConfig) string {
+	switch {
+	case next.Server.value != c.Server.value:
+		return "server"
+	case next.Store.value != c.Store.value:
+		return "store"
+	case next.Decoys.value != c.Decoys.value:
+		return "decoys"
+	case next.Group.value != c.Group.value:
+		return "group"
+	case next.Stretch.stretch() != c.Stretch.stretch():
+		return "stretch"
+	case next.Hop.value != c.Hop.value:
+		return "hop"
+	case c.Share.fixed(next.Share):
+		return "share"
+	case c.Shared.fixed(next.Shared):
+		return "shared"
+	}
+	return ""
+}
+
+// stretchConfig is what a guess at a password costs, as in pake.Stretch. Nothing is pake's default.
+type stretchConfig struct {
+	Time    setting[uint32] `yaml:"time"`
+	Memory  setting[uint32] `yaml:"memory_kib"`
+	Threads setting[uint8]  `yaml:"threads"`
+	Skip    setting[bool]   `yaml:"skip"`
+}
+
+func (c *stretchConfig) stretch() pake.Stretch {
+	return pake.Stretch{Time: c.Time.value, Memory: c.Memory.value, Threads: c.Threads.value, Skip: c.Skip.value}
+}
+
+func (c *stretchConfig) line() int {
+	return max(c.Time.line, c.Memory.line, c.Threads.line, c.Skip.line)
+}
+
+// group is that of the file.
+func (c *mqttauthConfig) group() (pake.Group, error) {
+	switch c.Group.value {
+	case "", "p256":
+		return pake.P256, nil
+	case "ristretto255":
+		return pake.Ristretto255, nil
+	}
+	return 0, fmt.Errorf("%q is neither p256 nor ristretto255", c.Group.value)
+}
+
+// likeness is a verifier such as users who do not exist appear to have.
+func (c *mqttauthConfig) likeness() (*pake.Verifier, error) {
+	group, err := c.group()
+	if err != nil {
+		return nil, err
+	}
+	decoys, err := pake.NewDecoys(pake.Config{Group: group, Stretch: c.Stretch.stretch()}, make([]byte, 32))
+	if err != nil {
+		return nil, err
+	}
+	return decoys.Verifier("", c.Server.value, nil), nil
+}
+
+// warnOfOthers tells the operator of users who can be told from those who do not exist. Where the store is another
+// gateway's, that one does.
+func (c *mqttauthConfig) warnOfOthers(log *slog.Logger, store *authbroker.Store) error {
+	if c.Shared != nil {
+		return nil
+	}
+	like, err := c.likeness()
+	if err != nil {
+		return err
+	}
+	users, err := store.Users()
+	if err != nil {
+		return err
+	}
+	others, example := 0, ""
+	for _, name := range users {
+		v, err := store.Verifier(name)
+		if err != nil {
+			return err
+		}
+		if v != nil && (v.Group() != like.Group() || v.Stretch() != like.Stretch()) {
+			others, example = others+1, name
+		}
+	}
+	if others > 0 {
+		log.Warn("verifiers of another group or stretch than the settings say show strangers who exists", "users", others, "one", example)
+	}
+	return nil
 }
 
 // hopSealing is the cipher between gateway and clients.
@@ -59,6 +166,15 @@ func hopSealing(name string) (authbroker.Hop, error) {
 		return authbroker.HopPRESENT, nil
 	}
 	return authbroker.NoHop, fmt.Errorf("%q is neither aes nor present", name)
+}
+
+// loadDecoys reads the secret behind the answers for users who do not exist: the first line of a file.
+func loadDecoys(file string) ([]byte, error) {
+	secret, err := loadPassword(file)
+	if err == nil && len(secret) < 32 {
+		err = fmt.Errorf("%s: fewer than 32 octets in its first line", file)
+	}
+	return secret, err
 }
 
 // user is a line of a users file: a name, white space and a verifier in text form.
@@ -102,33 +218,47 @@ func readUsers(file string) ([]user, error) {
 
 // serveMQTTAuth is a listener whose clients log in with passwords and show tokens for topics.
 func (g *gateway) serveMQTTAuth(l *listener, cfg *listenerConfig, b *below, k *checker) error {
-	store := authbroker.MemoryStore()
-	if cfg.MQTTAuth.Store.line > 0 {
-		var err error
-		if store, err = authbroker.OpenStore(k.path(cfg.MQTTAuth.Store.value)); err != nil {
-			return err
-		}
+	store, err := openStore(cfg.MQTTAuth, k)
+	if err != nil {
+		return err
 	}
-	settings, err := cfg.MQTTAuth.settings(store)
+	settings, err := cfg.MQTTAuth.settings(store, &g.cfg.Limits)
 	var ended []authbroker.Revocation
 	if err == nil {
 		ended, err = cfg.MQTTAuth.enrol(store, k)
 	}
+	if err == nil {
+		err = cfg.MQTTAuth.warnOfOthers(l.log, store)
+	}
 	if err != nil {
 		return errors.Join(err, store.Close())
+	}
+	if cfg.MQTTAuth.Decoys.line > 0 {
+		if settings.Decoys, err = loadDecoys(k.path(cfg.MQTTAuth.Decoys.value)); err != nil {
+			return errors.Join(err, store.Close())
+		}
+	}
+	release := store.Close
+	var served *servedStore
+	if share := cfg.MQTTAuth.Share; share != nil {
+		if served, err = g.serveStore(store, share, k); err != nil {
+			return errors.Join(err, store.Close())
+		}
+		release = func() error { return errors.Join(served.close(), store.Close()) }
 	}
 	settings.Secure = b.secure
-	settings.Timeout = g.cfg.Limits.ConnectTimeout.value
-	settings.MaxPending = g.cfg.Limits.Pending.value
-	settings.MaxPendingPerSource = g.cfg.Limits.PendingPerAddress.value
-	settings.Logger = g.log.With("listener", l.name)
+	settings.Logger = l.log
 	guarded, err := authbroker.NewListener(b.Listener, settings)
 	if err != nil {
-		return errors.Join(err, store.Close())
+		return errors.Join(err, release())
 	}
 	l.served = guarded
-	l.release = store.Close
+	l.release = release
+	l.ready = store.Available
 	revoke := func(cfg *mqttauthConfig, ended []authbroker.Revocation) error {
+		if cfg.Shared != nil {
+			return nil // the gateway that has the store does
+		}
 		claims, err := cfg.endedClaims(store)
 		for _, r := range append(ended, claims...) {
 			_, revokeErr := guarded.Revoke(r)
@@ -136,8 +266,12 @@ func (g *gateway) serveMQTTAuth(l *listener, cfg *listenerConfig, b *below, k *c
 		}
 		return err
 	}
-	l.reconfigure = func(cfg *listenerConfig, k *checker) error {
-		next, err := cfg.MQTTAuth.settings(store)
+	l.reconfigure = func(cfg *listenerConfig, limits *limitsConfig, k *checker) error {
+		next, err := cfg.MQTTAuth.settings(store, limits)
+		if err != nil {
+			return err
+		}
+		renew, err := cfg.MQTTAuth.renewal(store, served, k)
 		if err != nil {
 			return err
 		}
@@ -145,12 +279,16 @@ func (g *gateway) serveMQTTAuth(l *listener, cfg *listenerConfig, b *below, k *c
 		if err == nil {
 			err = guarded.Reload(next) // so that nobody claims again what ends here
 		}
-		return errors.Join(err, revoke(cfg.MQTTAuth, ended))
+		if err == nil {
+			err = renew()
+		}
+		return errors.Join(err, revoke(cfg.MQTTAuth, ended), cfg.MQTTAuth.warnOfOthers(l.log, store))
 	}
 	if err := revoke(cfg.MQTTAuth, ended); err != nil {
-		return errors.Join(err, guarded.Close(), store.Close())
+		return errors.Join(err, guarded.Close(), release())
 	}
 	g.countMQTTAuth(l.name, guarded)
+	g.countSharing(l.name, store)
 	return nil
 }
 
@@ -168,9 +306,15 @@ func (g *gateway) countMQTTAuth(listener string, guarded *authbroker.Listener) {
 }
 
 // settings is the part of authbroker's Config that the file describes.
-func (c *mqttauthConfig) settings(store *authbroker.Store) (authbroker.Config, error) {
+func (c *mqttauthConfig) settings(store *authbroker.Store, limits *limitsConfig) (authbroker.Config, error) {
 	hop, err := hopSealing(c.Hop.value)
-	cfg := authbroker.Config{Server: c.Server.value, Store: store, Hop: hop}
+	cfg := authbroker.Config{
+		Server: c.Server.value, Store: store, Hop: hop, Stretch: c.Stretch.stretch(),
+		Timeout: limits.ConnectTimeout.value, MaxPending: limits.Pending.value, MaxPendingPerSource: limits.PendingPerAddress.value,
+	}
+	if err == nil {
+		cfg.Group, err = c.group()
+	}
 	for _, p := range c.Public {
 		cfg.Public = append(cfg.Public, authbroker.Rule{Filter: p.Filter.value, Publish: p.Publish, Subscribe: p.Subscribe})
 	}

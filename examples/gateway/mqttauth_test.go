@@ -1,7 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"crypto/rand"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +16,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/internal/wire"
 	"github.com/mqttsec/mqttsec/mqttauth"
 	"github.com/mqttsec/mqttsec/pake"
 )
@@ -35,7 +41,7 @@ func loginAs(t *testing.T, user, password string, tokens ...mqttauth.Token) *mqt
 	t.Helper()
 	c, err := mqttauth.New(mqttauth.Config{
 		User: user, Password: []byte(password), Server: "broker.example", Stretch: pake.Stretch{Skip: true},
-		Wallet: mqttauth.NewWallet(tokens...),
+		Wallet: mqttauth.NewWallet(tokens...), Groups: []pake.Group{pake.P256, pake.Ristretto255},
 	})
 	require.NoError(t, err)
 	return c
@@ -76,7 +82,7 @@ func TestPasswords(t *testing.T) {
 			s.write("users.txt", "# nobody\n")
 			cfg, err := loadConfig(r.cfg.file)
 			require.NoError(t, err)
-			r.reloads <- cfg
+			r.reloads <- reload{cfg, nil}
 			require.Error(t, receive(t, lost))
 		})
 	}
@@ -167,5 +173,92 @@ func TestClaims(t *testing.T) {
 			require.Empty(t, end)
 			again.Disconnect(0)
 		})
+	}
+}
+
+// saltOf asks a listener for a user, with whatever password, and returns the salt that it answers.
+func saltOf(t *testing.T, address, user string) string {
+	t.Helper()
+	challenge := challengeOf(t, address, user)
+	at := 1 + 1 + 16 + 1 + 2 + len("broker.example") + 2 // see package mqttauth, "The protocol"
+	require.Greater(t, len(challenge), at+26)
+	return string(challenge[at+10 : at+26])
+}
+
+// challengeOf asks a listener for a user, with whatever password, and returns the challenge.
+func challengeOf(t *testing.T, address, user string) []byte {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer conn.Close()
+	heard := &recorder{Conn: conn}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	client, err := loginAs(t, user, "a guess").Conn(ctx, heard)
+	require.NoError(t, err)
+	defer client.Close()
+	p, err := (&wire.ConnectPacket{Version: wire.V5, CleanStart: true, ClientID: []byte(rand.Text())}).Append(nil)
+	require.NoError(t, err)
+	_, err = client.Write(p)
+	require.NoError(t, err)
+	_, _ = io.Copy(io.Discard, client) // until it is refused
+	p, err = wire.Read(&heard.b, 1<<16)
+	require.NoError(t, err)
+	m, err := wire.ParseReason(p, wire.V5)
+	require.NoError(t, err)
+	challenge, _ := m.Properties.Bytes(wire.AuthenticationData)
+	return challenge
+}
+
+// recorder remembers what has been read.
+type recorder struct {
+	net.Conn
+	b bytes.Buffer
+}
+
+func (r *recorder) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	r.b.Write(b[:n])
+	return n, err
+}
+
+// TestDecoys: two gateways that have a secret in common say the same of a user who does not exist.
+func TestDecoys(t *testing.T) {
+	s := newSite(t)
+	s.write("decoys.secret", strings.Repeat("secret! ", 4)+"\n")
+	shared := strings.Replace(passwords, "users: users.txt", "users: users.txt, decoys: decoys.secret", 1)
+	salts := make(map[string]int)
+	for _, text := range []string{shared, shared, passwords} {
+		r := s.start("mqtt://127.0.0.1:1", text)
+		salts[saltOf(t, r.listeners[0].served.Addr().String(), "nobody")]++
+	}
+	require.Len(t, salts, 2, "the same with the secret, another without")
+}
+
+// TestDecoysLikeUsers: the challenge for a user who does not exist has the group and the costs of those who do, if the
+// settings say so, and the log tells if they do not.
+func TestDecoysLikeUsers(t *testing.T) {
+	stretch := pake.Stretch{Time: 1, Memory: 1024, Threads: 2}
+	s := newSite(t)
+	verifier, err := pake.NewVerifier(pake.Config{Group: pake.Ristretto255, Stretch: stretch}, "alice", "broker.example", []byte(alicesPassword))
+	require.NoError(t, err)
+	text, err := verifier.MarshalText()
+	require.NoError(t, err)
+	s.write("users.txt", "alice "+string(text)+"\n")
+	const like = "users: users.txt, group: ristretto255, stretch: {time: 1, memory_kib: 1024, threads: 2}"
+	const warning = "show strangers who exists"
+	for _, test := range []struct {
+		settings string
+		same     bool
+	}{{"users: users.txt", false}, {like, true}} {
+		r := s.start("mqtt://127.0.0.1:1", strings.Replace(passwords, "users: users.txt", test.settings, 1))
+		shape := func(user string) string {
+			challenge := challengeOf(t, r.listeners[0].served.Addr().String(), user)
+			group := challenge[18]
+			at := 1 + 1 + 16 + 1 + 2 + len("broker.example") + 2
+			return fmt.Sprintf("%d %x %d", group, challenge[at:at+10], len(challenge))
+		}
+		require.Equal(t, test.same, shape("alice") == shape("nobody"))
+		require.Equal(t, !test.same, strings.Contains(r.log.String(), warning))
 	}
 }

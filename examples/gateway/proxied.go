@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -19,10 +20,10 @@ import (
 type proxied struct {
 	net.Listener
 	balancers []netip.Prefix
-	timeout   time.Duration // for the header
+	timeout   atomic.Int64 // a time.Duration, for the header
 	failed    func(remote net.Addr, err error)
 
-	places  chan struct{} // for those whose header is not here yet
+	places  places // for those whose header is not here yet
 	arrived chan net.Conn
 	closed  chan struct{}
 	once    sync.Once
@@ -30,14 +31,20 @@ type proxied struct {
 	failure error         // why
 }
 
-func newProxied(inner net.Listener, balancers []netip.Prefix, pending int, timeout time.Duration, failed func(net.Addr, error)) *proxied {
+func newProxied(inner net.Listener, balancers []netip.Prefix, limits *limitsConfig, failed func(net.Addr, error)) *proxied {
 	p := &proxied{
-		Listener: inner, balancers: balancers, timeout: timeout, failed: failed,
-		places: make(chan struct{}, pending), arrived: make(chan net.Conn),
-		closed: make(chan struct{}), stopped: make(chan struct{}),
+		Listener: inner, balancers: balancers, failed: failed,
+		arrived: make(chan net.Conn), closed: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	p.limit(limits)
 	go p.run()
 	return p
+}
+
+// limit sets for how many headers it waits at once, and for how long.
+func (p *proxied) limit(limits *limitsConfig) {
+	p.timeout.Store(int64(limits.ConnectTimeout.value))
+	p.places.limit.Store(int64(limits.Pending.value))
 }
 
 // parseBalancers reads addresses and prefixes.
@@ -85,22 +92,21 @@ func (p *proxied) run() {
 			p.hand(conn)
 			continue
 		}
-		select {
-		case p.places <- struct{}{}:
-			go func() {
-				defer func() { <-p.places }()
-				p.receive(conn)
-			}()
-		default:
+		if !p.places.take() {
 			p.fail(conn, errors.New("too many connections without a PROXY header yet"))
+			continue
 		}
+		go func() {
+			defer p.places.free()
+			p.receive(conn)
+		}()
 	}
 }
 
 // receive reads the header.
 func (p *proxied) receive(conn net.Conn) {
 	reader := bufio.NewReaderSize(conn, 512)
-	err := conn.SetReadDeadline(time.Now().Add(p.timeout))
+	err := conn.SetReadDeadline(time.Now().Add(time.Duration(p.timeout.Load())))
 	var header *proxyproto.Header
 	if err == nil {
 		header, err = proxyproto.Read(reader)

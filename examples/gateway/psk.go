@@ -19,6 +19,8 @@ type pskConfig struct {
 	Username setting[bool]   `yaml:"identity_as_username"`
 	Tokens   setting[bool]   `yaml:"tokens"`
 	Uploads  setting[string] `yaml:"uploads"`
+	// ClientIdentifier is "any" or "identity", as in aceConfig.
+	ClientIdentifier setting[string] `yaml:"client_identifier"`
 }
 
 func (p *pskConfig) ofTokens() bool { return p != nil && p.Tokens.value }
@@ -39,7 +41,33 @@ func (p *pskConfig) check(k *checker, at string, l *listenerConfig) {
 	case p.Username.value && l.Scheme.value != schemeNone:
 		k.wrong(p.Username.line, "%s.identity_as_username with scheme: %s, which says who the client is", at, l.Scheme.value)
 	}
-	k.readable(at+".keys", p.Keys)
+	if id := p.ClientIdentifier; id.line > 0 {
+		switch {
+		case l.Scheme.value != schemeNone:
+			k.wrong(id.line, "%s.client_identifier with scheme: %s, which says who the client is", at, l.Scheme.value)
+		case id.value != anyIdentifier && id.value != identityOnly:
+			k.wrong(id.line, "%s.client_identifier: %q is neither any nor identity", at, id.value)
+		}
+	}
+	k.reads(at+".keys", p.Keys, func(path string) error {
+		_, err := tlspsk.LoadKeys(path)
+		return err
+	})
+}
+
+// fixed is that of a listener.
+func (p *pskConfig) fixed(next *pskConfig) string {
+	switch {
+	case next.Tokens.value != p.Tokens.value:
+		return "tokens"
+	case next.Uploads.value != p.Uploads.value:
+		return "uploads"
+	case next.Username.value != p.Username.value:
+		return "identity_as_username"
+	case (next.ClientIdentifier.value == identityOnly) != (p.ClientIdentifier.value == identityOnly):
+		return "client_identifier"
+	}
+	return ""
 }
 
 // checkUploads wants uploads to be the name of a listener that takes them.

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"net"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
@@ -70,4 +73,47 @@ func TestWithdrawnKeys(t *testing.T) {
 	require.NoError(t, err)
 	complete(t, living.Publish("a", 1, false, "still here"))
 	require.Empty(t, end)
+}
+
+// TestClientIdentifierOfAKey: a device with a key of its own does not get what waits for another one.
+func TestClientIdentifierOfAKey(t *testing.T) {
+	for name, broker := range upstreams(t) {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.write("psk.txt", fmt.Sprintf("victim:%x\nthief:%x\n", public(1), public(2)))
+			text := strings.Replace(everyTransport, "psk: {keys: psk.txt", "psk: {client_identifier: identity, keys: psk.txt", 1)
+			r := s.start(upstreamURL(broker), text)
+			connect := func(key byte, identity, clientID string, v wire.Version) (net.Conn, byte) {
+				conn, err := tlspsk.Dial(t.Context(), "tcp", r.listeners[4].served.Addr().String(), &tlspsk.Config{Identity: identity, Key: public(key)})
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = conn.Close() })
+				require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+				m := wire.ConnectPacket{Version: v, ClientID: []byte(clientID)}
+				p, err := m.Append(nil)
+				require.NoError(t, err)
+				_, err = conn.Write(p)
+				require.NoError(t, err)
+				answer, err := wire.Read(conn, 1024)
+				require.NoError(t, err)
+				ack, err := wire.ParseConnack(answer, v)
+				require.NoError(t, err)
+				return conn, ack.Code
+			}
+			victim, code := connect(1, "victim", "victim", wire.V311)
+			require.Zero(t, code)
+			_, code = connect(2, "thief", "victim", wire.V311)
+			require.Equal(t, byte(2), code)
+			_, code = connect(2, "thief", "victim", wire.V5)
+			require.Equal(t, wire.ClientIdentifierNotValid, code)
+			_, code = connect(2, "thief", "", wire.V5)
+			require.Equal(t, wire.ClientIdentifierNotValid, code, "nor one that the broker makes up")
+			_, code = connect(2, "thief", "thief", wire.V5)
+			require.Zero(t, code)
+			_, err := victim.Write([]byte{0xc0, 0})
+			require.NoError(t, err)
+			p, err := wire.Read(victim, 16)
+			require.NoError(t, err)
+			require.Equal(t, wire.Pingresp, p.Type(), "was not disturbed")
+		})
+	}
 }

@@ -17,44 +17,51 @@ import (
 // errOldUpstream is a v5 client of a broker that does not know MQTT 5.
 var errOldUpstream = errors.New("the upstream broker does not speak MQTT 5")
 
-// maxConnect bounds the CONNECT that the gateway reads; the listener has bounded it already.
-const maxConnect = 1 << 20
+// maxFirst bounds the first packet of either side: the client's CONNECT, which the listener has bounded already, and
+// the broker's answer.
+const maxFirst = 1 << 20
 
 // relay connects one client, whose CONNECT the scheme has let through, with the upstream broker. The error says why it
 // could not; otherwise it returns once the two are connected, and over is called when both are gone. What is needed to
 // connect is not kept for as long as they live.
 func (g *gateway) relay(ctx context.Context, client net.Conn, l *listener, over func()) error {
-	broker, err := g.connect(ctx, client)
+	broker, err := g.connect(ctx, client, l.names)
 	if err != nil {
 		_ = client.Close()
 		return err
 	}
 	l.metrics.established.Inc()
 	stop := context.AfterFunc(ctx, func() { _ = broker.Close() })
+	f := g.stalls.watch(client, broker)
 	var ended atomic.Int32
-	pass := func(to, from net.Conn, counter counter) {
-		g.pass(ctx, to, from, counter)
+	pass := func(to, from net.Conn, writing *atomic.Int64, counter counter) {
+		g.pass(ctx, to, from, writing, counter)
 		if ended.Add(1) < 2 {
 			return
 		}
 		stop()
+		g.stalls.forget(f)
 		_, _ = client.Close(), broker.Close()
 		l.metrics.established.Dec()
 		over()
 	}
-	g.relays.Go(func() { pass(broker, client, l.metrics.fromClients) })
-	g.relays.Go(func() { pass(client, broker, l.metrics.toClients) })
+	g.relays.Go(func() { pass(broker, client, &f.toBroker, l.metrics.fromClients) })
+	g.relays.Go(func() { pass(client, broker, &f.toClient, l.metrics.toClients) })
 	return nil
 }
 
-// connect opens the client's connection to the broker, up to the broker's answer to CONNECT.
-func (g *gateway) connect(ctx context.Context, client net.Conn) (net.Conn, error) {
-	connect, err := wire.Read(client, maxConnect)
+// connect opens the client's connection to the broker, up to the broker's answer to CONNECT. verified tells that the
+// User Name, if there is one, is from the gateway.
+func (g *gateway) connect(ctx context.Context, client net.Conn, verified bool) (net.Conn, error) {
+	connect, err := wire.Read(client, maxFirst)
 	if err != nil {
 		return nil, err
 	}
 	m, err := wire.ParseConnect(connect)
 	if err != nil {
+		return nil, err
+	}
+	if connect, err = g.upstream.vouched(connect, &m, verified); err != nil {
 		return nil, err
 	}
 	broker, err := g.upstream.dial(ctx, client.RemoteAddr(), client.LocalAddr())
@@ -100,7 +107,7 @@ func (g *gateway) first(client, broker net.Conn, v wire.Version) error {
 	if err := broker.SetReadDeadline(time.Now().Add(g.upstream.timeout)); err != nil {
 		return err
 	}
-	answer, err := wire.Read(broker, wire.MaxPacket)
+	answer, err := wire.Read(broker, maxFirst)
 	if err != nil {
 		code := unavailable(v)
 		if v == wire.V5 && errors.Is(err, io.EOF) {
@@ -120,8 +127,8 @@ func (g *gateway) first(client, broker net.Conn, v wire.Version) error {
 
 // pass copies in one direction until that has ended. When it ends in good order the other direction may finish what is
 // under way; when it breaks off, so does the other, so that the broker publishes the Will.
-func (g *gateway) pass(ctx context.Context, to, from net.Conn, counter counter) {
-	err := g.pump(ctx, to, from, counter)
+func (g *gateway) pass(ctx context.Context, to, from net.Conn, writing *atomic.Int64, counter counter) {
+	err := g.pump(ctx, to, from, writing, counter)
 	if half, ok := to.(interface{ CloseWrite() error }); err == nil && ok && half.CloseWrite() == nil {
 		_ = from.SetReadDeadline(time.Now()) // nothing more is expected from there
 		_ = to.SetReadDeadline(time.Now().Add(farewell))
@@ -140,10 +147,11 @@ const (
 	calm     = 64 // small reads in a row, after which it shrinks
 )
 
-// pump copies until from ends, which is no error, or either side fails.
-func (g *gateway) pump(ctx context.Context, to io.Writer, from io.Reader, counter counter) error {
+// pump copies until from ends, which is no error, or either side fails. writing has the tick at which the write under
+// way began.
+func (g *gateway) pump(ctx context.Context, to io.Writer, from io.Reader, writing *atomic.Int64, counter counter) error {
 	var limit *rate.Limiter
-	if n := g.bytesPerSecond; n > 0 {
+	if n := int(g.bytesPerSecond.Load()); n > 0 {
 		limit = rate.NewLimiter(rate.Limit(n), max(n, largest))
 	}
 	buf, small := make([]byte, smallest), 0
@@ -156,7 +164,10 @@ func (g *gateway) pump(ctx context.Context, to io.Writer, from io.Reader, counte
 					return err
 				}
 			}
-			if _, err := to.Write(buf[:n]); err != nil {
+			writing.Store(g.stalls.now.Load())
+			_, err := to.Write(buf[:n])
+			writing.Store(0)
+			if err != nil {
 				return err
 			}
 		}

@@ -207,3 +207,25 @@ func (s *site) converse(t *testing.T, server string, schemes []func(*testing.T) 
 	complete(t, three.Publish(topic, 1, false, "of the second"))
 	heard("of the second")
 }
+
+// TestUploadOutlivesReload: the key of a token that was sent to authz-info opens the door after a reload too, unless
+// the token is not valid any more by what has been reloaded.
+func TestUploadOutlivesReload(t *testing.T) {
+	s := newSite(t)
+	bound := s.secret(public(99))
+	broker := upstreams(t)["mochi"]
+	r := s.start(upstreamURL(broker), everyScheme)
+	at := func(name string) *listener {
+		return r.listeners[slices.IndexFunc(r.listeners, func(l *listener) bool { return l.name == name })]
+	}
+	s.upload(at("ACE over TLS").served.Addr().String(), bound)
+	s.reload(r, upstreamURL(broker), everyScheme)
+	door := at("ACE as PSK").served.Addr().String()
+	byKeyID := func(*testing.T) scheme {
+		return psk(t, tlspsk.Config{Credentials: ace.PSK(ace.Static(bound), ace.PSKKeyIDCBOR)})
+	}
+	s.converse(t, "mqtts://"+door, []func(*testing.T) scheme{byKeyID})
+	s.reload(r, upstreamURL(broker), strings.ReplaceAll(everyScheme, "audience: [broker]", "audience: [another]"))
+	_, err := tlspsk.Dial(t.Context(), "tcp", door, &tlspsk.Config{Credentials: ace.PSK(ace.Static(bound), ace.PSKKeyIDCBOR)})
+	require.Error(t, err)
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
+
+	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
 // upstream is the broker behind the gateway.
@@ -20,6 +23,7 @@ type upstream struct {
 	network, address string
 	tls              *tls.Config // nil for none
 	proxy            bool        // PROXY protocol, version 2
+	password         []byte      // goes with the User Names that the gateway has verified; nil for none
 	timeout          time.Duration
 
 	probing sync.Mutex
@@ -63,7 +67,33 @@ func newUpstream(cfg *upstreamConfig, k *checker) (*upstream, error) {
 	default:
 		up.address = withPort(u, "1883")
 	}
+	if cfg.PasswordFile.line > 0 && err == nil {
+		up.password, err = loadPassword(k.path(cfg.PasswordFile.value))
+	}
 	return up, err
+}
+
+// loadPassword reads the first line of a file.
+func loadPassword(file string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	password, _, _ := bytes.Cut(text, []byte("\n"))
+	if password = bytes.TrimSuffix(password, []byte("\r")); len(password) == 0 {
+		return nil, fmt.Errorf("%s: no password in its first line", file)
+	}
+	return password, nil
+}
+
+// vouched is a CONNECT as the broker gets it. verified tells that the gateway knows who the client is, and that the
+// User Name, if there is one, says so; it then goes with the gateway's password if the client has brought none.
+func (u *upstream) vouched(connect wire.Packet, m *wire.ConnectPacket, verified bool) (wire.Packet, error) {
+	if u.password == nil || !verified || !m.HasUsername || m.HasPassword {
+		return connect, nil
+	}
+	m.HasPassword, m.Password = true, u.password
+	return m.Append(nil)
 }
 
 func withPort(u *url.URL, port string) string {
@@ -132,14 +162,14 @@ func (u *upstream) prepare(ctx context.Context, conn net.Conn, client, local net
 }
 
 // probe tells whether the broker can be reached. The answer is kept for a second, so that nobody can make the gateway
-// knock at the broker's door all the time.
+// knock at the broker's door all the time, and it is everybody's: who asks first and goes away spoils it for nobody.
 func (u *upstream) probe(ctx context.Context) error {
 	u.probing.Lock()
 	defer u.probing.Unlock()
 	if time.Since(u.probed) < time.Second {
 		return u.answer
 	}
-	conn, err := u.dial(ctx, nil, nil)
+	conn, err := u.dial(context.WithoutCancel(ctx), nil, nil) // which has a timeout of its own
 	if err == nil {
 		err = conn.Close()
 	}

@@ -9,6 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -17,17 +20,44 @@ import (
 // maxRequest bounds the request with which a WebSocket begins.
 const maxRequest = 16 << 10
 
-// upgrader takes MQTT over WebSocket (MQTT5 section 6), on any path.
-var upgrader = websocket.Upgrader{
-	Subprotocols: []string{"mqtt", "mqttv3.1"},
-	// A page of another origin has no credentials that a browser would add by itself: MQTT's are in CONNECT.
-	CheckOrigin:    func(*http.Request) bool { return true },
-	ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
+// upgrader takes MQTT over WebSocket (MQTT5 section 6), on any path, from pages of the listed origins.
+//
+// Without a list it takes any page: a page has no credentials that a browser would add by itself, for MQTT's are in
+// CONNECT. Where certificates of clients are demanded, a browser has and does (RFC 6455, section 10.2): only a page of
+// the gateway's own host may come then. Who sends no Origin is no browser.
+func upgrader(origins []string, certificates bool) *websocket.Upgrader {
+	u := &websocket.Upgrader{
+		Subprotocols:   []string{"mqtt", "mqttv3.1"},
+		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
+	}
+	switch {
+	case len(origins) > 0:
+		u.CheckOrigin = func(r *http.Request) bool {
+			origin := r.Header.Get("Origin")
+			return origin == "" || slices.ContainsFunc(origins, func(o string) bool { return strings.EqualFold(o, origin) })
+		}
+	case !certificates:
+		u.CheckOrigin = func(*http.Request) bool { return true }
+	}
+	return u
+}
+
+// checkOrigins wants origins in the form in which browsers send them (RFC 6454, section 6.2).
+func (l *listenerConfig) checkOrigins(k *checker, at string) {
+	if len(l.Origins) > 0 && l.Transport.value != transportWebSocket {
+		k.wrong(l.Address.line, "%s.origins without transport: websocket", at)
+	}
+	for _, o := range l.Origins {
+		u, err := url.Parse(o)
+		if err != nil || u.Host == "" || o != u.Scheme+"://"+u.Host {
+			k.wrong(l.Address.line, "%s.origins: %q is no origin such as https://app.example", at, o)
+		}
+	}
 }
 
 // upgrade makes a WebSocket of a connection on which nothing has been said. It needs no HTTP server, and so a
 // listener's bounds on what is not established, in time, number and by address, count here as well.
-func upgrade(ctx context.Context, conn net.Conn) (net.Conn, error) {
+func upgrade(ctx context.Context, conn net.Conn, upgrader *websocket.Upgrader) (net.Conn, error) {
 	if until, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(until); err != nil {
 			return nil, err

@@ -144,7 +144,7 @@ func (c *client) answer(ctx context.Context, topic string, with func(question []
 			}
 			properties := &paho.PublishProperties{CorrelationData: m.Properties.CorrelationData}
 			answer := &paho.Publish{Topic: m.Properties.ResponseTopic, QoS: 1, Payload: with(m.Payload), Properties: properties}
-			if _, err := c.Publish(ctx, answer); err != nil {
+			if _, err := c.Publish(ctx, answer); err != nil && ctx.Err() == nil { // else the acknowledgement is not awaited
 				return err
 			}
 		case <-ctx.Done():

@@ -149,6 +149,9 @@ func (o *options) mqtt311(ctx context.Context, auth *ace.Authenticator, trust *t
 	}
 	subscribed := client.Subscribe(o.topic, 1, func(_ mqtt.Client, m mqtt.Message) { got(m.Payload()) })
 	err = errors.Join(done(subscribed), done(client.Publish(o.topic, 1, false, o.text)))
+	if err == nil && subscribed.(*mqtt.SubscribeToken).Result()[o.topic] > 2 { // which the library calls no error
+		err = errors.New("the broker refuses to subscribe " + o.topic)
+	}
 	switch {
 	case err != nil && !client.IsConnectionOpen():
 		return nil, fmt.Errorf("not allowed, for which MQTT 3.1.1 has no word but the end of the connection: %w", err)

@@ -292,3 +292,20 @@ func FuzzCBOR(f *testing.F) {
 		require.Equal(t, s, again)
 	})
 }
+
+// TestHalvesOfPairsInEscapes: package json would make one character of all of them.
+func TestHalvesOfPairsInEscapes(t *testing.T) {
+	for escape, ok := range map[string]bool{
+		`\ud83d\ude00`: true, `\uD83D\uDE00`: true, `\ud939\udc99`: true, `\ud800\udfff`: true, `\ue000`: true, `\u0041`: true,
+		`\ud800`: false, `\ud900`: false, `\udc00`: false, `\udfff`: false, `\ud800\u0041`: false, `\ud800\ue000`: false, `\ud800\ud800`: false,
+		`\ud800x`: false, `\ud800\n`: false,
+	} {
+		var s Scope
+		err := s.UnmarshalJSON([]byte(`[["a` + escape + `",["pub"]]]`))
+		if ok {
+			require.NoError(t, err, escape)
+		} else {
+			require.ErrorIs(t, err, ErrScope, escape)
+		}
+	}
+}

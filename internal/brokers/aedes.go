@@ -41,7 +41,7 @@ func StartAedes(ctx context.Context) (*Cluster, error) {
 }
 
 func (c *Cluster) startAedes(node string) error {
-	urls, err := addresses(c.dir, []string{TCP})
+	urls, err := addresses(&c.ports, c.dir, []string{TCP})
 	if err != nil {
 		return err
 	}

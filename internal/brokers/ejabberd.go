@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// ejabberdYML takes the port. Whoever gives a name is welcome.
+// ejabberdYML takes two ports, the second for those who begin with a PROXY header. Whoever gives a name and a password
+// is welcome.
 const ejabberdYML = `hosts: [localhost]
 loglevel: info
 auth_method: [anonymous]
@@ -22,6 +23,10 @@ listen:
     ip: 127.0.0.1
     module: mod_mqtt
     backlog: 100
+  - port: %s
+    ip: 127.0.0.1
+    module: mod_mqtt
+    use_proxy_protocol: true
 modules:
   mod_mqtt: {}
 `
@@ -57,7 +62,11 @@ func (c *Cluster) startEjabberd(ctx context.Context, erl, libraries string, node
 	for i := range nodes {
 		names = append(names, nodeName(i))
 	}
-	urls, err := addresses(c.dir, names)
+	all := "['" + strings.Join(names[1:], "','") + "']"
+	for i := range nodes {
+		names = append(names, proxied(i))
+	}
+	urls, err := addresses(&c.ports, c.dir, names)
 	if err != nil {
 		return err
 	}
@@ -65,14 +74,14 @@ func (c *Cluster) startEjabberd(ctx context.Context, erl, libraries string, node
 	if err != nil {
 		return err
 	}
-	all := "['" + strings.Join(names[1:], "','") + "']"
-	for i, name := range names[1:] {
+	for i, name := range names[1 : 1+nodes] {
 		c.urls = append(c.urls, &url.URL{Scheme: TCP, Host: urls[name].Host})
+		c.proxied = append(c.proxied, &url.URL{Scheme: TCP, Host: urls[proxied(i)].Host})
 		dir := filepath.Join(c.dir, fmt.Sprint("node", i))
 		conf := filepath.Join(dir, "ejabberd.yml")
 		err := errors.Join(
 			os.Mkdir(dir, 0o700),
-			os.WriteFile(conf, fmt.Appendf(nil, ejabberdYML, urls[name].Port()), 0o600),
+			os.WriteFile(conf, fmt.Appendf(nil, ejabberdYML, urls[name].Port(), c.proxied[i].Port()), 0o600),
 		)
 		if err != nil {
 			return err
@@ -97,6 +106,9 @@ func (c *Cluster) startEjabberd(ctx context.Context, erl, libraries string, node
 	}
 	return nil
 }
+
+// proxied is what the address of a node for PROXY headers is called.
+func proxied(i int) string { return fmt.Sprint("proxied", i) }
 
 // nodeName is what a node in Erlang is called.
 func nodeName(i int) string { return fmt.Sprintf("node%d@localhost", i) }

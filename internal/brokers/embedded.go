@@ -17,6 +17,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 )
 
 // Embedded is mochi-mqtt in this process. It implements [Broker].
@@ -28,6 +29,7 @@ type Embedded struct {
 	tls       *tls.Config
 	dir       string
 	urls      map[string]*url.URL
+	ports     ports.Set
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -53,7 +55,7 @@ func StartEmbedded(cfg Config) (*Embedded, error) {
 	capabilities.MaximumPacketSize = cfg.MaximumPacketSize
 	server := mochi.New(&mochi.Options{Capabilities: capabilities, Logger: slog.New(slog.DiscardHandler)})
 	b := &Embedded{Server: server, authority: authority, tls: presents, dir: dir}
-	b.urls, err = addresses(dir, []string{TCP, TLS, WS, WSS})
+	b.urls, err = addresses(&b.ports, dir, []string{TCP, TLS, WS, WSS})
 	err = errors.Join(
 		err,
 		server.AddHook(new(auth.AllowHook), nil),
@@ -207,7 +209,7 @@ func (b *Embedded) Stop() error {
 
 // Close stops the broker for good.
 func (b *Embedded) Close() error {
-	return errors.Join(b.Stop(), b.Server.Close(), os.RemoveAll(b.dir))
+	return errors.Join(b.Stop(), b.Server.Close(), b.ports.Close(), os.RemoveAll(b.dir))
 }
 
 // announceLimit puts the Maximum Packet Size into CONNACK, which mochi-mqtt enforces without telling its clients.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 )
 
 // Gateway is examples/gateway in a child process, in front of a broker that is somebody else's. Its listeners have no
@@ -21,6 +22,7 @@ type Gateway struct {
 	authority *ca.Authority
 	dir       string
 	urls      map[string]*url.URL
+	ports     ports.Set
 	process   *process // nil while stopped
 }
 
@@ -49,7 +51,9 @@ func StartGateway(ctx context.Context, upstream *url.URL) (*Gateway, error) {
 // prepare makes the program, its credentials and its configuration.
 func (g *Gateway) prepare(ctx context.Context, upstream *url.URL) error {
 	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(g.dir, "gateway"), "github.com/mqttsec/mqttsec/examples/gateway")
-	if out, err := build.CombinedOutput(); err != nil {
+	if out, err := build.CombinedOutput(); ctx.Err() != nil {
+		return fmt.Errorf("brokers: building the gateway: %w", context.Cause(ctx))
+	} else if err != nil {
 		return fmt.Errorf("%w: the gateway cannot be built: %w: %s", ErrNotInstalled, err, out)
 	}
 	presents, err := g.authority.ServerConfig()
@@ -59,7 +63,7 @@ func (g *Gateway) prepare(ctx context.Context, upstream *url.URL) error {
 	if _, _, err := ca.WriteFiles(g.dir, "gateway", presents.Certificates[0]); err != nil {
 		return err
 	}
-	if g.urls, err = addresses(g.dir, []string{TCP, TLS, WS, WSS}); err != nil {
+	if g.urls, err = addresses(&g.ports, g.dir, []string{TCP, TLS, WS, WSS}); err != nil {
 		return err
 	}
 	behind := "mqtt://" + upstream.Host
@@ -116,4 +120,4 @@ func (g *Gateway) Stop() error {
 }
 
 // Close stops the gateway for good and removes its files. The broker behind it goes on.
-func (g *Gateway) Close() error { return errors.Join(g.Stop(), os.RemoveAll(g.dir)) }
+func (g *Gateway) Close() error { return errors.Join(g.Stop(), g.ports.Close(), os.RemoveAll(g.dir)) }

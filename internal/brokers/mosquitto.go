@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 )
 
 // ErrNoMosquitto is returned by [StartMosquitto] where the program mosquitto is not installed.
@@ -28,6 +29,7 @@ type Mosquitto struct {
 	tls       *tls.Config
 	dir       string
 	urls      map[string]*url.URL
+	ports     ports.Set
 	process   *exec.Cmd // nil while stopped
 	log       *logbook
 	read      chan struct{} // closed when the process said its last
@@ -69,22 +71,14 @@ func StartMosquitto(ctx context.Context, cfg Config) (*Mosquitto, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A port that was free a moment ago may be taken when the broker asks for it: then another one is tried.
-	const attempts = 5
-	for range attempts {
-		b := &Mosquitto{program: program, authority: authority, tls: presents}
-		if err = b.prepare(cfg); err == nil {
-			err = b.Start(ctx)
-		}
-		if err == nil {
-			return b, nil
-		}
-		err = errors.Join(err, b.Close())
-		if ctx.Err() != nil {
-			break
-		}
+	b := &Mosquitto{program: program, authority: authority, tls: presents}
+	if err = b.prepare(cfg); err == nil {
+		err = b.Start(ctx)
 	}
-	return nil, err
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
 }
 
 func findMosquitto() (string, error) {
@@ -107,7 +101,7 @@ func (b *Mosquitto) prepare(cfg Config) error {
 	for name := range cfg.Mosquitto.Listeners {
 		names = append(names, name)
 	}
-	if b.urls, err = addresses(dir, names); err != nil {
+	if b.urls, err = addresses(&b.ports, dir, names); err != nil {
 		return err
 	}
 	for name, listener := range cfg.Mosquitto.Listeners {
@@ -250,5 +244,5 @@ func (b *Mosquitto) Close() error {
 		_ = b.process.Process.Kill()
 		_ = b.wait() // says that it was killed
 	}
-	return os.RemoveAll(b.dir)
+	return errors.Join(b.ports.Close(), os.RemoveAll(b.dir))
 }

@@ -74,6 +74,13 @@ func (p *process) stop() {
 	_ = p.command.Wait() // says how it was ended
 }
 
+// kill ends the process without warning, and returns when it is gone.
+func (p *process) kill() {
+	_ = p.command.Process.Kill() // fails if it is gone already
+	<-p.ended
+	_ = p.command.Wait() // says how it was ended
+}
+
 // listening tells whether somebody accepts connections at host.
 func listening(ctx context.Context, host string) error {
 	var dialer net.Dialer

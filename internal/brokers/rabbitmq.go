@@ -57,7 +57,7 @@ func startRabbitMQ(ctx context.Context, managed bool) (*Cluster, error) {
 }
 
 func (c *Cluster) startRabbitMQ(ctx context.Context, program string, managed bool) error {
-	urls, err := addresses(c.dir, []string{"epmd", "mqtt", "nodes", "management"})
+	urls, err := addresses(&c.ports, c.dir, []string{"epmd", "mqtt", "nodes", "management"})
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ type lacks struct {
 	wildcardRetained bool // only subscriptions without wildcards bring retained messages
 	promptRetained   bool // it acknowledges a retained message before everybody gets that one, and as retained
 	shared           bool // it has no shared subscriptions, or only for MQTT 5
+	nextIdentifier   bool // whether it takes that of the last message again is a matter of chance
 }
 
 // qos is the most that the broker has of it.

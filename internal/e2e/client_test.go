@@ -50,6 +50,9 @@ type options struct {
 	dir string
 	// offline does not wait for the connection: it may come up later or never.
 	offline bool
+	// still sends no PINGREQ, the first of which paho.golang sends right after CONNECT, so that whatever the broker
+	// says is about something that the test has done.
+	still bool
 	// aliases is the number of topic aliases of MQTT v5 that the client uses, and lets the broker use. Zero: none.
 	aliases uint16
 	// received, if set, sees each message on the library's own goroutine, before it is acknowledged.

@@ -25,6 +25,9 @@ func connectV3(ctx context.Context, s scheme, o options) (client, error) {
 	opts.SetTLSConfig(tlsConfig(o))
 	opts.SetCleanSession(!o.persistent)
 	opts.SetKeepAlive(time.Minute)
+	if o.still {
+		opts.SetKeepAlive(0)
+	}
 	opts.SetConnectTimeout(patience)
 	opts.SetMaxReconnectInterval(5 * time.Millisecond)
 	opts.SetDefaultPublishHandler(func(_ mqtt.Client, p mqtt.Message) {

@@ -17,6 +17,7 @@ import (
 	pahopackets "github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/eclipse/paho.golang/paho/extensions/topicaliases"
+	"github.com/eclipse/paho.golang/paho/log"
 	"github.com/eclipse/paho.golang/paho/session/state"
 	filestore "github.com/eclipse/paho.golang/paho/store/file"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -53,6 +54,9 @@ func (a inboundAliases) resolve(p *paho.Publish) string {
 func configV5(o options, in *inbox) paho.ClientConfig {
 	var aliases inboundAliases
 	cfg := paho.ClientConfig{ClientID: o.id, PacketTimeout: patience}
+	if o.still {
+		cfg.PingHandler = noPings{}
+	}
 	if o.aliases > 0 {
 		aliases.handler = topicaliases.NewTAHandler(o.aliases)
 		cfg.PublishHook = topicaliases.NewTAHandler(o.aliases).PublishHook
@@ -73,6 +77,15 @@ func configV5(o options, in *inbox) paho.ClientConfig {
 	}}
 	return cfg
 }
+
+// noPings is a paho.Pinger that sends none. A Keep Alive of 0 would not do: mosquitto answers it with one of its own.
+type noPings struct{}
+
+func (noPings) Run(context.Context, net.Conn, uint16) error { return nil }
+func (noPings) PacketSent()                                 {}
+func (noPings) PacketReceived()                             {}
+func (noPings) PingResp()                                   {}
+func (noPings) SetDebug(log.Logger)                         {}
 
 // connectV5 completes CONNECT with what neither library has an option for.
 func connectV5(o options) func(*paho.Connect, *url.URL) (*paho.Connect, error) {
@@ -206,7 +219,12 @@ func onDisk(cfg *autopaho.ClientConfig, dir string) error {
 	return nil
 }
 
+// publish waits for the connection of the moment, as that of pahoClient does: when a message that was sent again has
+// been acknowledged, autopaho may not yet know that it is connected.
 func (c *autopahoClient) publish(ctx context.Context, m message) error {
+	if err := c.manager.AwaitConnection(ctx); err != nil {
+		return err
+	}
 	return published(c.manager.Publish(ctx, publishV5(m)))
 }
 
@@ -215,6 +233,9 @@ func (c *autopahoClient) enqueue(ctx context.Context, m message) error {
 }
 
 func (c *autopahoClient) subscribe(ctx context.Context, filter string, qos byte) error {
+	if err := c.manager.AwaitConnection(ctx); err != nil {
+		return err
+	}
 	_, err := c.manager.Subscribe(ctx, subscribeV5(filter, qos))
 	return err
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,7 +14,7 @@ import (
 // startGateway starts one that lets everything pass before a broker, for the time of the test.
 func startGateway(t *testing.T, upstream brokers.Broker) *brokers.Gateway {
 	t.Helper()
-	g, err := brokers.StartGateway(patient(t), upstream.URL(brokers.TCP))
+	g, err := brokers.StartGateway(patientFor(t, long), upstream.URL(brokers.TCP))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.Close()) })
 	return g
@@ -51,9 +50,7 @@ func TestOtherBrokersBehindTheGateway(t *testing.T) {
 		}
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
-			defer cancel()
-			broker, err := o.start(ctx)
+			broker, err := o.start(patientFor(t, long))
 			if errors.Is(err, brokers.ErrNotInstalled) && os.Getenv("MQTTSEC_CI") != "1" {
 				t.Skip(err)
 			}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/stretchr/testify/require"
@@ -94,7 +95,15 @@ func unique(name string) string { return fmt.Sprintf("%s-%d", name, serial.Add(1
 // patient is a context for what a test does, which ends long after everything should be done.
 func patient(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	return patientFor(t, patience)
+}
+
+// long is for what takes more: a program that has to be built, a broker of nine virtual machines, a long scenario.
+const long = 5 * patience
+
+func patientFor(t testing.TB, most time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), most)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -55,7 +55,10 @@ func TestAliasLeavesNothingReadableOnDisk(t *testing.T) {
 			c := newCell(t, place{suite: s, driver: drivers()[0], broker: sharedEmbedded(t), transport: brokers.TCP})
 			network := newRelay(t, c.broker.URL(brokers.TCP))
 			dir := filepath.Join(tempDir(t), "store")
-			pub := c.connect(options{url: network.url(c.broker.URL(brokers.TCP)), aliases: 2, persistent: true, dir: dir})
+			pub := c.connect(options{
+				url:     network.url(c.broker.URL(brokers.TCP)),
+				aliases: 2, persistent: true, dir: dir, still: true,
+			})
 			m := message{topic: c.topic("alias"), payload: []byte(marker), qos: 1}
 			require.NoError(t, pub.publish(c.ctx, m)) // sets the alias
 			network.hold(true)

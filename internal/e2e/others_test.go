@@ -34,8 +34,8 @@ func others() []other {
 		// The slowest to start comes first.
 		{"rabbitmq", brokers.StartRabbitMQ, lacks{v5: true, qos2: true, wildcardRetained: true, shared: true}},
 		{"ejabberd", cluster(brokers.StartEjabberd, 3), lacks{shared: true}},
-		{"nats", cluster(brokers.StartNATS, 1), lacks{v5: true, promptRetained: true, shared: true}},
-		{"nats of three", cluster(brokers.StartNATS, 3), lacks{v5: true, promptRetained: true, shared: true}},
+		{"nats", cluster(brokers.StartNATS, 1), lacks{v5: true, promptRetained: true, shared: true, nextIdentifier: true}},
+		{"nats of three", cluster(brokers.StartNATS, 3), lacks{v5: true, promptRetained: true, shared: true, nextIdentifier: true}},
 		{"aedes", brokers.StartAedes, lacks{v5: true, promptRetained: true, shared: true}},
 	}
 }
@@ -56,9 +56,7 @@ func TestOtherBrokers(t *testing.T) {
 	for _, o := range others() {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(context.Background(), 5*patience) // nine virtual machines at once, or so
-			defer cancel()
-			broker, err := o.start(ctx)
+			broker, err := o.start(patientFor(t, long))
 			if errors.Is(err, brokers.ErrNotInstalled) && os.Getenv("MQTTSEC_CI") != "1" {
 				t.Skip(err)
 			}

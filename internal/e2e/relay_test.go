@@ -28,7 +28,7 @@ type relay struct {
 	closed               bool
 	accepted             int
 	conns                map[net.Conn]struct{}
-	toBroker, fromBroker bytes.Buffer // everything that has passed to the broker, and from it
+	toBroker, fromBroker bytes.Buffer // everything that was to pass to the broker, and from it
 }
 
 // newRelay stands in front of the broker at u. It is gone when the test is.
@@ -90,13 +90,14 @@ func (r *relay) relay(conn net.Conn) {
 		done()
 		return
 	}
+	// What passes is taken down before anybody can answer it.
 	r.running.Go(func() {
-		_, err := io.Copy(io.MultiWriter(broker, tap{r, &r.toBroker}), conn)
+		_, err := io.Copy(io.MultiWriter(tap{r, &r.toBroker}, broker), conn)
 		if err != nil || broker.(*net.TCPConn).CloseWrite() != nil { // otherwise the broker ends it
 			done()
 		}
 	})
-	_, _ = io.Copy(io.MultiWriter(gate{r, conn}, tap{r, &r.fromBroker}), broker)
+	_, _ = io.Copy(io.MultiWriter(tap{r, &r.fromBroker}, gate{r, conn}), broker)
 	done()
 	r.mu.Lock()
 	delete(r.conns, conn)
@@ -196,7 +197,8 @@ func (r *relay) hold(held bool) {
 	r.free.Broadcast()
 }
 
-// awaitAnswer returns when something that the broker has sent since hold is held back.
+// awaitAnswer returns when something that the broker has sent since hold is held back. It is a PINGRESP perhaps, unless
+// the client is a still one.
 func (r *relay) awaitAnswer(ctx context.Context) error {
 	select {
 	case <-r.waiting:

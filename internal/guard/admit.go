@@ -62,19 +62,21 @@ func (g *Guard) Admit(c *layer.Conn, connect *wire.ConnectPacket, grant Grant, t
 	s := newSession(g, c, connect, grant, take)
 	if err := s.admit(connect, grant); err != nil {
 		g.counters.refused.Add(1)
+		s.endedWill(false, s.now())
 		var r *Refusal
 		if errors.As(err, &r) {
 			s.log("connect refused", "reason", r.err.Error())
 		}
 		return nil, err
 	}
+	c.Greet() // a client need not wait for CONNACK, and what it may not do is answered behind that
 	g.counters.admitted.Add(1)
 	g.counters.active.Add(1)
 	g.handles.add(s, grant.Handles)
 	s.mu.Lock()
 	s.arm(grant.Expires)
 	s.mu.Unlock()
-	s.inform("admitted", "expires", grant.Expires)
+	s.inform("admitted", grant.end())
 	return s, nil
 }
 
@@ -94,7 +96,7 @@ func (s *Session) admit(connect *wire.ConnectPacket, grant Grant) error {
 		connect.CleanStart = true
 		connect.Properties = connect.Properties.Without(wire.SessionExpiryInterval)
 	}
-	s.expiry = sessionExpiry(connect)
+	s.expiry = SessionExpiry(connect)
 	if s.clientID == "" {
 		return nil
 	}
@@ -128,8 +130,8 @@ func (s *Session) claim(connect *wire.ConnectPacket, now time.Time) error {
 	return nil
 }
 
-// sessionExpiry is how long the MQTT session outlives the connection, as CONNECT asks.
-func sessionExpiry(connect *wire.ConnectPacket) time.Duration {
+// SessionExpiry is how long the MQTT session outlives the connection, as CONNECT asks; negative is for ever.
+func SessionExpiry(connect *wire.ConnectPacket) time.Duration {
 	if connect.Version != wire.V5 {
 		if connect.CleanStart {
 			return 0

@@ -31,7 +31,7 @@ func (s *Session) write(level slog.Level, message string, attributes []any) {
 	if addr := s.c.RemoteAddr(); addr != nil {
 		peer = addr.String()
 	}
-	logger.With("identity", s.grant.Load().Identity, "client", shown(s.clientID), "peer", peer).
+	logger.With("identity", s.grant.Load().Identity, "client", shown(s.ClientID()), "peer", peer).
 		Log(context.Background(), level, message, attributes...)
 }
 

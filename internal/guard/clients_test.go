@@ -44,6 +44,41 @@ func TestTakeover(t *testing.T) {
 	})
 }
 
+// TestTakeoverWithSubscriptions: what a living session had goes over to the one that takes it over, if the grant covers
+// it, and stays the identity's if the broker never hears of the new one.
+func TestTakeoverWithSubscriptions(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, _ := guarded(t, Config{})
+		again := func(rules ...Rule) (r *rig, clean bool) {
+			r = dial(t, g, persistent(v, "c"), granted(t, "alice", rules...), nil)
+			m, err := wire.ParseConnect(r.broker.next())
+			require.NoError(t, err)
+			return r, m.CleanStart
+		}
+		old := open(t, g, persistent(v, "c"), granted(t, "alice", sub("#")))
+		old.fromClient(old.subscribe(1, "a", "b"))
+		old.broker.next()
+		old.fromBroker(old.suback(1, 1, 1))
+		old.codes()
+
+		gone, clean := again(sub("#"))
+		require.False(t, clean)
+		gone.client.conn.Close() // before CONNACK
+		time.Sleep(3 * time.Second)
+		require.Equal(t, wire.ClientIdentifierNotValid, refused(t, dial(t, g, connectPacket(v, "c"), granted(t, "mallory"), nil)))
+
+		young, clean := again(sub("#"))
+		require.False(t, clean)
+		young.accept(wire.ConnackPacket{SessionPresent: true})
+		last, clean := again(sub("#"))
+		require.False(t, clean)
+		last.accept(wire.ConnackPacket{SessionPresent: true})
+		require.ErrorIs(t, last.session.Renew(granted(t, "alice", sub("a"))), ErrNotAuthorized)
+		_, clean = again(sub("a"))
+		require.True(t, clean)
+	})
+}
+
 // TestTakeoverByAStranger: a valid grant of somebody else is of no use against a Client Identifier, connected or not
 // (attacks.md 6).
 func TestTakeoverByAStranger(t *testing.T) {
@@ -157,6 +192,35 @@ func TestBrokerRefuses(t *testing.T) {
 	})
 }
 
+// TestAssignedTooLate: an identifier that comes when the connection is over stays with nobody.
+func TestAssignedTooLate(t *testing.T) {
+	onV5(t, func(t *testing.T) {
+		g, _ := guarded(t, Config{})
+		r := open(t, g, connectPacket(wire.V5, ""), granted(t, "alice"))
+		r.session.Closed()
+		require.NoError(t, r.session.assigned("auto-1", time.Now()), "as if it had been under way")
+		require.Empty(t, g.clients.byID)
+		require.Empty(t, g.clients.owners)
+	})
+}
+
+// TestAssignedMeanwhile: the log may name a client while the broker gives it its name. It is for the race detector.
+func TestAssignedMeanwhile(t *testing.T) {
+	onV5(t, func(t *testing.T) {
+		g, _ := guarded(t, Config{})
+		r := dial(t, g, connectPacket(wire.V5, ""), granted(t, "alice"), nil)
+		r.broker.next()
+		m := wire.ConnackPacket{Properties: wire.Properties{}.AppendBytes(wire.AssignedClientIdentifier, []byte("auto-1"))}
+		connack, err := m.Append(nil, wire.V5)
+		require.NoError(t, err)
+		go r.client.conn.Write(r.subscribe(1, "not permitted"))
+		r.fromBroker(connack)
+		r.client.next()
+		r.client.next()
+		require.Equal(t, "auto-1", r.session.ClientID())
+	})
+}
+
 // TestAssignedClientIdentifier belongs to whom it was assigned.
 func TestAssignedClientIdentifier(t *testing.T) {
 	onV5(t, func(t *testing.T) {
@@ -165,6 +229,57 @@ func TestAssignedClientIdentifier(t *testing.T) {
 		r.broker.next()
 		r.accept(wire.ConnackPacket{Properties: wire.Properties{}.AppendBytes(wire.AssignedClientIdentifier, []byte("auto-1"))})
 		require.Equal(t, wire.ClientIdentifierNotValid, refused(t, dial(t, g, connectPacket(wire.V5, "auto-1"), granted(t, "mallory"), nil)))
+
+		r = dial(t, g, persistent(wire.V5, ""), granted(t, "mallory"), nil)
+		r.broker.next()
+		again, err := (&wire.ConnackPacket{Properties: wire.Properties{}.AppendBytes(wire.AssignedClientIdentifier, []byte("auto-1"))}).Append(nil, wire.V5)
+		require.NoError(t, err)
+		_, err = r.conn.Write(again)
+		require.ErrorIs(t, err, errForeign, "a broker that assigns what is somebody's")
+	})
+}
+
+// TestSessionAsTheBrokerHasIt: how long an MQTT session lasts, and whether there was one, is what CONNACK says.
+func TestSessionAsTheBrokerHasIt(t *testing.T) {
+	onV5(t, func(t *testing.T) {
+		g, _ := guarded(t, Config{})
+		begin := func(m wire.ConnackPacket) *rig {
+			r := dial(t, g, persistent(wire.V5, "c"), granted(t, "alice", sub("#")), nil)
+			r.broker.next()
+			require.Equal(t, m, r.accept(m), "of a client with an identity, CONNACK passes")
+			return r
+		}
+		r := begin(wire.ConnackPacket{})
+		r.fromClient(r.subscribe(1, "b"))
+		r.broker.next()
+		r.fromBroker(r.suback(1, 1))
+		r.codes()
+		r.client.conn.Close()
+		synctest.Wait()
+
+		r = begin(wire.ConnackPacket{Properties: wire.Properties{}.AppendUint(wire.SessionExpiryInterval, 10)})
+		require.NoError(t, r.session.Renew(granted(t, "alice", sub("a"))), "there is no subscription any more")
+		r.client.conn.Close()
+		time.Sleep(9 * time.Second)
+		require.Equal(t, wire.ClientIdentifierNotValid, refused(t, dial(t, g, connectPacket(wire.V5, "c"), granted(t, "mallory"), nil)))
+		time.Sleep(time.Second)
+		require.NoError(t, dial(t, g, connectPacket(wire.V5, "c"), granted(t, "mallory"), nil).err)
+	})
+}
+
+// TestDisconnectCannotBeginASession: what ends with the connection by CONNECT does so whatever DISCONNECT says (MQTT 5,
+// 3.14.2.2.2).
+func TestDisconnectCannotBeginASession(t *testing.T) {
+	onV5(t, func(t *testing.T) {
+		g, _ := guarded(t, Config{})
+		r := open(t, g, connectPacket(wire.V5, "c"), granted(t, "alice"))
+		p, err := (&wire.ReasonPacket{Type: wire.Disconnect, Properties: wire.Properties{}.AppendUint(wire.SessionExpiryInterval, 3600)}).Append(nil, wire.V5)
+		require.NoError(t, err)
+		r.fromClient(p)
+		r.broker.next()
+		r.client.conn.Close()
+		synctest.Wait()
+		require.Empty(t, g.clients.byID)
 	})
 }
 
@@ -214,6 +329,9 @@ func TestNobodyTakesAllPlaces(t *testing.T) {
 		require.Len(t, g.clients.byID, 3)
 		require.Contains(t, g.clients.byID, "mallory-29")
 		require.NotContains(t, g.clients.byID, "mallory-26", "the oldest go first")
+		open(t, g, persistent(v, "mallory-29"), granted(t, "mallory")).client.conn.Close()
+		synctest.Wait()
+		require.Len(t, g.clients.byID, 3, "who comes back needs no other's place")
 		for i := range 3 {
 			open(t, g, persistent(v, fmt.Sprintf("live-%d", i)), granted(t, "mallory"))
 		}

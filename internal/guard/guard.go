@@ -23,7 +23,8 @@
 // and the broker forgets the message in time. MQTT 3.1.1 has no such field, nor has a Will a fixed time from which it
 // would count: there the guard remembers until when the topic's retained message may be seen and withholds it from
 // subscribers afterwards, as long as this process runs and every publisher comes through it. It remembers
-// Config.MaxRetained topics; a message beyond that is published without being retained.
+// Config.MaxRetained topics, a tenth of them of one identity at most, so that nobody takes the place of others; a
+// message or a Will beyond that is published without being retained.
 //
 // # Cost
 //
@@ -77,9 +78,9 @@ type Config struct {
 	// permission, so that a client does not learn which topics exist (RFC 9431, 3.1).
 	Conceal bool
 
-	// MaxSubscriptions is the number of Topic Filters that one client may be subscribed to, MaxClients the number of
-	// Client Identifiers with a session, connected or not, and MaxRetained the number of retained topics to remember.
-	// Zero stands for the defaults above.
+	// MaxSubscriptions is the number of Topic Filters that one client may be subscribed to, of 256 bytes on average,
+	// MaxClients the number of Client Identifiers with a session, connected or not, and MaxRetained the number of
+	// retained topics to remember, a tenth of which one identity may have. Zero stands for the defaults above.
 	MaxSubscriptions, MaxClients, MaxRetained int
 	// MaxPerIdentity is how many of MaxClients one identity may have, a tenth if zero. One more takes the
 	// place of her own that was without a connection for longest, whose session is then anybody's who asks the broker
@@ -127,7 +128,7 @@ func New(cfg Config) (*Guard, error) {
 		g.reserved[name] = struct{}{}
 	}
 	g.clients.limit, g.clients.each = cfg.MaxClients, cfg.MaxPerIdentity
-	g.retained.limit = cfg.MaxRetained
+	g.retained.limit, g.retained.each = cfg.MaxRetained, max(cfg.MaxRetained/10, 1)
 	return g, nil
 }
 
@@ -148,6 +149,14 @@ type Grant struct {
 }
 
 func (g Grant) expired(now time.Time) bool { return !g.Expires.IsZero() && !now.Before(g.Expires) }
+
+// end is when the grant ends, for a log line: nothing for one that does not.
+func (g Grant) end() slog.Attr {
+	if g.Expires.IsZero() {
+		return slog.Attr{}
+	}
+	return slog.Time("expires", g.Expires)
+}
 
 // handles finds the sessions of a handle. The zero value is ready.
 type handles struct {

@@ -17,6 +17,12 @@ type pending struct {
 // hole marks in pending.codes that the broker has the answer. No SUBACK has this code.
 const hole = 0xFF
 
+// The bounds in bytes of what a client asks for, since a filter may have 64 KiB, or a SUBSCRIBE 60 million filters.
+const (
+	maxAsk       = 1 << 20 // of a SUBSCRIBE or UNSUBSCRIBE, which takes up to eight times as much once it is parsed
+	filterLength = 256     // of a filter, on average of all that a client may have
+)
+
 // Incoming judges a packet from the client, other than CONNECT and AUTH, which are the authentication scheme's.
 func (s *Session) Incoming(p wire.Packet) (wire.Packet, error) {
 	if !s.current(s.now()) {
@@ -25,9 +31,14 @@ func (s *Session) Incoming(p wire.Packet) (wire.Packet, error) {
 	switch p.Type() {
 	case wire.Publish, wire.Pubrel:
 		return s.publishes.Incoming(s.c, p)
-	case wire.Subscribe:
-		return s.incomingSubscribe(p)
-	case wire.Unsubscribe:
+	case wire.Subscribe, wire.Unsubscribe:
+		if len(p) > maxAsk {
+			s.end(wire.PacketTooLarge, ErrQuota)
+			return nil, nil
+		}
+		if p.Type() == wire.Subscribe {
+			return s.incomingSubscribe(p)
+		}
 		return p, s.incomingUnsubscribe(p)
 	case wire.Disconnect:
 		return p, s.incomingDisconnect(p)
@@ -89,13 +100,14 @@ func (s *Session) retain(m *layer.Message, now time.Time) (changed bool) {
 	if !m.Retain {
 		return false
 	}
-	expires := s.grant.Load().Expires
+	grant := s.grant.Load()
+	expires := grant.Expires
 	if len(m.Payload) == 0 || expires.IsZero() {
 		s.g.retained.forget(m.Name)
 		return false
 	}
 	if s.version != wire.V5 {
-		if s.g.retained.set(m.Name, expires) {
+		if s.g.retained.set(m.Name, grant.Identity, expires) {
 			return false
 		}
 		s.g.counters.retainedForgotten.Add(1)
@@ -104,18 +116,23 @@ func (s *Session) retain(m *layer.Message, now time.Time) (changed bool) {
 	}
 	s.g.retained.forget(m.Name)
 	left := uint32(min(max(expires.Sub(now)/time.Second, 1), 1<<32-1))
-	if asked, ok := m.Properties.Uint(wire.MessageExpiryInterval); ok && asked <= left {
-		return false
+	if asked, _ := m.Properties.Uint(wire.MessageExpiryInterval); asked > 0 && asked <= left {
+		return false // 0, which some brokers take for never, is no bound
 	}
 	m.Properties = m.Properties.Without(wire.MessageExpiryInterval)
 	m.Properties = m.Properties[:len(m.Properties):len(m.Properties)].AppendUint(wire.MessageExpiryInterval, left)
 	return true
 }
 
-// noteWill keeps the topic of a Will that the broker will retain.
+// noteWill keeps the topic of a Will that the broker will retain, and a place to remember it in. Without one the Will
+// is not retained.
 func (s *Session) noteWill(w *wire.Will) {
-	if w.Retain && len(w.Payload) > 0 && !s.grant.Load().Expires.IsZero() {
-		s.will = append([]byte(nil), w.Topic...)
+	if grant := s.grant.Load(); w.Retain && len(w.Payload) > 0 && !grant.Expires.IsZero() {
+		if w.Retain = s.g.retained.keep(grant.Identity); w.Retain {
+			s.will = append([]byte(nil), w.Topic...)
+		} else {
+			s.g.counters.retainedForgotten.Add(1)
+		}
 	}
 }
 
@@ -124,12 +141,21 @@ func (s *Session) noteWill(w *wire.Will) {
 // set.
 const willGrace = 2 * time.Second
 
-// publishedWill tells that the broker publishes a retained Will about now.
-func (g *Guard) publishedWill(name []byte, expires, now time.Time) {
+// endedWill tells that the broker publishes the retained Will about now, or discards it.
+func (s *Session) endedWill(published bool, now time.Time) {
+	if s.will == nil {
+		return
+	}
+	grant := s.grant.Load()
+	if !published {
+		s.g.retained.take(nil, grant.Identity, time.Time{})
+		return
+	}
+	expires := grant.Expires
 	if soon := now.Add(willGrace); expires.Before(soon) {
 		expires = soon
 	}
-	g.retained.set(name, expires)
+	s.g.retained.take(s.will, grant.Identity, expires)
 }
 
 func (s *Session) incomingSubscribe(p wire.Packet) (wire.Packet, error) {
@@ -192,9 +218,12 @@ func (s *Session) subscribe(id uint16, ask *pending) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limit := s.g.cfg.MaxSubscriptions
-	waiting := 0
+	waiting, size := 0, 0
 	for _, other := range s.pending {
 		waiting += len(other.filters)
+	}
+	for filter := range s.subscriptions {
+		size += len(filter)
 	}
 	if _, twice := s.pending[id]; twice || waiting+len(ask.filters) > limit {
 		return false
@@ -203,9 +232,10 @@ func (s *Session) subscribe(id uint16, ask *pending) bool {
 	for _, filter := range ask.filters {
 		if _, known := s.subscriptions[filter]; !known {
 			fresh++
+			size += len(filter)
 		}
 	}
-	if len(s.subscriptions)+fresh > limit {
+	if len(s.subscriptions)+fresh > limit || size > limit*filterLength {
 		return false
 	}
 	if s.subscriptions == nil {

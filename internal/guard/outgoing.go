@@ -72,7 +72,7 @@ func (s *Session) outgoingConnack(p wire.Packet, now time.Time) (wire.Packet, er
 	if s.version != wire.V5 {
 		return p, nil
 	}
-	if id, ok := m.Properties.Bytes(wire.AssignedClientIdentifier); ok && s.clientID == "" {
+	if id, ok := m.Properties.Bytes(wire.AssignedClientIdentifier); ok && s.ClientID() == "" {
 		if err := s.assigned(string(id), now); err != nil {
 			return nil, err
 		}
@@ -93,7 +93,11 @@ func (s *Session) assigned(id string, now time.Time) error {
 	}
 	s.mu.Lock()
 	s.clientID = id
+	closed := s.closed
 	s.mu.Unlock()
+	if closed { // and so it did not know what to release
+		s.g.clients.release(id, s, client{})
+	}
 	if before.session != nil {
 		before.session.end(wire.SessionTakenOver, ErrTakenOver)
 	}

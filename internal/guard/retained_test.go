@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
+
+// linger is how long a connection of package layer stays after its last word.
+const linger = time.Second
 
 // TestRetainedExpiryV5 is E-3: the broker is told to forget a retained message at the end of the grant, or when its
 // publisher wants, whichever comes first.
@@ -40,6 +44,16 @@ func TestRetainedExpiryV5(t *testing.T) {
 			p := r.publish(m)
 			r.fromClient(p)
 			require.Equal(t, p, r.broker.next())
+		}
+		for _, asked := range []uint32{0, 541} {
+			r.fromClient(r.publish(wire.PublishPacket{
+				Topic: []byte("a"), Retain: true, Payload: []byte("x"),
+				Properties: wire.Properties{}.AppendUint(wire.MessageExpiryInterval, asked),
+			}))
+			got, err := wire.ParsePublish(r.broker.next(), wire.V5)
+			require.NoError(t, err)
+			seconds, _ := got.Properties.Uint(wire.MessageExpiryInterval)
+			require.EqualValues(t, 540, seconds, "an explicit 0 is for ever at mosquitto and at mochi-mqtt")
 		}
 		time.Sleep(9*time.Minute - time.Millisecond)
 		r.fromClient(r.publish(wire.PublishPacket{Topic: []byte("a"), Retain: true, Payload: []byte("x")}))
@@ -111,9 +125,15 @@ func TestRetainedOfAWill(t *testing.T) {
 			r.fromBroker(r.publish(wire.PublishPacket{Topic: []byte(topic), Retain: true, Payload: []byte("gone")}))
 		}
 		one.client.conn.Close()
-		time.Sleep(10 * time.Minute) // the grants of both end, and the connection of two
+		time.Sleep(9 * time.Minute)
+		see("a")
+		r.client.next()             // as long as the grant would have lasted
+		time.Sleep(1 * time.Minute) // the grants of both end, and the connection of two
 		see("a")
 		r.client.quiet()
+		see("b")
+		r.client.next()
+		time.Sleep(linger + time.Second/2) // the connection is over, and its Will is published now
 		see("b")
 		r.client.next()
 		time.Sleep(willGrace + time.Second) // how long the connection lingers
@@ -126,14 +146,41 @@ func TestRetainedOfAWill(t *testing.T) {
 		three.broker.next()
 		three.conn.Close()
 		synctest.Wait()
-		require.NotContains(t, g.retained.until, "c")
+		require.NotContains(t, g.retained.topics, named(sha256.Sum256([]byte("c"))))
+	})
+}
+
+// TestNothingOfAWill: a Will that is not retained, or clears, or has no end, says nothing of the topic's retained
+// message.
+func TestNothingOfAWill(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, _ := guarded(t, Config{})
+		grant := granted(t, "alice", pub("#"))
+		endless := grant
+		endless.Expires = time.Time{}
+		for topic, tc := range map[string]struct {
+			will  wire.Will
+			grant Grant
+		}{
+			"not retained": {wire.Will{Payload: []byte("gone")}, grant},
+			"clears":       {wire.Will{Retain: true}, grant},
+			"no end":       {wire.Will{Payload: []byte("gone"), Retain: true}, endless},
+		} {
+			connect := connectPacket(v, topic)
+			tc.will.Topic = []byte(topic)
+			connect.Will = &tc.will
+			open(t, g, connect, tc.grant).client.conn.Close()
+		}
+		time.Sleep(11 * time.Minute)
+		require.Zero(t, g.Counters().Active)
+		require.Empty(t, g.retained.topics)
 	})
 }
 
 // TestRetainedBounded: beyond the bound a message is published, not retained.
 func TestRetainedBounded(t *testing.T) {
 	onV5(t, func(t *testing.T) {
-		g, _ := guarded(t, Config{MaxRetained: 2})
+		g, _ := guarded(t, Config{MaxRetained: 20}) // a tenth of it for each
 		r := open(t, g, connectPacket(wire.V311, "c"), granted(t, "alice", pub("#")))
 		for i := range 4 {
 			r.fromClient(r.publish(wire.PublishPacket{Topic: []byte(fmt.Sprint(i)), QoS: 1, Retain: true, Payload: []byte("x")}))
@@ -148,5 +195,68 @@ func TestRetainedBounded(t *testing.T) {
 		m, err := wire.ParsePublish(r.broker.next(), wire.V311)
 		require.NoError(t, err)
 		require.True(t, m.Retain, "a deletion makes room")
+	})
+}
+
+// TestRetainedOfOthers: who fills what is remembered of her fills her own part of it, with messages or with Wills, and
+// takes over what was another's within that part only.
+func TestRetainedOfOthers(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, _ := guarded(t, Config{MaxRetained: 30})
+		retains := func(r *rig, topic string) bool {
+			r.fromClient(r.publish(wire.PublishPacket{Topic: []byte(topic), QoS: 1, Retain: true, Payload: []byte("x")}))
+			m, err := wire.ParsePublish(r.broker.next(), wire.V311)
+			require.NoError(t, err)
+			return m.Retain
+		}
+		alice := open(t, g, connectPacket(wire.V311, "a"), granted(t, "alice", pub("#")))
+		bob := open(t, g, connectPacket(wire.V311, "b"), granted(t, "bob", pub("#")))
+		require.True(t, retains(bob, "of bob"))
+		require.True(t, retains(alice, "1"))
+		willed := func(id string) (r *rig, retained bool) {
+			connect := connectPacket(v, id)
+			connect.Will = &wire.Will{Topic: []byte("will of " + id), Payload: []byte("gone"), Retain: true}
+			r = dial(t, g, connect, granted(t, "alice", pub("#")), nil)
+			m, err := wire.ParseConnect(r.broker.next())
+			require.NoError(t, err)
+			r.accept(wire.ConnackPacket{})
+			return r, m.Will.Retain
+		}
+		first, retained := willed("w1")
+		require.True(t, retained)
+		second, retained := willed("w2")
+		require.True(t, retained)
+		_, retained = willed("w3")
+		require.False(t, retained, "what cannot be remembered is not retained")
+		require.False(t, retains(alice, "2"))
+		require.False(t, retains(alice, "of bob"))
+		require.True(t, retains(alice, "1"), "again")
+		require.True(t, retains(bob, "2"))
+		require.True(t, retains(bob, "1"), "now it is another's")
+		p, err := (&wire.ReasonPacket{Type: wire.Disconnect}).Append(nil, v)
+		require.NoError(t, err)
+		first.fromClient(p)
+		first.client.conn.Close()
+		second.client.conn.Close()
+		time.Sleep(2 * linger)
+		require.True(t, retains(alice, "3"), "a Will that was discarded")
+		require.True(t, retains(alice, "4"), "what has become another's")
+		require.False(t, retains(alice, "5"), "a Will that was published")
+		require.Contains(t, g.retained.topics, named(sha256.Sum256([]byte("will of w2"))))
+		require.NotContains(t, g.retained.topics, named(sha256.Sum256([]byte("will of w1"))))
+		require.Equal(t, map[string]int{"alice": 3, "bob": 3}, g.retained.owned)
+	})
+}
+
+// TestWillOfTheRefused: who is not admitted keeps no place.
+func TestWillOfTheRefused(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, _ := guarded(t, Config{})
+		open(t, g, connectPacket(v, "c"), granted(t, "alice", pub("#")))
+		connect := connectPacket(v, "c")
+		connect.Will = &wire.Will{Topic: []byte("w"), Payload: []byte("gone"), Retain: true}
+		require.Error(t, dial(t, g, connect, granted(t, "mallory", pub("#")), nil).err)
+		require.Zero(t, g.retained.kept)
+		require.Empty(t, g.retained.owned)
 	})
 }

@@ -31,11 +31,24 @@ type Rule struct {
 type Scope struct {
 	publish, subscribe *node
 	rules              int
+	size               int
 }
 
-// node is a place in a tree of topic levels.
+// Size is about how much memory the scope takes, in bytes: it depends on the levels of its filters more than on their
+// length.
+func (s *Scope) Size() int {
+	if s == nil {
+		return 0
+	}
+	return s.size
+}
+
+// node is a place in a tree of topic levels. Most have one literal level below them, which needs no map: a token of
+// 64 KiB can have tens of thousands of levels, and be another one for each connection.
 type node struct {
-	literal map[string]*node
+	level   string // the literal level below, if there is only one
+	only    *node
+	literal map[string]*node // the literal levels below, if there are several
 	plus    *node
 	end     bool // a filter ends here
 	hash    bool // a filter ends with "#" below here, which matches here, too
@@ -53,43 +66,77 @@ func NewScope(rules []Rule) (*Scope, error) {
 			return nil, fmt.Errorf("guard: %q is not a topic filter for a rule", r.Filter)
 		}
 		if r.Publish {
-			insert(&s.publish, r.Filter)
+			s.size += insert(&s.publish, r.Filter)
 		}
 		if r.Subscribe {
-			insert(&s.subscribe, r.Filter)
+			s.size += insert(&s.subscribe, r.Filter)
 		}
 	}
 	return s, nil
 }
 
-func insert(root **node, filter string) {
+// About what they take, in bytes.
+const (
+	nodeSize     = 64
+	branchesSize = 384
+)
+
+// insert returns about how much memory it has taken, in bytes.
+func insert(root **node, filter string) (size int) {
+	size = len(filter) // of which levels are parts
 	if *root == nil {
 		*root = new(node)
+		size += nodeSize
 	}
 	n := *root
 	for level := range strings.SplitSeq(spellOut(filter), "/") {
 		switch level {
 		case "#":
 			n.hash = true
-			return
+			return size
 		case "+":
 			if n.plus == nil {
 				n.plus = new(node)
+				size += nodeSize
 			}
 			n = n.plus
 		default:
-			next := n.literal[level]
+			next := n.below(level)
 			if next == nil {
-				if n.literal == nil {
-					n.literal = make(map[string]*node, 1)
-				}
 				next = new(node)
-				n.literal[level] = next
+				size += n.put(level, next)
 			}
 			n = next
 		}
 	}
 	n.end = true
+	return size
+}
+
+// below returns the node at a literal level below n, nil if there is none.
+func (n *node) below(level string) *node {
+	if n.only == nil {
+		return n.literal[level]
+	}
+	if n.level != level {
+		return nil
+	}
+	return n.only
+}
+
+// put adds a node at a literal level that has none, and returns about how much memory that takes, in bytes.
+func (n *node) put(level string, next *node) (size int) {
+	switch {
+	case n.literal != nil:
+		n.literal[level] = next
+		return 2 * nodeSize // with its place in the map
+	case n.only == nil:
+		n.level, n.only = level, next
+		return nodeSize
+	}
+	n.literal = map[string]*node{n.level: n.only, level: next}
+	n.level, n.only = "", nil
+	return nodeSize + branchesSize
 }
 
 // spellOut returns a filter for the same names whose "#" may stand for no level; in "#" and "/#" it cannot, because a
@@ -154,7 +201,13 @@ func (n *node) match(rest []byte, reserved bool, depth int) bool {
 		return false
 	}
 	level, tail, more := cut(rest)
-	for _, next := range [2]*node{n.literal[string(level)], n.plus} {
+	candidates := [2]*node{n.only, n.plus}
+	if n.only == nil {
+		candidates[0] = n.literal[string(level)]
+	} else if n.level != string(level) {
+		candidates[0] = nil
+	}
+	for _, next := range candidates {
 		switch {
 		case next == nil, next == n.plus && reserved:
 		case more && next.match(tail, false, depth-1), !more && (next.end || next.hash):
@@ -175,7 +228,7 @@ func (n *node) covers(rest string, reserved bool) bool {
 	}
 	candidates := [2]*node{nil, n.plus}
 	if level != "+" {
-		candidates[0] = n.literal[level]
+		candidates[0] = n.below(level)
 	}
 	for _, next := range candidates {
 		switch {

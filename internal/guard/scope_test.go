@@ -40,6 +40,16 @@ func paths(depth int, alphabet ...string) (all []string) {
 	return all
 }
 
+// TestScopeOfRulesThatBeginAlike: no rule takes another's place.
+func TestScopeOfRulesThatBeginAlike(t *testing.T) {
+	s := scope(t, both("a/+/b"), both("a/+/c"), both("a/x/d"), both("a/x/e"))
+	for _, name := range []string{"a/y/b", "a/y/c", "a/x/d", "a/x/e"} {
+		require.True(t, s.MayPublish([]byte(name)), name)
+		require.True(t, s.MaySubscribe(name), name)
+	}
+	require.False(t, s.MayPublish([]byte("a/y/d")))
+}
+
 // TestScopeAgainstTopic compares a compiled scope of one rule with package topic, which is itself checked by brute
 // force, for all filters over a small alphabet.
 func TestScopeAgainstTopic(t *testing.T) {

@@ -31,7 +31,7 @@ type Session struct {
 
 	publishes layer.Publishes
 
-	mu            sync.Mutex
+	mu            sync.Mutex  // what follows, and clientID once Admit has returned
 	stop          func() bool // the timer
 	closed        bool
 	established   bool
@@ -103,7 +103,7 @@ func (s *Session) Renew(grant Grant) error {
 		return err
 	}
 	s.g.counters.renewed.Add(1)
-	s.inform("renewed", "expires", grant.Expires)
+	s.inform("renewed", grant.end())
 	return nil
 }
 
@@ -184,22 +184,17 @@ func (s *Session) Closed() {
 	s.closed = true
 	s.ended.Store(true)
 	s.arm(time.Time{})
-	grant := s.grant.Load()
-	will := s.will
-	if s.graceful || !s.established {
-		will = nil
-	}
+	grant, clientID := s.grant.Load(), s.clientID
+	published := s.established && !s.graceful
 	s.mu.Unlock()
 
 	now := s.now()
-	s.g.counters.active.Add(-1)
 	s.g.handles.remove(s, grant.Handles)
-	if will != nil {
-		s.g.publishedWill(will, grant.Expires, now)
+	s.endedWill(published, now)
+	if clientID != "" {
+		s.g.clients.release(clientID, s, s.after(now))
 	}
-	if s.clientID != "" {
-		s.g.clients.release(s.clientID, s, s.after(now))
-	}
+	s.g.counters.active.Add(-1) // what it held is free by then
 }
 
 // after is what is to be known of the Client Identifier once this session is over. Without an identity, and where the

@@ -3,6 +3,7 @@ package guard
 import (
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -230,4 +231,33 @@ func TestNewRefuses(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, byte(0), ReturnCode(0))
 	require.Equal(t, byte(3), ReturnCode(wire.QuotaExceeded))
+}
+
+// TestRenewedForLess: a grant that ends sooner than the one before ends the connection then, though nothing is sent.
+func TestRenewedForLess(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, _ := guarded(t, Config{})
+		r := open(t, g, connectPacket(v, "c"), granted(t, "alice"))
+		shorter := granted(t, "alice")
+		shorter.Expires = time.Now().Add(time.Minute)
+		require.NoError(t, r.session.Renew(shorter))
+		time.Sleep(time.Minute - time.Millisecond)
+		r.client.quiet()
+		time.Sleep(time.Millisecond)
+		r.disconnected(0x87, ErrExpired)
+	})
+}
+
+// TestLogSaysWhenAGrantEnds, and of one that does not end it says nothing.
+func TestLogSaysWhenAGrantEnds(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, log := guarded(t, Config{})
+		open(t, g, connectPacket(v, "endless"), Grant{Identity: "alice"}).client.conn.Close()
+		require.Contains(t, log.String(), "admitted")
+		require.NotContains(t, log.String(), "expires=")
+		grant := granted(t, "alice")
+		open(t, g, connectPacket(v, "for a while"), grant).client.conn.Close()
+		require.Contains(t, log.String(), "expires="+grant.Expires.Format("2006-01-02"))
+		synctest.Wait()
+	})
 }

@@ -2,6 +2,8 @@ package guard
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -84,6 +86,42 @@ func TestSubscribeBounded(t *testing.T) {
 	})
 }
 
+// TestSubscribeBoundedInBytes: nor may the filters be as long as filters can be, or one SUBSCRIBE as large as packets.
+func TestSubscribeBoundedInBytes(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, _ := guarded(t, Config{MaxSubscriptions: 4})
+		r := open(t, g, connectPacket(v, "c"), granted(t, "alice", sub("#")))
+		quota := byte(0x97)
+		if v != wire.V5 {
+			quota = 0x80
+		}
+		long := func(c string) string { return strings.Repeat(c, 4*filterLength-1) }
+		r.fromClient(r.subscribe(1, long("a")))
+		r.broker.next()
+		r.fromBroker(r.suback(1, 1))
+		require.Equal(t, []byte{1}, r.codes())
+		r.fromClient(r.subscribe(2, long("b")))
+		require.Equal(t, []byte{quota}, r.codes())
+		r.fromClient(r.subscribe(3, "b", long("a"))) // which is known
+		r.broker.next()
+		r.fromBroker(r.suback(3, 1, 1))
+		require.Equal(t, []byte{1, 1}, r.codes())
+		r.broker.quiet()
+
+		huge := &wire.SubscribePacket{ID: 4, Subscriptions: slices.Repeat([]wire.Subscription{{Filter: []byte("x")}}, maxAsk/4)}
+		p, err := huge.Append(nil, v)
+		require.NoError(t, err)
+		r.fromClient(p)
+		r.disconnected(wire.PacketTooLarge, ErrQuota)
+
+		r = open(t, g, connectPacket(v, "d"), granted(t, "alice", sub("#")))
+		p, err = (&wire.UnsubscribePacket{ID: 5, Filters: slices.Repeat([][]byte{[]byte("x")}, maxAsk/3)}).Append(nil, v)
+		require.NoError(t, err)
+		r.fromClient(p)
+		r.disconnected(wire.PacketTooLarge, ErrQuota)
+	})
+}
+
 // TestSubscribeTwiceWithOneIdentifier does not confuse whose answer is whose.
 func TestSubscribeTwiceWithOneIdentifier(t *testing.T) {
 	onV5(t, func(t *testing.T) {
@@ -105,6 +143,9 @@ func TestSubackThatDoesNotFit(t *testing.T) {
 		r := open(t, g, connectPacket(wire.V5, "c"), granted(t, "alice", sub("a")))
 		r.fromClient(r.subscribe(5, "a", "b"))
 		r.broker.next()
+		unasked := r.suback(6, 1, 1)
+		r.fromBroker(unasked)
+		require.Equal(t, unasked, r.client.next(), "the client knows whether it has asked")
 		_, err := r.conn.Write(r.suback(5, 1, 1))
 		require.ErrorIs(t, err, errSuback)
 	})

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
@@ -11,7 +12,14 @@ import (
 // gets it with the next PUBLISH. The zero value is ready. It is not safe for concurrent use.
 type Aliases struct {
 	topics map[uint16]*aliased
+	size   int // of all topics, bytes
 }
+
+// maxAliased is how many bytes the topics behind the aliases of one direction may have: 64 each if all 65,535 are in
+// use. Some servers grant as many to whoever comes, and a topic may have 64 KiB.
+const maxAliased = 4 << 20
+
+var errAliased = errors.New("layer: topic aliases stand for too much")
 
 type aliased struct {
 	topic []byte
@@ -19,8 +27,8 @@ type aliased struct {
 }
 
 // Resolve returns the topic of m, which is m.Topic or what its alias stands for, and whether m must carry that topic
-// although it came without, because the receiver has not seen it. Aliases above limit, and unknown ones, are malformed.
-// The topic stays valid until the alias is set again.
+// although it came without, because the receiver has not seen it. Aliases above limit, and unknown ones, are malformed;
+// those that stand for more than 4 MiB of topics are an error. The topic stays valid until the alias is set again.
 func (a *Aliases) Resolve(m *wire.PublishPacket, limit uint16) (topic []byte, tell bool, err error) {
 	id, ok := m.Properties.Uint(wire.TopicAlias)
 	if !ok {
@@ -46,7 +54,11 @@ func (a *Aliases) Resolve(m *wire.PublishPacket, limit uint16) (topic []byte, te
 		known = new(aliased)
 		a.topics[uint16(id)] = known
 	}
+	before := cap(known.topic)
 	known.topic, known.told = append(known.topic[:0], m.Topic...), false
+	if a.size += cap(known.topic) - before; a.size > maxAliased {
+		return nil, false, errAliased
+	}
 	return known.topic, false, nil
 }
 

@@ -103,11 +103,19 @@ func (c *Conn) ended() error {
 }
 
 // Goodbye returns the DISCONNECT with a reason for the peer of c, for [Conn.End]. A client has fewer reasons than a
-// server (MQTT 5, table 3-13) and says "Unspecified error" in place of the others. Before v5 no DISCONNECT has a
-// reason, and it is nil.
+// server (MQTT 5, table 3-13) and says "Unspecified error" in place of the others. A server that has not answered
+// CONNECT yet must not send one (MQTT 5, 3.14.0-1): it is a CONNACK then. Before v5 no DISCONNECT has a reason, and it
+// is nil.
 func Goodbye(c *Conn, reason byte) wire.Packet {
 	if c.Version() != wire.V5 {
 		return nil
+	}
+	if !c.IsClient() && !c.state.greeted.Load() {
+		p, err := (&wire.ConnackPacket{Code: connackReason(reason)}).Append(nil, wire.V5)
+		if err != nil {
+			return nil
+		}
+		return p
 	}
 	if c.IsClient() {
 		reason = clientReason(reason)
@@ -126,6 +134,18 @@ func clientReason(reason byte) byte {
 		wire.ImplementationSpecificError, wire.TopicNameInvalid, wire.ReceiveMaximumExceeded, wire.TopicAliasInvalid, wire.PacketTooLarge,
 		wire.MessageRateTooHigh, wire.QuotaExceeded, wire.AdministrativeAction, wire.PayloadFormatInvalid:
 		return reason
+	}
+	return wire.UnspecifiedError
+}
+
+// connackReason returns a reason that a CONNACK may have (MQTT 5, table 3-1) for one of DISCONNECT.
+func connackReason(reason byte) byte {
+	switch reason {
+	case wire.MalformedPacket, wire.ProtocolError, wire.ImplementationSpecificError, wire.NotAuthorized, wire.ServerBusy,
+		wire.TopicNameInvalid, wire.PacketTooLarge, wire.QuotaExceeded:
+		return reason
+	case wire.ServerShuttingDown:
+		return wire.ServerUnavailable
 	}
 	return wire.UnspecifiedError
 }

@@ -15,10 +15,12 @@
 //   - A scheme may speak with the peer before the application does: [Conn.Hold] keeps the application's packets back in
 //     both directions, [Conn.Release] lets them go, in order; [Exchanges] are a scheme's own SUBSCRIBE and PUBLISH
 //     meanwhile.
+//   - A broker hears that a client lives whose large packet takes longer to arrive than its Keep Alive.
 //   - A last word arrives: [Conn.End] sends a packet, ends the connection so that nothing overtakes it, and tells the
 //     local side why.
-//   - An authentication method in a CONNACK never reaches a client that did not ask for one, and a reserved v3.1.1
-//     return code reaches it as "not authorized": both Eclipse clients fail on these.
+//   - An authentication method in a CONNACK never reaches a client that did not ask for one, a reserved v3.1.1
+//     return code reaches it as "not authorized", and a SUBACK with more of them than there were filters not at all:
+//     both Eclipse clients fail on these.
 //   - A failed write is sticky, as in crypto/tls: a packet may be half sent.
 //
 // [Publishes] does what every filter owes that judges PUBLISH packets. [NewListener] is the broker's side: it hands out
@@ -42,7 +44,8 @@ import (
 
 // Errors that a Conn returns besides those of the connection below, of package wire and of its filter.
 var (
-	// ErrProtocol is a packet out of place: anything before CONNECT, a second CONNECT, a CONNACK from the wrong side.
+	// ErrProtocol is a packet out of place: anything before CONNECT, a second CONNECT or CONNACK, a CONNACK from the
+	// wrong side, a SUBACK that does not fit.
 	ErrProtocol = errors.New("layer: packet out of place")
 	// ErrFlood is a peer that makes the layer answer faster than it reads the answers, or too much that is held back.
 	ErrFlood = errors.New("layer: too much waits to be read")
@@ -89,14 +92,17 @@ type Conn struct {
 
 	reading sync.Mutex
 	in      buffer
-	skip    int     // bytes of a packet that is passed over
-	ready   []byte  // of the packet being delivered
-	first   bool    // which is CONNECT or CONNACK
-	opened  scratch // that it may be in
-	refused error   // of a packet that came in
-	inEnded error   // of the connection below
+	skip    int       // bytes of a packet that is passed over
+	since   time.Time // when the packet under way began, or the local side was last told of it
+	ready   []byte    // of the packet being delivered
+	first   bool      // which is CONNECT or CONNACK
+	opened  scratch   // that it may be in
+	refused error     // of a packet that came in
+	inEnded error     // of the connection below
 
 	queues queues
+
+	above atomic.Pointer[Conn] // the one that this is the connection below of, nil for none
 }
 
 // New returns conn seen through f. It does nothing on the wire. The Conn owns conn from here on.
@@ -104,7 +110,21 @@ func New(conn net.Conn, f Filter) *Conn {
 	c := &Conn{inner: wakeable(conn), filter: f}
 	c.state.limit.Store(wire.MaxPacket)
 	c.queues.largest = maxHeld
+	if below := nearest(conn); below != nil && c.inner == conn {
+		below.above.Store(c)
+	}
 	return c
+}
+
+// nearest is the Conn that conn is, or is made of, nil if there is none.
+func nearest(conn net.Conn) *Conn {
+	for conn != nil {
+		if c, ok := conn.(*Conn); ok {
+			return c
+		}
+		conn = below(conn)
+	}
+	return nil
 }
 
 // NetConn returns the connection below, as tls.Conn does.

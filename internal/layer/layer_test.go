@@ -272,6 +272,9 @@ func TestConnackIsTamed(t *testing.T) {
 		"method nobody asked for": {connectV5, withMethod, without},
 		"method asked for":        {askingV5, withMethod, withMethod},
 		"reserved code":           {connectV3, wire.Packet{0x20, 2, 0, 0x87}, wire.Packet{0x20, 2, 0, 5}},
+		"no success, no refusal":  {connectV5, wire.Packet{0x20, 3, 0, 0x01, 0}, wire.Packet{0x20, 3, 0, 0x80, 0}},
+		"nor with a method":       {askingV5, wire.Packet{0x20, 3, 0, 0x7F, 0}, wire.Packet{0x20, 3, 0, 0x80, 0}},
+		"refusal":                 {connectV5, wire.Packet{0x20, 3, 0, 0x80, 0}, wire.Packet{0x20, 3, 0, 0x80, 0}},
 		"known code":              {connectV3, wire.Packet{0x20, 2, 0, 4}, wire.Packet{0x20, 2, 0, 4}},
 		"success":                 {connectV3, connackV3, connackV3},
 	}

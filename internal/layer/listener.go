@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
@@ -62,6 +63,7 @@ type Listener struct {
 	stopped chan struct{} // the inner listener accepts no more
 	failure error         // why, once stopped is closed
 	running sync.WaitGroup
+	timeout atomic.Int64 // a time.Duration
 
 	pending pending
 
@@ -95,9 +97,24 @@ func NewListener(inner net.Listener, config ListenerConfig) (*Listener, error) {
 		conns:   make(map[*Conn]bool),
 		left:    make(chan struct{}),
 	}
+	l.timeout.Store(int64(config.Timeout))
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	go l.run()
 	return l, nil
+}
+
+// SetLimits replaces Timeout, MaxPending and MaxPendingPerSource while connections come; 0 leaves what is there. Who
+// has begun keeps the time that there was. Fewer places count at once: of those who are too many then, the oldest end.
+// Of connections that have been let through, as many as MaxPending was at the beginning wait for Accept.
+func (l *Listener) SetLimits(timeout time.Duration, maxPending, maxPendingPerSource int) error {
+	if timeout < 0 || maxPending < 0 || maxPendingPerSource < 0 {
+		return errors.New("layer: negative limit")
+	}
+	if timeout > 0 {
+		l.timeout.Store(int64(timeout))
+	}
+	l.pending.limit(maxPending, maxPendingPerSource)
+	return nil
 }
 
 func orDefault[T int | time.Duration](v, d T) T {
@@ -244,7 +261,7 @@ func (l *Listener) receive(conn net.Conn) {
 
 // establish does with a connection what comes before Accept.
 func (l *Listener) establish(ctx context.Context, conn net.Conn) (*Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.config.Timeout, ErrSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(l.timeout.Load()), ErrSlow)
 	defer cancel()
 	var err error
 	switch {

@@ -24,6 +24,7 @@ import (
 //     never finish TLS, while true clients come           TestListenerUnderTenThousandBadPeers
 //   - peers of which one address opens most               TestPendingDrivesOutTheBusiest
 //   - one that takes too long                             TestListenerTimeout
+//   - those who are there when the limits change          TestListenerSetLimits
 //   - one that sends too much before it is known          TestListenerBoundsWhatComesBeforeConnect
 //   - an Accept that fails for a while                    TestListenerSurvivesTemporaryErrors
 //   - more than the owner accepts                         TestListenerThatNobodyAcceptsFrom
@@ -214,6 +215,62 @@ func TestListenerTimeout(t *testing.T) {
 	})
 }
 
+// TestListenerSetLimits: a smaller bound ends the oldest at once, and holds for those who come then; the time is that
+// of whoever comes later; what is 0, and what is an error, changes nothing.
+func TestListenerSetLimits(t *testing.T) {
+	failed := make(chan error, 10)
+	l := serving(t, ListenerConfig{Timeout: time.Hour, Failed: func(_ net.Addr, err error) { failed <- err }})
+	ended := func(conn net.Conn) {
+		t.Helper()
+		_, err := conn.Read(make([]byte, 1))
+		require.Error(t, err)
+		require.Error(t, <-failed)
+	}
+	pending := func() int {
+		l.pending.mu.Lock()
+		defer l.pending.mu.Unlock()
+		return l.pending.all.Len()
+	}
+	var conns []net.Conn
+	come := func(from string) net.Conn {
+		t.Helper()
+		conn := dial(t, l, from)
+		conns = append(conns, conn)
+		return conn
+	}
+	await := func(n int) {
+		t.Helper()
+		require.Eventually(t, func() bool { return pending() == n }, time.Minute, time.Millisecond)
+	}
+	for n := range 4 {
+		come("127.0.0.1")
+		await(n + 1)
+	}
+	come("127.0.0.2")
+	await(5)
+	require.Error(t, l.SetLimits(-1, 0, 0))
+	require.Error(t, l.SetLimits(0, 1, -1))
+	require.NoError(t, l.SetLimits(0, 0, 0))
+	require.Equal(t, 5, pending())
+	require.NoError(t, l.SetLimits(0, 0, 3)) // for each source
+	ended(conns[0])
+	require.Equal(t, 4, pending())
+	require.NoError(t, l.SetLimits(0, 2, 0)) // in all
+	ended(conns[1])
+	ended(conns[2])
+	require.Equal(t, 2, pending())
+	come("127.0.0.2")
+	ended(conns[3])
+	require.NoError(t, l.SetLimits(time.Millisecond, 10, 10))
+	ended(come("127.0.0.1"))
+	await(2) // who have an hour
+	_, err := conns[4].Write(connectV5)
+	require.NoError(t, err)
+	accepted, err := l.Accept()
+	require.NoError(t, err)
+	require.NoError(t, accepted.Close())
+}
+
 func TestListenerBoundsWhatComesBeforeConnect(t *testing.T) {
 	errs := make(chan error, 1)
 	l := serving(t, ListenerConfig{MaxConnect: 100, Failed: func(_ net.Addr, err error) { errs <- err },
@@ -269,7 +326,7 @@ func TestListenerThatNobodyAcceptsFrom(t *testing.T) {
 		write(t, conn, connectV5)
 		got, err := io.ReadAll(conn)
 		require.NoError(t, err)
-		require.Equal(t, []byte{0xE0, 1, wire.ServerBusy}, got)
+		require.Equal(t, []byte{0x20, 3, 0, wire.ServerBusy, 0}, got)
 	}
 	require.NoError(t, l.Close())
 	require.Empty(t, l.ready)
@@ -285,6 +342,9 @@ func TestListenerTellsWhoIsEstablished(t *testing.T) {
 		client := dial(t, l, "127.0.0.1")
 		write(t, client, connectV5)
 		c, err := l.Accept()
+		require.NoError(t, err)
+		write(t, c, []byte{0x20, 3, 0, 0, 0})
+		_, err = io.ReadFull(client, make([]byte, 5))
 		require.NoError(t, err)
 		clients, conns = append(clients, client), append(conns, c)
 	}

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"net"
@@ -10,11 +11,10 @@ import (
 
 // pending are the connections of a Listener that are not established. Those who open many drive out their own first.
 type pending struct {
+	mu         sync.Mutex
 	most, each int
-
-	mu     sync.Mutex
-	all    list.List // of *pendingConn, the oldest first
-	counts map[netip.Prefix]int
+	all        list.List // of *pendingConn, the oldest first
+	counts     map[netip.Prefix]int
 }
 
 type pendingConn struct {
@@ -51,16 +51,35 @@ func (p *pending) add(source netip.Prefix, end context.CancelCauseFunc) *pending
 	case p.counts[source] >= p.each:
 		p.evict(p.counts[source], source)
 	case p.all.Len() >= p.most:
-		busiest := 0
-		for _, n := range p.counts {
-			busiest = max(busiest, n)
-		}
-		p.evict(busiest, netip.Prefix{})
+		p.evict(p.busiest(), netip.Prefix{})
 	}
 	c := &pendingConn{source: source, end: end}
 	c.element = p.all.PushBack(c)
 	p.counts[source]++
 	return c
+}
+
+// busiest is how many those have who have most.
+func (p *pending) busiest() (most int) {
+	for _, n := range p.counts {
+		most = max(most, n)
+	}
+	return most
+}
+
+// limit changes the bounds, those that are not 0, and ends what is beyond.
+func (p *pending) limit(most, each int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.most, p.each = cmp.Or(most, p.most), cmp.Or(each, p.each)
+	for source := range p.counts {
+		for p.counts[source] > p.each {
+			p.evict(p.counts[source], source)
+		}
+	}
+	for p.all.Len() > p.most {
+		p.evict(p.busiest(), netip.Prefix{})
+	}
 }
 
 // evict ends the oldest connection of source or, if that is zero, of a source that has n.

@@ -3,6 +3,7 @@ package layer
 import (
 	"bytes"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,6 +57,26 @@ func TestAliases(t *testing.T) {
 	topic, tell = resolve(aliasing("", 1))
 	require.Equal(t, "two", topic)
 	require.True(t, tell)
+}
+
+// TestAliasesBounded: every alias may stand for a topic of common length, not for one as long as topics can be, also
+// when it stands for a short one afterwards, in the same memory.
+func TestAliasesBounded(t *testing.T) {
+	var common Aliases
+	for id := range uint32(0xFFFF) {
+		_, _, err := common.Resolve(aliasing(strings.Repeat("t", 64), id+1), 0xFFFF)
+		require.NoError(t, err)
+	}
+	var long Aliases
+	var err error
+	id := uint32(0)
+	for ; err == nil; id++ {
+		if _, _, err = long.Resolve(aliasing(strings.Repeat("t", 0xFFFF), id+1), 0xFFFF); err == nil {
+			_, _, err = long.Resolve(aliasing("t", id+1), 0xFFFF)
+		}
+	}
+	require.ErrorIs(t, err, errAliased)
+	require.LessOrEqual(t, id, uint32(maxAliased/0xFFFF+1))
 }
 
 func TestAnswersToPeer(t *testing.T) {

@@ -21,6 +21,8 @@ type queues struct {
 	sync.Mutex
 	injected []byte // for the local side
 	answers  []byte // for the peer
+	early    []byte // the same, until the local side's CONNACK has left
+	greeting bool   // it has not, and they wait for it
 
 	held    bool
 	heldIn  []byte // judged, for the local side
@@ -59,9 +61,16 @@ func (c *Conn) Send(p wire.Packet) error {
 	if q.end != nil {
 		return q.end.err
 	}
-	if err := add(&q.answers, maxAnswers, p); err != nil {
+	queue := &q.answers
+	if q.greeting {
+		queue = &q.early
+	}
+	if err := add(queue, maxAnswers, p); err != nil {
 		q.flooded = true
 		return err
+	}
+	if q.greeting {
+		return nil
 	}
 	q.spoke = true
 	q.answering.Store(true)
@@ -69,12 +78,41 @@ func (c *Conn) Send(p wire.Packet) error {
 	return nil
 }
 
+// Greet has what is sent from now on wait until the local side, a server, has let the client in: its CONNACK comes
+// before every other packet (MQTT 3.1.1 and 5, 3.2.0-1). What waits then is dropped if the client is not let in.
+func (c *Conn) Greet() {
+	q := &c.queues
+	q.Lock()
+	defer q.Unlock()
+	q.greeting = true
+}
+
+// greet lets go what waited for the CONNACK p, which is on its way.
+func (c *Conn) greet(p wire.Packet) {
+	q := &c.queues
+	q.Lock()
+	defer q.Unlock()
+	if !q.greeting {
+		return
+	}
+	q.greeting = false
+	m, err := wire.ParseConnack(p, c.Version())
+	if err != nil || m.Code != wire.Success || len(q.early) == 0 {
+		q.early = nil
+		return
+	}
+	q.answers, q.early = append(q.early, q.answers...), nil
+	q.spoke = true
+	q.answering.Store(true)
+	c.flushSoon() // behind the CONNACK: whoever has locked out writes that
+}
+
 // Inject queues packet p for the local side, past the filter and past what is held, between two packets of the peer. It
-// wakes a Read that blocks. What is injected while Incoming judges a packet is read before that. A CONNACK is made
-// harmless like a received one. Inject fails with ErrFlood when the local side does not read.
+// wakes a Read that blocks. What is injected while Incoming judges a packet is read before that. A CONNACK or SUBACK is
+// made harmless like a received one. Inject fails with ErrFlood when the local side does not read.
 func (c *Conn) Inject(p wire.Packet) error {
 	p, err := c.state.tame(p)
-	if err != nil {
+	if err != nil || p == nil {
 		return err
 	}
 	q := &c.queues

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
@@ -90,6 +91,7 @@ func (c *Conn) next() error {
 		size, err = c.passOver(size)
 	} else if err == nil {
 		if p := c.in.packet(size); p != nil {
+			c.since = time.Time{}
 			err, size = c.incoming(p), -1
 		}
 	}
@@ -114,7 +116,7 @@ func (c *Conn) incoming(p wire.Packet) error {
 	if err != nil || len(q) == 0 {
 		return err
 	}
-	if q, err = c.state.tame(q); err != nil {
+	if q, err = c.state.tame(q); err != nil || q == nil {
 		return err
 	}
 	c.ready, err = c.queues.deliver(q)
@@ -128,6 +130,9 @@ func (c *Conn) fill(size int) error {
 	}
 	n, err := c.inner.Read(c.in.space(size))
 	c.in.filled(n)
+	if n > 0 && max(size, c.skip) > len(c.in.held()) {
+		c.arriving()
+	}
 	if err == nil {
 		return nil
 	}

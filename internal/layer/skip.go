@@ -7,7 +7,8 @@ import (
 )
 
 // Skipper is a [Filter] that wants to know of a PUBLISH that was passed over, because it was larger than the local side
-// takes. m has the topic, as it came, and the properties, but no payload. The layer has answered for it.
+// takes. m has the topic, as it came, and the properties, but no payload. The layer has answered for it. A filter hears
+// of those that a layer below its own has passed over, too, in their place among what it hears of.
 type Skipper interface {
 	Skipped(c *Conn, m *wire.PublishPacket) error
 }
@@ -51,11 +52,23 @@ func (c *Conn) passOver(size int) (want int, err error) {
 	if err := a.Incoming(c, &m, wire.QuotaExceeded); err != nil {
 		return 0, err
 	}
-	if s, ok := c.filter.(Skipper); ok {
-		err = s.Skipped(c, &m)
-	}
+	err = c.skipped(m)
 	c.skip = c.in.drop(size)
 	return -1, err
+}
+
+// skipped tells the filters here and above. Those above have judged all that came before: it is their Read that this
+// one reads for.
+func (c *Conn) skipped(m wire.PublishPacket) error {
+	for ; c != nil; c = c.above.Load() {
+		if s, ok := c.filter.(Skipper); ok {
+			told := m
+			if err := s.Skipped(c, &told); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // publishStart returns what p, the start of a PUBLISH, says before the payload. If p is too short for that, want is the

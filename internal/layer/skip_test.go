@@ -2,6 +2,9 @@ package layer
 
 import (
 	"bytes"
+	"net"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -125,6 +128,37 @@ func TestAliasOfPassedOverPublish(t *testing.T) {
 	want, err := (&wire.PublishPacket{Topic: []byte("a/b"), Properties: alias, Payload: []byte("x")}).Append(nil, wire.V5)
 	require.NoError(t, err)
 	require.Equal(t, want, read(t, c, len(want)))
+}
+
+// named is a connection as a scheme hands it out.
+type named struct{ *Conn }
+
+func (c named) NetConn() net.Conn { return c.Conn }
+
+// TestPassedOverBelow: what a layer below has passed over a filter hears of behind all that came before, and knows the
+// alias that it set.
+func TestPassedOverBelow(t *testing.T) {
+	alias := wire.Properties(nil).AppendUint(wire.TopicAlias, 3)
+	a, b := tcpPair(t)
+	f := &skipping{}
+	c := New(named{New(a, script{})}, f)
+	var heard []string
+	f.publishes.In = func(_ *Conn, m *Message) (wire.Packet, error) {
+		heard = append(heard, string(m.Name)+" after "+strings.Join(f.skipped, " "))
+		return m.Packet()
+	}
+	write(t, c, granting(t, 64))
+	of := func(topic string, ps wire.Properties) wire.Packet {
+		p, err := (&wire.PublishPacket{Topic: []byte(topic), Properties: ps}).Append(nil, wire.V5)
+		require.NoError(t, err)
+		return p
+	}
+	write(t, b, connackV5, slices.Concat(of("x", alias), publishOf(t, 999, wire.PublishPacket{Properties: alias}), of("", alias),
+		publishOf(t, 999, wire.PublishPacket{Topic: []byte("a/b"), Properties: alias}), of("", alias)))
+	want := []byte(slices.Concat(of("x", alias), of("", alias), of("a/b", alias)))
+	read(t, c, len(connackV5))
+	require.Equal(t, want, read(t, c, len(want)))
+	require.Equal(t, []string{"x after ", "x after x", "a/b after x a/b"}, heard)
 }
 
 // TestOtherPacketBeyondMaximumPacketSize cannot be answered, so it ends the connection; so does a PUBLISH that is none.

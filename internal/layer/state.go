@@ -10,10 +10,15 @@ import (
 type state struct {
 	version atomic.Uint32 // 0 before CONNECT
 	client  atomic.Bool   // the local side wrote CONNECT
+	greeted atomic.Bool   // CONNACK has reached the local side, or come from it
 	asked   atomic.Bool   // CONNECT, as the local side wrote it, named an authentication method
 	limit   atomic.Int64  // of an incoming packet, bytes; more ends the connection
 	granted atomic.Int64  // the Maximum Packet Size of the local side, 0 for none
 	id      atomic.Pointer[string]
+	asks    asks
+
+	patience atomic.Int64 // Keep Alive, seconds, 0 for none
+	pings    atomic.Int64 // PINGREQ of the layer's own that the local side has not answered
 }
 
 // Version is the protocol version in CONNECT, 0 before it.
@@ -45,9 +50,9 @@ func (c *Conn) Allow(n int) {
 	}
 }
 
-// assigned takes the Client Identifier that a server assigned (MQTT 5, 3.2.2.3.7).
+// assigned takes the Client Identifier that a server assigned to a client that had none (MQTT 5, 3.2.2.3.7).
 func (s *state) assigned(ps wire.Properties) {
-	if b, ok := ps.Bytes(wire.AssignedClientIdentifier); ok {
+	if b, ok := ps.Bytes(wire.AssignedClientIdentifier); ok && *s.id.Load() == "" {
 		id := string(b)
 		s.id.Store(&id)
 	}
@@ -63,6 +68,9 @@ func (s *state) sent(p wire.Packet) error {
 	if v == 0 || t == wire.Connack && s.client.Load() {
 		return ErrProtocol
 	}
+	if t == wire.Subscribe && v != wire.V5 && s.client.Load() {
+		s.asks.asked(p, v)
+	}
 	if t != wire.Connack {
 		return p.CheckHeader(v)
 	}
@@ -72,6 +80,10 @@ func (s *state) sent(p wire.Packet) error {
 	}
 	s.grant(m.Properties)
 	s.assigned(m.Properties)
+	s.greeted.Store(true)
+	if seconds, ok := m.Properties.Uint(wire.ServerKeepAlive); ok {
+		s.patience.Store(int64(seconds))
+	}
 	return nil
 }
 
@@ -107,6 +119,7 @@ func (s *state) connect(p wire.Packet, client bool) error {
 	id := string(m.ClientID)
 	s.id.Store(&id)
 	s.client.Store(client)
+	s.patience.Store(int64(m.KeepAlive))
 	if client {
 		s.grant(m.Properties)
 		_, asked := m.Properties.Bytes(wire.AuthenticationMethod)
@@ -114,32 +127,4 @@ func (s *state) connect(p wire.Packet, client bool) error {
 	}
 	s.version.Store(uint32(m.Version))
 	return nil
-}
-
-// tame makes a CONNACK for the local side harmless for the Eclipse clients: paho.golang without an AuthHandler panics
-// on an Authentication Method, and paho.mqtt.golang takes a return code that it does not know for success. Other
-// packets pass.
-func (s *state) tame(p wire.Packet) (wire.Packet, error) {
-	if p.Type() != wire.Connack || !s.client.Load() {
-		return p, nil
-	}
-	v := wire.Version(s.version.Load())
-	m, err := wire.ParseConnack(p, v)
-	if err != nil {
-		return nil, err
-	}
-	const lastCode, notAuthorized = 5, 5 // MQTT 3.1.1, table 3.1
-	switch {
-	case v == wire.V5 && !s.asked.Load():
-		ps := m.Properties.Without(wire.AuthenticationMethod).Without(wire.AuthenticationData)
-		if len(ps) == len(m.Properties) {
-			return p, nil
-		}
-		m.Properties = ps
-	case v != wire.V5 && m.Code > lastCode:
-		m.Code = notAuthorized
-	default:
-		return p, nil
-	}
-	return m.Append(nil, v)
 }

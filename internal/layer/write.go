@@ -79,12 +79,18 @@ func (c *Conn) emit(p wire.Packet) error {
 	if c.failed != nil {
 		return c.failed
 	}
+	if c.state.answersUs(p) {
+		return nil
+	}
 	if err := c.state.sent(p); err != nil {
 		return err
 	}
 	q, err := c.filter.Outgoing(c, p)
 	if err != nil || q == nil {
 		return err
+	}
+	if p.Type() == wire.Connack {
+		c.greet(p)
 	}
 	if c.gather && len(c.batch)+len(q) <= maxBatch {
 		if c.batch == nil {

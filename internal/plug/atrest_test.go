@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	memoryqueue "github.com/eclipse/paho.golang/autopaho/queue/memory"
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	v3packets "github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/wire"
@@ -241,6 +244,59 @@ func TestFrostRefusesAnotherPacket(t *testing.T) {
 	}
 	_, err = frost{scheme: newVault(), version: wire.V5}.freeze(wire.Packet{byte(packets.PINGREQ) << 4, 0}, true)
 	require.ErrorIs(t, err, wire.ErrMalformed)
+}
+
+// TestStackedAtRest: of two payload schemes the one next to the application freezes what it covers, and leaves the rest
+// to the other; nothing that either covers is stored plain, and nothing is frozen twice.
+func TestStackedAtRest(t *testing.T) {
+	for topic, who := range map[string]string{"home/x": "above", "garden/x": "below", "shed": ""} {
+		below, above := newVault(), newVault()
+		below.key, below.covered = 0x33, "garden/"
+		frozenBy := func() (who string) {
+			for name, v := range map[string]*vault{"above": above, "below": below} {
+				if slices.ContainsFunc(v.noted(), func(call string) bool { return strings.HasPrefix(call, "freeze") }) {
+					who += name
+				}
+			}
+			return who
+		}
+		t.Run("queue "+topic, func(t *testing.T) {
+			inner := memoryqueue.New()
+			q := V5(V5(autopaho.ClientConfig{Queue: inner}, below), above).Queue
+			p := publication(1)
+			p.Topic = topic
+			require.NoError(t, q.Enqueue(encoded(t, p)))
+			contents := func(q queue.Queue) []byte {
+				e, err := q.Peek()
+				require.NoError(t, err)
+				r, err := e.Reader()
+				require.NoError(t, err)
+				b, err := io.ReadAll(r)
+				require.NoError(t, err)
+				return b
+			}
+			want, err := io.ReadAll(encoded(t, p))
+			require.NoError(t, err)
+			require.Equal(t, want, contents(q))
+			require.Equal(t, who == "", bytes.Contains(contents(inner), []byte(secret)))
+			if who == "above" {
+				require.Equal(t, who, frozenBy())
+			}
+		})
+		t.Run("store "+topic, func(t *testing.T) {
+			inner := mqtt.NewMemoryStore()
+			store := V3(V3(mqtt.NewClientOptions().SetStore(inner), below), above).Store
+			store.Open()
+			m := v3packets.NewControlPacket(v3packets.Publish).(*v3packets.PublishPacket)
+			m.TopicName, m.Qos, m.MessageID, m.Payload = topic, 1, 7, []byte(secret)
+			store.Put("o.7", m)
+			require.Equal(t, secret, string(store.Get("o.7").(*v3packets.PublishPacket).Payload))
+			require.Equal(t, who == "", bytes.Contains(inner.Get("o.7").(*v3packets.PublishPacket).Payload, []byte(secret)))
+			if who == "above" {
+				require.Equal(t, who, frozenBy())
+			}
+		})
+	}
 }
 
 // returning is an AtRest that returns p.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -48,6 +49,9 @@ func dialProxy(ctx context.Context, via *url.URL, address string) (net.Conn, err
 	return conn, nil
 }
 
+// maxResponse is how many bytes a proxy may answer with, which net/http does not bound.
+const maxResponse = 64 << 10
+
 // connectThrough asks the proxy at the other end of conn for address.
 func connectThrough(conn net.Conn, via *url.URL, address string) error {
 	header := http.Header{}
@@ -60,7 +64,7 @@ func connectThrough(conn net.Conn, via *url.URL, address string) error {
 		return err
 	}
 	// The server does not speak before the client does, so nothing of it is lost in this buffer.
-	r := bufio.NewReader(conn)
+	r := bufio.NewReader(io.LimitReader(conn, maxResponse))
 	response, err := http.ReadResponse(r, request)
 	if err != nil {
 		return err

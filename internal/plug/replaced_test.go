@@ -34,7 +34,13 @@ func TestStoresSetAfterWrappingAreNoticed(t *testing.T) {
 			cfg.Queue = disk
 			_, err = connectV5(t.Context(), cfg, nil)
 			require.ErrorIs(t, err, errReplaced)
+			cfg.Queue = V5(plain, newVault()).Queue // another wrap's
+			_, err = connectV5(t.Context(), cfg, nil)
+			require.ErrorIs(t, err, errReplaced)
 			cfg = wrap(plain)
+			cfg.Session = V5(plain, newVault()).Session
+			_, err = connectV5(t.Context(), cfg, nil)
+			require.ErrorIs(t, err, errReplaced)
 			cfg.Session = state.NewInMemory()
 			_, err = connectV5(t.Context(), cfg, nil)
 			require.ErrorIs(t, err, errReplaced)
@@ -64,6 +70,8 @@ func TestStoresSetAfterWrappingAreNoticed(t *testing.T) {
 				require.NoError(t, err)
 				_, err = connectV3(o.SetStore(disk), nil)
 				require.ErrorIs(t, err, errReplaced)
+				_, err = connectV3(o.SetStore(V3(plain().SetStore(disk), newVault()).Store), nil)
+				require.ErrorIs(t, err, errReplaced, "another wrap's")
 			}
 		}
 		_, err := connectV3(V3(plain(), newSpy("keeps nothing")).SetStore(disk), nil)

@@ -155,9 +155,10 @@ func (s *server) answer(p wire.Packet, v wire.Version) (b []byte) {
 		if err != nil {
 			panic(err)
 		}
+		acked := m.QoS == 1 && s.acks(1) // before the test hears of m, and may change it
 		s.published <- m
 		switch {
-		case m.QoS == 1 && s.acks(1):
+		case acked:
 			return ack(wire.Puback, m.ID)
 		case m.QoS == 0 && s.reply != nil:
 			b, _ = s.reply.Append(nil, v)
@@ -169,8 +170,9 @@ func (s *server) answer(p wire.Packet, v wire.Version) (b []byte) {
 		if err != nil {
 			panic(err)
 		}
+		acked := s.acks(2)
 		s.released <- m.ID
-		if s.acks(2) {
+		if acked {
 			return ack(wire.Pubcomp, m.ID)
 		}
 	case wire.Pingreq:

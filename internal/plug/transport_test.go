@@ -1,6 +1,7 @@
 package plug
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -118,6 +119,27 @@ func TestNoTLSInTLS(t *testing.T) {
 		require.ErrorIs(t, err, errPlainWS)
 		require.Empty(t, s.seen)
 	}
+}
+
+// TestTransportOnAnOwnConnection: one that a function of the application has opened without TLS is given to the
+// Transport.
+func TestTransportOnAnOwnConnection(t *testing.T) {
+	serving, trusting := identity(t)
+	address := newServer(always).tls(t, serving)
+	u := parse(t, "mqtts://"+address)
+	s := &inPlaceOfTLS{config: trusting, seen: make(chan net.Conn, 2)}
+	dial := func() (net.Conn, error) { return net.Dial("tcp", address) }
+	conn, err := connectV5(t.Context(), V5(autopaho.ClientConfig{AttemptConnection: func(context.Context, autopaho.ClientConfig, *url.URL) (net.Conn, error) {
+		return dial()
+	}}, s), u)
+	require.NoError(t, err)
+	conn.Close()
+	conn, err = connectV3(V3(mqtt.NewClientOptions().SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+		return dial()
+	}), s), u)
+	require.NoError(t, err)
+	conn.Close()
+	require.Len(t, s.seen, 2)
 }
 
 // twoPhases is an Opener that dials several times.
@@ -280,4 +302,29 @@ func TestTransportThroughHTTPProxy(t *testing.T) {
 	require.Equal(t, host, <-asked)
 	_, err = proxied(nil)
 	require.ErrorIs(t, err, errProxy)
+}
+
+// TestProxyThatTalksForEver is given up when its answer is longer than an answer can be.
+func TestProxyThatTalksForEver(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	taken := make(chan int, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		n, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\nX: ")
+		for some := bytes.Repeat([]byte("x"), 64<<10); err == nil && n < 1<<30; {
+			var k int
+			k, err = conn.Write(some)
+			n += k
+		}
+		taken <- n
+	}()
+	_, err = dialProxy(t.Context(), &url.URL{Scheme: "http", Host: l.Addr().String()}, "broker.invalid:8883")
+	require.Error(t, err)
+	require.Less(t, <-taken, 1<<30)
 }

@@ -195,3 +195,11 @@ func TestV3OnConnectAttempt(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// TestNoConnectTimeoutV3: 0 is no limit, and not one of no time.
+func TestNoConnectTimeoutV3(t *testing.T) {
+	s := newServer(always)
+	conn, err := connectV3(V3(mqtt.NewClientOptions().SetConnectTimeout(0), newSpy("a")), parse(t, "mqtt://"+s.tcp(t)))
+	require.NoError(t, err)
+	conn.Close()
+}

@@ -37,8 +37,8 @@ var (
 	sealing = append(sealed, client...)
 	ciphers = []string{"internal/presentseal", "present/presentcipher"}
 	broker  = append([]string{"internal/guard"}, packets...)
-	proving = []string{"internal/aif", "internal/pop", "internal/cose", "ace/internal"} // what ACE's three sides share
-	hopping = []string{"mqttauth/internal", "pake", "internal/key"}                     // what MQTT-Auth's two sides share
+	proving = []string{"internal/strict", "internal/aif", "internal/pop", "internal/cose", "ace/internal"} // what ACE's three sides share
+	hopping = []string{"mqttauth/internal", "pake", "internal/key"}                                        // what MQTT-Auth's two sides share
 )
 
 // A rule says what a package, and those below it that have no rule of their
@@ -60,13 +60,14 @@ var rules = []rule{
 	{"internal/key", nil, []string{"internal/topic"}},
 	{"internal/seal", nil, append([]string{"internal/key", "internal/replay"}, packets...)},
 	{"internal/guard", nil, packets},
-	{"internal/pop", nil, nil},
+	{"internal/strict", nil, nil},
+	{"internal/pop", nil, []string{"internal/strict"}},
 	{"internal/plug", [][]string{pahos}, packets},
 
 	// The forms of ACE's tokens: CBOR, and no more of COSE than its objects.
 	{"internal/aif", [][]string{cbor}, []string{"internal/topic"}},
-	{"internal/cose", [][]string{cbor}, []string{"internal/pop"}},
-	{"ace/internal", [][]string{cbor}, []string{"internal/aif", "internal/pop", "internal/cose", "internal/topic"}},
+	{"internal/cose", [][]string{cbor}, []string{"internal/pop", "internal/strict"}},
+	{"ace/internal", [][]string{cbor}, []string{"internal/strict", "internal/aif", "internal/pop", "internal/cose", "internal/topic"}},
 
 	// A primitive knows nothing of MQTT.
 	{"pake", [][]string{curves}, nil},
@@ -90,6 +91,7 @@ var rules = []rule{
 
 	// What tests, examples and benchmarks start brokers with knows nothing of this module.
 	{"internal/brokers", [][]string{mochi}, nil},
+	{"internal/relay", nil, nil},
 
 	// What nobody imports.
 	{"internal/policy", nil, nil},

@@ -6,12 +6,12 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
+
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // JWK is a key as JSON has it (RFC 7517), of the kinds "oct", "OKP" with Ed25519, "EC" and "RSA". The last, and
@@ -49,13 +49,14 @@ type jwkFields struct {
 const maxJWK = 16 << 10
 
 // ParseJWK reads one. Every error is an ErrKey: a private key is refused, for whoever shows one here has given it
-// away, and so is a number that is not written at its full length.
+// away, and so are a number that is not written at its full length, and a member that stands there twice. The names of
+// members are case-sensitive (RFC 7517, 4).
 func ParseJWK(b []byte) (JWK, error) {
 	if len(b) > maxJWK {
 		return JWK{}, fmt.Errorf("%w: a JWK of %d bytes", ErrKey, len(b))
 	}
 	var f jwkFields
-	if err := json.Unmarshal(b, &f); err != nil {
+	if err := strict.Unmarshal(b, &f); err != nil {
 		return JWK{}, fmt.Errorf("%w: the JWK is not JSON of the expected shape", ErrKey)
 	}
 	if f.D != nil {
@@ -149,11 +150,9 @@ func (f *jwkFields) rsa() (crypto.PublicKey, error) {
 	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent.Int64())}, nil
 }
 
-var jwkEncoding = base64.RawURLEncoding.Strict()
-
 func jwkBytes(name, text string) ([]byte, error) {
-	b, err := jwkEncoding.DecodeString(text)
-	if err != nil || strings.ContainsAny(text, "\r\n") { // which the decoder passes over
+	b, err := strict.DecodeText(text)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %q of the JWK is not base64url", ErrKey, name)
 	}
 	return b, nil
@@ -162,7 +161,7 @@ func jwkBytes(name, text string) ([]byte, error) {
 // NewJWK returns the key that v verifies with, under the given key identifier, which may be empty. It names the
 // algorithm. For a shared key its encoded form contains the secret.
 func NewJWK(v Verifier, keyID string) JWK {
-	return JWK{KeyID: keyID, Secret: slices.Clone(v.secret), Public: v.Public(), alg: string(v.alg)}
+	return JWK{KeyID: keyID, Secret: v.PSK(), Public: v.Public(), alg: string(v.alg)}
 }
 
 // Encode returns the JSON form, with the secret if the key is symmetric. RSA keys, and a JWK without a key, are an
@@ -174,9 +173,9 @@ func (k JWK) Encode() ([]byte, error) {
 		if k.Secret == nil {
 			return nil, fmt.Errorf("%w: an empty JWK", ErrKey)
 		}
-		f.Kty, f.K = "oct", jwkEncoding.EncodeToString(k.Secret)
+		f.Kty, f.K = "oct", strict.EncodeText(k.Secret)
 	case ed25519.PublicKey:
-		f.Kty, f.Crv, f.X = "OKP", "Ed25519", jwkEncoding.EncodeToString(key)
+		f.Kty, f.Crv, f.X = "OKP", "Ed25519", strict.EncodeText(key)
 	case *ecdsa.PublicKey:
 		point, err := key.Bytes()
 		if err != nil {
@@ -184,7 +183,7 @@ func (k JWK) Encode() ([]byte, error) {
 		}
 		half := len(point) / 2
 		f.Kty, f.Crv = "EC", key.Params().Name
-		f.X, f.Y = jwkEncoding.EncodeToString(point[1:1+half]), jwkEncoding.EncodeToString(point[1+half:])
+		f.X, f.Y = strict.EncodeText(point[1:1+half]), strict.EncodeText(point[1+half:])
 	default:
 		return nil, fmt.Errorf("%w: %T", ErrKey, key)
 	}

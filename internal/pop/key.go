@@ -49,7 +49,7 @@ func (a Algorithm) ProofSize() int {
 // nothing. It is safe for concurrent use. For a shared key it holds the secret, which fmt and slog do not show.
 type Verifier struct {
 	alg    Algorithm
-	secret []byte
+	secret hidden[[]byte] // of HS256 alone
 	ed     ed25519.PublicKey
 	ec     *ecdsa.PublicKey
 }
@@ -59,7 +59,7 @@ func SharedKey(secret []byte) (Verifier, error) {
 	if len(secret) < MinSecret || len(secret) > MaxSecret {
 		return Verifier{}, fmt.Errorf("%w: a secret of %d bytes, not %d to %d", ErrKey, len(secret), MinSecret, MaxSecret)
 	}
-	return Verifier{alg: HS256, secret: slices.Clone(secret)}, nil
+	return Verifier{alg: HS256, secret: hide(slices.Clone(secret))}, nil
 }
 
 // PublicKey returns the Verifier of an ed25519.PublicKey, or of an *ecdsa.PublicKey on P-256.
@@ -104,7 +104,7 @@ func (v Verifier) Verify(input, proof []byte) error {
 	ok := false
 	switch v.alg {
 	case HS256:
-		ok = hmac.Equal(mac(v.secret, input), proof)
+		ok = hmac.Equal(mac(v.secret.value(), input), proof)
 	case EdDSA:
 		ok = ed25519.Verify(v.ed, input, proof)
 	case ES256:
@@ -151,7 +151,7 @@ func (v Verifier) Fingerprint() [sha256.Size]byte {
 // canonicalSecret is what HMAC makes of the secret: beyond a block its hash, then without the zeros that HMAC
 // fills up with, which make no difference to it.
 func (v Verifier) canonicalSecret() []byte {
-	secret := v.secret
+	secret := v.secret.value()
 	if len(secret) > sha256.BlockSize {
 		sum := sha256.Sum256(secret)
 		secret = sum[:]
@@ -165,7 +165,7 @@ func (v Verifier) canonicalSecret() []byte {
 // for concurrent use if the crypto.Signer is. fmt and slog do not show a secret.
 type Prover struct {
 	key    Verifier
-	signer crypto.Signer
+	signer hidden[crypto.Signer] // none for a shared secret
 }
 
 // Secret returns the Prover that shares a secret with the verifying side, see [SharedKey].
@@ -181,7 +181,10 @@ func Signer(signer crypto.Signer) (Prover, error) {
 		return Prover{}, fmt.Errorf("%w: no signer", ErrKey)
 	}
 	key, err := PublicKey(signer.Public())
-	return Prover{key: key, signer: signer}, err
+	if err != nil {
+		return Prover{}, err
+	}
+	return Prover{key: key, signer: hide(signer)}, nil
 }
 
 // Verifier returns what the other side checks the proofs with.
@@ -190,11 +193,11 @@ func (p Prover) Verifier() Verifier { return p.key }
 // Prove returns the proof over input. Its errors are those of a crypto.Signer, and ErrKey if the signer's
 // signature is none of its public key.
 func (p Prover) Prove(input []byte) ([]byte, error) {
-	if p.signer == nil {
+	if p.signer.value() == nil {
 		if p.key.alg != HS256 {
 			return nil, fmt.Errorf("%w: no key", ErrKey)
 		}
-		return mac(p.key.secret, input), nil
+		return mac(p.key.secret.value(), input), nil
 	}
 	proof, err := p.sign(input)
 	if err != nil {
@@ -208,10 +211,10 @@ func (p Prover) Prove(input []byte) ([]byte, error) {
 
 func (p Prover) sign(input []byte) ([]byte, error) {
 	if p.key.alg == EdDSA {
-		return p.signer.Sign(rand.Reader, input, crypto.Hash(0))
+		return p.signer.value().Sign(rand.Reader, input, crypto.Hash(0))
 	}
 	digest := sha256.Sum256(input)
-	der, err := p.signer.Sign(rand.Reader, digest[:], crypto.SHA256)
+	der, err := p.signer.value().Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 func ecdsaKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
@@ -148,7 +150,15 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	p, err := Secret(secret)
 	require.NoError(t, err)
 	k := NewJWK(p.Verifier(), "id")
-	for _, v := range []any{p, p.Verifier(), k, &p, struct{ V any }{k}} {
+	signer, err := Signer(ed25519.NewKeyFromSeed(secret))
+	require.NoError(t, err)
+	// fmt calls no methods of a field that is not exported.
+	inside := struct {
+		p Prover
+		v Verifier
+		s Prover
+	}{p, p.Verifier(), signer}
+	for _, v := range []any{p, p.Verifier(), k, &p, struct{ V any }{k}, signer, inside, &inside} {
 		var log bytes.Buffer
 		slog.New(slog.NewTextHandler(&log, nil)).Info("m", "v", v)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -179,6 +189,12 @@ func TestJWKRefused(t *testing.T) {
 		"no y":            `{"kty":"EC","crv":"P-256","x":"` + x + `"}`,
 		"off the curve":   `{"kty":"EC","crv":"P-256","x":"` + y + `","y":"` + x + `"}`,
 		"wrong curve":     `{"kty":"EC","crv":"P-384","x":"` + x + `","y":"` + y + `"}`,
+		"K":               `{"kty":"oct","K":"AAECAwQFBgcICQoLDA0ODw"}`,
+		"Kelvin":          `{"kty":"oct","\u212a":"AAECAwQFBgcICQoLDA0ODw"}`,
+		"Kty":             `{"Kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}`,
+		"two secrets":     `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw","k":"AAECAwQFBgcICQoLDA0ODw"}`,
+		"two of escapes":  `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw","\u006b":"DwECAwQFBgcICQoLDA0ODw"}`,
+		"more behind it":  `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`,
 		"tiny RSA":        `{"kty":"RSA","n":"AQAB","e":"AQAB"}`,
 		"large":           `{"kty":"oct","k":"` + strings.Repeat("A", maxJWK) + `"}`,
 	} {
@@ -187,12 +203,23 @@ func TestJWKRefused(t *testing.T) {
 	}
 }
 
+// TestJWKNamesAreCaseSensitive is RFC 7517, 4: "K", which another reader passes over, does not take the place of "k".
+func TestJWKNamesAreCaseSensitive(t *testing.T) {
+	k, err := ParseJWK([]byte(`{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw","kid":"a","K":"////////////////////_w","KID":"b","KTY":"EC",` +
+		`"ALG":"none","USE":"enc","KEY_OPS":["encrypt"],"D":"AA"}`))
+	require.NoError(t, err)
+	require.Equal(t, "a", k.KeyID)
+	require.Equal(t, []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, k.Secret)
+	_, err = k.Verifier()
+	require.NoError(t, err)
+}
+
 // TestC8KeyForAnotherPurpose is RFC 9201, 5: a key whose parameters forbid the proof is not used.
 func TestC8KeyForAnotherPurpose(t *testing.T) {
 	const k = `"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"`
 	for more, ok := range map[string]bool{
 		``: true, `,"alg":"HS256"`: true, `,"use":"sig"`: true, `,"key_ops":["verify","sign"]`: true,
-		`,"alg":"A128GCM"`: false, `,"alg":"ES256"`: false, `,"alg":"none"`: false, `,"use":"enc"`: false,
+		`,"alg":"A128GCM"`: false, `,"alg":"ES256"`: false, `,"alg":"none"`: false, `,"alg":"Ed25519"`: false, `,"alg":"EdDSA"`: false, `,"use":"enc"`: false,
 		`,"key_ops":["encrypt"]`: false, `,"key_ops":[]`: false,
 	} {
 		key, err := ParseJWK([]byte("{" + k + more + "}"))
@@ -209,7 +236,7 @@ func TestC8KeyForAnotherPurpose(t *testing.T) {
 func TestJWKOfRSAAndLargerCurves(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
-	text, err := json.Marshal(map[string]string{"kty": "RSA", "e": "AQAB", "n": jwkEncoding.EncodeToString(rsaKey.N.Bytes())})
+	text, err := json.Marshal(map[string]string{"kty": "RSA", "e": "AQAB", "n": strict.EncodeText(rsaKey.N.Bytes())})
 	require.NoError(t, err)
 	k, err := ParseJWK(text)
 	require.NoError(t, err)

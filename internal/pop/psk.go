@@ -3,7 +3,11 @@ package pop
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // What a pre-shared key of TLS is called when it is the key of a token that the broker has already: the serialized
@@ -27,7 +31,7 @@ type jsonIdentity struct {
 	} `json:"cnf"`
 }
 
-// PSKIdentityCBOR names the key with this identifier in CBOR.
+// PSKIdentityCBOR names the key with this identifier, of at most 65,535 bytes, in CBOR.
 func PSKIdentityCBOR(keyID string) string {
 	b := bytes.Clone(cborIdentity)
 	switch n := len(keyID); {
@@ -43,14 +47,17 @@ func PSKIdentityCBOR(keyID string) string {
 
 // PSKIdentityJSON names the key with this identifier in JSON. It fails if that is no text.
 func PSKIdentityJSON(keyID string) (string, error) {
+	if !utf8.ValidString(keyID) { // which package json would replace: the name would be another key's
+		return "", fmt.Errorf("%w: its identifier is no text", ErrKey)
+	}
 	var id jsonIdentity
 	id.Cnf.JWK.Kty, id.Cnf.JWK.Kid = "oct", keyID
 	b, err := json.Marshal(id)
 	return string(b), err
 }
 
-// ParsePSKIdentity returns the identifier of the key that a PSK identity names in one of the two forms; ok is false for
-// everything else, which may be a token.
+// ParsePSKIdentity returns the identifier of the key that a PSK identity names in one of the two forms, to the letter;
+// ok is false for everything else, which may be a token.
 func ParsePSKIdentity(identity string) (keyID string, ok bool) {
 	if rest, isCBOR := strings.CutPrefix(identity, string(cborIdentity)); isCBOR {
 		return parseCBORString(rest)
@@ -58,14 +65,22 @@ func ParsePSKIdentity(identity string) (keyID string, ok bool) {
 	if !strings.HasPrefix(identity, "{") || len(identity) > 6*maxKeyID {
 		return "", false
 	}
-	var id jsonIdentity
-	in := json.NewDecoder(strings.NewReader(identity))
-	in.DisallowUnknownFields()
-	if in.Decode(&id) != nil || in.More() || id.Cnf.JWK.Kty != "oct" {
+	o, err := strict.Parse([]byte(identity))
+	for _, name := range []string{"cnf", "jwk"} {
+		if err != nil || len(o) != 1 {
+			return "", false
+		}
+		o, err = strict.Parse(o[name])
+	}
+	if err != nil || len(o) != 2 {
 		return "", false
 	}
-	keyID = id.Cnf.JWK.Kid
-	return keyID, keyID != "" && len(keyID) <= maxKeyID
+	kty, err := o.Text("kty")
+	if err != nil || kty != "oct" {
+		return "", false
+	}
+	keyID, err = o.Text("kid")
+	return keyID, err == nil && keyID != "" && len(keyID) <= maxKeyID
 }
 
 // parseCBORString reads a byte string in its shortest form, and nothing behind it.
@@ -91,5 +106,5 @@ func (v Verifier) PSK() []byte {
 	if !v.Symmetric() {
 		return nil
 	}
-	return bytes.Clone(v.secret)
+	return bytes.Clone(v.secret.value())
 }

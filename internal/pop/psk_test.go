@@ -31,6 +31,12 @@ func TestT2Identity(t *testing.T) {
 	}
 }
 
+// TestIdentityIsNoText: JSON has no name for it, and must not give it another key's.
+func TestIdentityIsNoText(t *testing.T) {
+	_, err := PSKIdentityJSON("\xff")
+	require.ErrorIs(t, err, ErrKey)
+}
+
 func TestOtherIdentities(t *testing.T) {
 	cbor := PSKIdentityCBOR("12345678")
 	for _, id := range []string{
@@ -38,6 +44,11 @@ func TestOtherIdentities(t *testing.T) {
 		cbor[:8] + "\x40", cbor[:8] + "\x59\x00\x18" + strings.Repeat("k", 24), PSKIdentityCBOR(strings.Repeat("k", maxKeyID+1)),
 		`{}`, `{"cnf":{"jwk":{"kty":"EC","kid":"a"}}}`, `{"cnf":{"jwk":{"kty":"oct"}}}`, `{"cnf":{"jwk":{"kty":"oct","kid":"a","k":"AA"}}}`,
 		`{"cnf":{"jwk":{"kty":"oct","kid":"a"}}}{}`, `{"cnf":{"kid":"a"}}`, `{"cnf":`,
+		`{"cnf":{"jwk":{"kty":"oct","kid":"a"}}}}`, `{"cnf":{"jwk":{"kty":"oct","kid":"a"}}}]`, `{"cnf":{"jwk":{"kty":"oct","kid":"a"}}}x`,
+		`{"cnf":{"jwk":{"kty":"oct","kid":"a","kid":"b"}}}`, `{"cnf":{"jwk":{"kty":"oct","KID":"a"}}}`, `{"CNF":{"jwk":{"kty":"oct","kid":"a"}}}`,
+		`{"cnf":{"jwk":{"kty":"oct","kid":"a"},"jwk":{"kty":"oct","kid":"a"}}}`, `{"cnf":{"jwk":{"kty":"oct","kid":"a"},"kid":"a"}}`,
+		`{"cnf":{"jwk":{"kty":"oct","kid":null}}}`, `{"cnf":{"jwk":{"kty":"oct","kid":7}}}`, `{"cnf":null}`, `{"jwk":{"kty":"oct","kid":"a"}}`,
+		`{"cnf":{"jwk":{"kty":"oct","kid":"a"}},"x":1}`,
 	} {
 		_, ok := ParsePSKIdentity(id)
 		require.False(t, ok, "%q", id)

@@ -6,6 +6,23 @@ import (
 	"log/slog"
 )
 
+// hidden keeps a value from fmt where it cannot call the methods below: in a field that is not exported, of whatever
+// struct. It follows one pointer there, and prints the address for two.
+type hidden[T any] struct{ at **T }
+
+func hide[T any](value T) hidden[T] {
+	at := &value
+	return hidden[T]{&at}
+}
+
+// value returns what is hidden, the zero T for nothing.
+func (h hidden[T]) value() (value T) {
+	if h.at != nil {
+		value = **h.at
+	}
+	return value
+}
+
 // Format writes the type and the algorithm alone, whatever the verb.
 func (v Verifier) Format(f fmt.State, _ rune) { io.WriteString(f, v.redacted()) }
 

@@ -112,6 +112,15 @@ func (m *Memory) Size() int {
 	return int(m.root.weight)
 }
 
+// Shrink forgets until no more than limit is remembered, as far as that goes: as when room is short, what was delivered
+// is refused from then on as what may have been.
+func (m *Memory) Shrink(limit int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for int(m.root.weight) > limit && m.forget() {
+	}
+}
+
 // Entry names a delivered message whose acknowledgement is awaited. The zero Entry is none.
 type Entry struct {
 	session *session

@@ -403,3 +403,82 @@ func BenchmarkMemory(b *testing.B) {
 		})
 	}
 }
+
+// TestRetainedMark is what a topic's last retained message says of those that are shown again.
+func TestRetainedMark(t *testing.T) {
+	published := func(session byte, time, seq uint32, will bool) Message {
+		m := msg("a/b", session, time, seq)
+		m.Retain, m.Will = true, will
+		return m
+	}
+	asked := func(times uint32) *Arrival { return &Arrival{Retained: true, Conn: 1, Asker: subscriptions(times)} }
+	shown := func(ms ...Message) *receiver {
+		r := newReceiver(1000)
+		for _, m := range ms {
+			require.NoError(t, r.open(m, &Arrival{Conn: 1, Asker: subscriptions(9)}))
+		}
+		return r
+	}
+	state := published(1, noon-100, 1, false)
+
+	r := shown(state)
+	require.NoError(t, r.open(state, asked(1)), "what came live has not answered the SUBSCRIBE")
+	require.ErrorIs(t, r.open(state, asked(1)), ErrDelivered)
+	require.NoError(t, r.open(state, asked(2)))
+	require.NoError(t, r.open(state, &Arrival{Retained: true, Conn: 2, Asker: subscriptions(1)}), "on the next connection")
+	require.ErrorIs(t, r.open(state, &Arrival{Retained: true, Conn: 2, Asker: subscriptions(1)}), ErrDelivered)
+
+	r = shown(state, published(1, noon-100, 2, false))
+	require.ErrorIs(t, r.open(state, asked(1)), ErrSuperseded, "a session does not go backwards")
+
+	will := published(2, noon, 1, true)
+	r = shown(state, will)
+	require.NoError(t, r.open(state, asked(1)), "a Will's time is that of its connection, and ages nothing")
+	r = shown(will, state)
+	require.ErrorIs(t, r.open(will, asked(1)), ErrSuperseded, "a Will that another message has replaced")
+
+	r = shown(state, published(2, noon-40, 1, false))
+	require.NoError(t, r.open(state, asked(1)), "older by the tolerance")
+	r = shown(state, published(2, noon-39, 1, false))
+	require.ErrorIs(t, r.open(state, asked(1)), ErrSuperseded, "older by more")
+	early := published(1, noon, 1, false)
+	r = shown(early, published(2, math.MaxUint32, 1, false))
+	require.NoError(t, r.open(early, asked(1)), "a time of the future does not replace those of today")
+	r = shown(published(1, 0, 1, false), published(2, noon, 1, false))
+	require.NoError(t, r.open(published(1, 0, 1, false), asked(1)), "without a clock it is not older")
+}
+
+// TestWithoutAClock is a device whose messages have no time: they are heard in order, and what was forgotten of them
+// neither comes again nor shuts out those that have a time.
+func TestWithoutAClock(t *testing.T) {
+	r := newReceiver(30)
+	for seq := range uint32(5) {
+		require.NoError(t, r.open(msg("a/b", 1, 0, seq+1), live()))
+	}
+	for s := range byte(40) { // drive it out
+		r.clock++
+		require.NoError(t, r.open(msg("a/b", 100+s, noon+uint32(s), 1), live()))
+	}
+	require.ErrorIs(t, r.open(msg("a/b", 1, 0, 5), live()), ErrForgotten)
+	require.NoError(t, r.open(msg("a/b", 2, noon+50, 1), live()))
+	require.ErrorIs(t, r.open(msg("a/b", 2, 0, 2), live()), ErrStale, "a session that is known since must not show it either")
+	require.NoError(t, r.open(msg("a/b", 2, noon+50, 3), live()))
+	r.intact(t)
+}
+
+// TestForgottenIsNotNoted: what follows on the last message of a session that was forgotten meanwhile is judged as all
+// that may have been delivered, by whichever way it comes, and nothing is noted where nobody will look for it.
+func TestForgottenIsNotNoted(t *testing.T) {
+	r := newReceiver(1000)
+	first, next := msg("a", 1, noon, 1), msg("a", 1, noon, 2)
+	require.NoError(t, r.open(first, live()))
+	run := r.Run(&first)
+	require.True(t, run.Of(r.Memory))
+	for r.forget() {
+	}
+	require.True(t, run.Follows(next.Time, next.Seq), "as far as can be seen without the lock")
+	require.False(t, run.Note(next.Time, next.Seq))
+	_, err := r.Commit(&next, live())
+	require.ErrorIs(t, err, ErrForgotten)
+	r.intact(t)
+}

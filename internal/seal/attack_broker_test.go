@@ -3,6 +3,7 @@ package seal
 // A broker without any key against one client, on MQTT 3.1, 3.1.1 and 5:
 //
 //   - fresh messages in turn under one identifier             TestIdentifierUsedAgainReleasesNothing
+//   - and then another connection                             TestIdentifierUsedAgainIsDone
 //   - connections cut while the application works            TestCutConnections
 //   - two brokers, one Client Identifier                     TestTwoBrokersOfOneSealer
 //   - one retained message, again and again                  TestRetainedAgainAndAgain
@@ -113,6 +114,30 @@ func TestIdentifierUsedAgainReleasesNothing(t *testing.T) {
 			bob.offer(2, 9, false, "site/door", f, nil)
 		}
 		require.Empty(t, bob.heard())
+	})
+}
+
+// TestIdentifierUsedAgainIsDone: whose identifier the broker has given to another message has been delivered for good,
+// and is no message that the next connection would have to bring again.
+func TestIdentifierUsedAgainIsDone(t *testing.T) {
+	eachVersion(t, func(t *testing.T, v wire.Version) {
+		alice, _ := connectedPair(t, v, Config{})
+		frames := sealedAt(t, alice, 1, false, "site/door", "open", "x")
+		s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+		bob := client(t, s, nil, v, nil, nil)
+		bob.discard()
+		for _, f := range frames {
+			bob.offer(1, 1, false, "site/door", f, nil)
+		}
+		require.Equal(t, []string{"open", "x"}, bob.heard())
+		bob.app.Close()
+		for range 3 {
+			bob = client(t, s, nil, v, nil, nil)
+			bob.discard()
+			bob.offer(1, 1, false, "site/door", frames[0], nil)
+			require.Empty(t, bob.heard())
+			bob.app.Close()
+		}
 	})
 }
 

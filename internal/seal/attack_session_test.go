@@ -15,6 +15,8 @@ import (
 //
 //   - a broker that assigns a client the identifier of
 //     another one, to make it forget                     TestAssignedIdentifierTakesNobodysMemory
+//   - and that assigns one to a client which has its own      TestAssignedIdentifierOfAClientWithItsOwn
+//   - an empty one                                           TestEmptyAssignedIdentifier
 //   - acknowledged messages sent again by a client that
 //     uses one packet identifier over and over           TestLastMessagesAreRememberedWhateverTheirIdentifier
 //   - a stranger who names a client in CONNECT, where the
@@ -47,6 +49,51 @@ func TestAssignedIdentifierTakesNobodysMemory(t *testing.T) {
 	bob = client(t, s, rejected, wire.V5, nil, nil)
 	bob.write(bob.broker, bob.packet(m))
 	bob.refused(false, "site/7", ErrReplay)
+}
+
+// TestAssignedIdentifierOfAClientWithItsOwn: its name, by which the application is told of messages, stays, and so does
+// the place where its next connection finds what has been delivered.
+func TestAssignedIdentifierOfAClientWithItsOwn(t *testing.T) {
+	alice, _ := connectedPair(t, wire.V5, Config{})
+	m := alice.publish(message(0, "site/7", "open the door"))
+	reject, rejected := rejections()
+	var names []string
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject,
+		Delivered: func(d Delivery) { names = append(names, d.ClientID) }})
+	bob := client(t, s, rejected, wire.V5, nil, wire.Properties(nil).AppendBytes(wire.AssignedClientIdentifier, []byte("other")))
+	bob.deliver(m)
+	bob.app.Close()
+	require.Equal(t, []string{"client"}, names)
+	for _, id := range []string{"client", "other"} {
+		bob = client(t, s, rejected, wire.V5, func(c *wire.ConnectPacket) { c.ClientID = []byte(id) }, nil)
+		bob.write(bob.broker, bob.packet(m))
+		if id == "client" {
+			bob.refused(false, "site/7", ErrReplay)
+		} else {
+			require.Equal(t, wire.Publish, bob.read(bob.app).Type(), "another client")
+		}
+	}
+
+	s = testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	f := newFilter(s)
+	s.mqtt.attach(f, "client", false)
+	f.named(wire.Properties(nil).AppendBytes(wire.AssignedClientIdentifier, []byte("other")))
+	f.Closed()
+	require.Len(t, s.mqtt.byID, 1)
+	require.Len(t, s.mqtt.places, 1, "it waits for its next connection, and can be dropped")
+}
+
+// TestEmptyAssignedIdentifier: clients without a name do not come to share a session.
+func TestEmptyAssignedIdentifier(t *testing.T) {
+	alice, _ := connectedPair(t, wire.V5, Config{})
+	m := alice.publish(message(0, "site/7", "x"))
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	for range 2 {
+		nameless := func(c *wire.ConnectPacket) { c.ClientID = nil }
+		e := client(t, s, nil, wire.V5, nameless, wire.Properties(nil).AppendBytes(wire.AssignedClientIdentifier, nil))
+		require.Equal(t, "x", string(e.deliver(m).Payload))
+	}
+	require.Empty(t, s.mqtt.byID)
 }
 
 // TestLastMessagesAreRememberedWhateverTheirIdentifier publishes under one identifier more often than messages are

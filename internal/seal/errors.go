@@ -15,8 +15,8 @@ var (
 	ErrNotSealed = errors.New("mqttsec: not a sealed message")
 	// ErrMalformed: a sealed message that no Sealer of this suite makes.
 	ErrMalformed = errors.New("mqttsec: malformed sealed message")
-	// ErrUnknownKey: sealed under a key that this Sealer does not hold.
-	ErrUnknownKey = errors.New("mqttsec: message sealed under an unknown key")
+	// ErrUnknownKey: sealed under a key that this Sealer does not hold for the topic.
+	ErrUnknownKey = errors.New("mqttsec: message sealed under an unknown key or for another topic")
 	// ErrAuthentication: the tag or the signature is wrong, or a signature that
 	// must be there is not. It says no more on purpose.
 	ErrAuthentication = errors.New("mqttsec: message authentication failed")

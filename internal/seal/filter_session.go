@@ -22,6 +22,35 @@ type mqttSession struct {
 	sent     map[uint16]flight   // sealed at QoS 1 or 2, the last maxOver of which are over
 	over     []uint16            // the identifiers of those, oldest first
 	subscriptions
+
+	idle int // its size when it came to rest, under the lock of mqttSessions
+}
+
+// What a session takes, roughly, in bytes: by itself, and for each thing that it has.
+const (
+	sessionBytes = 1024
+	memoryBytes  = 120 // for one in the units of a replay.Memory
+	flightBytes  = 64
+	filterBytes  = 64 // besides the filter
+)
+
+// size is how many bytes the session takes, roughly.
+func (m *mqttSession) size() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return sessionBytes + memoryBytes*m.memory.Size() + flightBytes*(len(m.sent)+len(m.received)) +
+		filterBytes*len(m.identifiers) + m.length
+}
+
+// shrink forgets what is under way in the session, its subscriptions, and all but a little
+// of what was delivered: a copy of that is refused, as one of a message that may have been
+// delivered, and of what is sent again receivers get a copy.
+func (m *mqttSession) shrink() {
+	m.memory.Shrink(memoryPerSession)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent, m.over, m.received = map[uint16]flight{}, nil, nil
+	m.subscriptions = subscriptions{}
 }
 
 // maxOver is how many messages are remembered after their exchange is complete. The
@@ -33,15 +62,15 @@ const maxOver = 256
 // frame, or its receivers would take it for another message.
 type flight struct {
 	stamp  stamp
-	onWire bool // not just stored
 	over   bool // acknowledged
 	stored bool // it lies in the client's store, as does each of its messages before it is sent
 }
 
-// repeats tells whether a PUBLISH under the identifier of f can be f once more, without DUP even: paho.mqtt.golang
-// sends a message twice that is published while a session resumes, out of its store with DUP and then once more
-// without. One that is new would have been stored anew. Where the client stores in memory, this cannot be told.
-func (f flight) repeats(dup bool) bool { return dup || !f.onWire || f.stored }
+// repeats tells whether a PUBLISH under the identifier of f can be f: the first time, if it lies in the client's store,
+// or once more, without DUP even: paho.mqtt.golang sends a message twice that is published while a session resumes, out
+// of its store with DUP and then once more without. One that is new would have been stored anew. Where the client
+// stores in memory, this cannot be told.
+func (f flight) repeats(dup bool) bool { return dup || f.stored }
 
 func (m *mqttSession) id() string {
 	m.mu.Lock()
@@ -68,7 +97,7 @@ func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishP
 			return nil, err
 		}
 		if same {
-			m.put(p.ID, flight{stamp: f.stamp, onWire: true, stored: f.stored})
+			m.put(p.ID, flight{stamp: f.stamp, stored: f.stored})
 			return b, nil
 		}
 	}
@@ -76,7 +105,7 @@ func (m *mqttSession) seal(s *Sealer, dst []byte, msg *Message, p *wire.PublishP
 	if err != nil {
 		return nil, err
 	}
-	m.put(p.ID, flight{stamp: s.stamp(b[len(dst):]), onWire: true})
+	m.put(p.ID, flight{stamp: s.stamp(b[len(dst):])})
 	return b, nil
 }
 
@@ -91,7 +120,7 @@ func (m *mqttSession) sealAgain(s *Sealer, dst []byte, msg *Message, p *wire.Pub
 		return nil, errNotOwn
 	}
 	if p.QoS > 0 {
-		m.put(p.ID, flight{stamp: st, onWire: true, stored: true})
+		m.put(p.ID, flight{stamp: st, stored: true})
 	}
 	return b, nil
 }
@@ -133,13 +162,19 @@ func (m *mqttSession) arrived(id uint16) {
 	m.over = slices.Delete(m.over, 0, 1)
 }
 
-// maxIdle is how many MQTT sessions without a connection a Sealer remembers.
-const maxIdle = 1024
+// The bounds of the MQTT sessions without a connection that a Sealer remembers.
+const (
+	maxIdle      = 1024
+	maxIdleBytes = 64 << 20 // the rest is what they are shrunk to
+)
 
 // mqttSessions are a Sealer's, by Client Identifier. Those without a connection are
-// dropped when there are too many, the one longest without first.
+// shrunk when they take too much and dropped when there are too many, the one longest
+// without first.
 type mqttSessions struct {
 	sealer *Sealer
+	room   int // maxIdleBytes
+	taken  int // by those without a connection
 	mu     sync.Mutex
 	byID   map[string]*mqttSession
 	idle   list.List // of *mqttSession
@@ -148,7 +183,7 @@ type mqttSessions struct {
 }
 
 func newMQTTSessions(s *Sealer) *mqttSessions {
-	return &mqttSessions{sealer: s, byID: map[string]*mqttSession{}, places: map[*mqttSession]*list.Element{}}
+	return &mqttSessions{sealer: s, room: maxIdleBytes, byID: map[string]*mqttSession{}, places: map[*mqttSession]*list.Element{}}
 }
 
 func (ms *mqttSessions) create(id string) *mqttSession {
@@ -206,8 +241,11 @@ func (ms *mqttSessions) stored(clientID string, packetID uint16, st stamp) {
 		ms.byID[clientID] = m
 		ms.rest(m)
 	}
-	ms.mu.Unlock()
 	m.put(packetID, flight{stamp: st, stored: true})
+	if ms.places[m] != nil {
+		ms.weigh(m)
+	}
+	ms.mu.Unlock()
 }
 
 // Renamed tells that a client whose configured identifier is one connects under another: the
@@ -231,13 +269,14 @@ func (s *Sealer) Renamed(configured, actual string) {
 }
 
 // name gives m the identifier that the server assigned. If it is one that is known, a
-// broker may only want its session forgotten: that one keeps its place.
+// broker may only want its session forgotten: that one keeps its place. If the connection has
+// ended meanwhile, nobody would ever detach the session, and it gets no place.
 func (ms *mqttSessions) name(m *mqttSession, id string) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.clientID != "" || id == "" {
+	if m.clientID != "" || id == "" || m.links == 0 {
 		return
 	}
 	m.clientID = id
@@ -266,12 +305,29 @@ func (ms *mqttSessions) detach(f *filter) {
 func (ms *mqttSessions) rest(m *mqttSession) {
 	ms.wake(m)
 	ms.places[m] = ms.idle.PushBack(m)
-	if ms.idle.Len() <= maxIdle {
-		return
+	if ms.idle.Len() > maxIdle {
+		oldest := ms.idle.Front().Value.(*mqttSession)
+		ms.wake(oldest)
+		delete(ms.byID, oldest.id())
 	}
-	oldest := ms.idle.Front().Value.(*mqttSession)
-	ms.wake(oldest)
-	delete(ms.byID, oldest.id())
+	ms.weigh(m)
+}
+
+// weigh notes what m takes, which is at rest, and shrinks the oldest if all together take too much.
+func (ms *mqttSessions) weigh(m *mqttSession) {
+	ms.count(m)
+	for e := ms.idle.Front(); e != nil && ms.taken > ms.room; e = e.Next() {
+		if m := e.Value.(*mqttSession); m.idle > sessionBytes+memoryBytes*memoryPerSession {
+			m.shrink()
+			ms.count(m)
+		}
+	}
+}
+
+func (ms *mqttSessions) count(m *mqttSession) {
+	ms.taken -= m.idle
+	m.idle = m.size()
+	ms.taken += m.idle
 }
 
 // wake takes m from the sessions that may be dropped.
@@ -279,5 +335,7 @@ func (ms *mqttSessions) wake(m *mqttSession) {
 	if e := ms.places[m]; e != nil {
 		ms.idle.Remove(e)
 		delete(ms.places, m)
+		ms.taken -= m.idle
+		m.idle = 0
 	}
 }

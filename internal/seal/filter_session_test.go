@@ -3,6 +3,7 @@ package seal
 import (
 	"bytes"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -224,6 +225,94 @@ func TestIdleSessionsAreBounded(t *testing.T) {
 	require.Nil(t, s.mqtt.byID["0"])
 }
 
+// TestSessionInUseIsNotIdle: one that was idle and is in use again is not dropped, and what it was delivered stays
+// delivered, however many others there are.
+func TestSessionInUseIsNotIdle(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	attached := func(id string) *filter {
+		f := newFilter(s)
+		s.mqtt.attach(f, id, false)
+		return f
+	}
+	attached("back").Closed()
+	back := attached("back")
+	session := back.link.Load().mqttSession
+	for i := range 2 * maxIdle {
+		attached(fmt.Sprint(i)).Closed()
+	}
+	require.Same(t, session, s.mqtt.byID["back"])
+	require.Same(t, session, attached("back").link.Load().mqttSession)
+}
+
+// TestStoresOfManyClientsAreBounded stores messages of clients that never connect, and of one without a name.
+func TestStoresOfManyClientsAreBounded(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	for i := range 2 * maxIdle {
+		s.mqtt.stored(fmt.Sprint(i), 1, stamp{})
+	}
+	require.Len(t, s.mqtt.byID, maxIdle)
+	s.mqtt.stored("", 1, stamp{})
+	require.Nil(t, s.mqtt.byID[""], "the session of every client without a name")
+}
+
+// TestSecondAttach has one connection name two sessions: it is in the first alone, and the first ends with it.
+func TestSecondAttach(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	f := newFilter(s)
+	s.mqtt.attach(f, "client", false)
+	session := f.link.Load().mqttSession
+	for _, id := range []string{"client", "another"} {
+		s.mqtt.attach(f, id, true)
+		require.Same(t, session, f.link.Load().mqttSession)
+	}
+	f.Closed()
+	require.Len(t, s.mqtt.byID, 1)
+	require.Len(t, s.mqtt.places, 1, "it waits for its next connection, and can be dropped")
+}
+
+// TestAttachAfterTheEnd reads CONNECT when the connection has ended already.
+func TestAttachAfterTheEnd(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	f := newFilter(s)
+	f.Closed()
+	s.mqtt.attach(f, "late", true)
+	require.Empty(t, s.mqtt.byID, "kept for ever: no connection will end that had it")
+}
+
+// TestNameAfterTheEnd assigns an identifier to a client whose connection has ended while CONNACK was read.
+func TestNameAfterTheEnd(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	f := newFilter(s)
+	s.mqtt.attach(f, "", true)
+	f.Closed()
+	f.named(wire.Properties(nil).AppendBytes(wire.AssignedClientIdentifier, []byte("late")))
+	require.Empty(t, s.mqtt.byID, "kept for ever: no connection will end that had it")
+	require.Empty(t, s.mqtt.places)
+}
+
+// TestLateAcknowledgementOfAnEndedConnection lets a Write that was under way when its connection ended come to its end
+// after the next connection has begun, which has the exchanges of QoS 2 for itself.
+func TestLateAcknowledgementOfAnEndedConnection(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	m := s.mqtt.create("client")
+	before := m.begin(false)
+	before.acknowledged(&wire.AckPacket{Type: wire.Pubrec, ID: 1})
+	before.end()
+	next := m.begin(false)
+	require.Equal(t, received, next.again(1, 2))
+
+	before.acknowledged(&wire.AckPacket{Type: wire.Pubcomp, ID: 1})
+	before.acknowledged(&wire.AckPacket{Type: wire.Pubrec, ID: 2})
+	require.Equal(t, received, next.again(1, 2))
+	require.Equal(t, nothing, next.again(2, 2))
+
+	var both sync.WaitGroup // which the race detector watches
+	for _, l := range []*link{before, next} {
+		both.Go(func() { l.acknowledged(&wire.AckPacket{Type: wire.Pubrec, ID: 3}) })
+	}
+	both.Wait()
+}
+
 func TestWill(t *testing.T) {
 	for _, v := range versions {
 		t.Run(fmt.Sprintf("v%d", v), func(t *testing.T) {
@@ -283,6 +372,30 @@ func TestWillThatGrowsTooLarge(t *testing.T) {
 		require.Equal(t, want, ack.Code)
 		e.refused(true, "site/7", ErrTooLarge)
 	}
+}
+
+// TestMessageSentAgainIsNotOver: what the client sends again after its acknowledgement is under way once more, and is
+// remembered until that is over, whatever else is over meanwhile.
+func TestMessageSentAgainIsNotOver(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	m := s.mqtt.create("client")
+	msg := Message{Topic: []byte("site/7")}
+	first, err := m.seal(s, nil, &msg, &wire.PublishPacket{QoS: 1, ID: 1})
+	require.NoError(t, err)
+	m.arrived(1)
+	again := func() {
+		t.Helper()
+		b, err := m.seal(s, nil, &msg, &wire.PublishPacket{QoS: 1, ID: 1, Dup: true})
+		require.NoError(t, err)
+		require.Equal(t, first, b)
+	}
+	again()
+	for id := uint16(2); id < 2*maxOver; id++ {
+		_, err := m.seal(s, nil, &msg, &wire.PublishPacket{QoS: 1, ID: id})
+		require.NoError(t, err)
+		m.arrived(id)
+	}
+	again()
 }
 
 // TestMessagesThatAreOverAreForgotten completes more exchanges than are remembered.

@@ -7,6 +7,7 @@ package seal
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -229,4 +230,73 @@ func TestRenamedClient(t *testing.T) {
 		again.Dup = true
 		require.Equal(t, first, client(t, alice, nil, wire.V5, nil, nil).publish(again).Payload)
 	}
+}
+
+// What a layer below withholds because the client would not take it is told as what the Sealer itself withholds: in a
+// stack of two ciphers each hears of it.
+func TestTooLargeForLayerBelow(t *testing.T) {
+	reject, rejected := rejections()
+	hop := NewHop(XAES(), reject)
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject})
+	near, far := net.Pipe()
+	defer far.Close()
+	below, err := hop.Conn(t.Context(), exporting{near, fixedKeys(1)})
+	require.NoError(t, err)
+	conn, err := s.Conn(t.Context(), below)
+	require.NoError(t, err)
+	defer conn.Close()
+	connect, err := (&wire.ConnectPacket{
+		Version: wire.V5, ClientID: []byte("c"), Properties: wire.Properties(nil).AppendUint(wire.MaximumPacketSize, 64),
+	}).Append(nil)
+	require.NoError(t, err)
+	pass(t, conn, far, connect)
+	connack, err := (&wire.ConnackPacket{}).Append(nil, wire.V5)
+	require.NoError(t, err)
+	pass(t, far, conn, connack)
+	large, err := (&wire.PublishPacket{Topic: []byte("site/7"), QoS: 1, ID: 1, Payload: make([]byte, 4096)}).Append(nil, wire.V5)
+	require.NoError(t, err)
+	go func() {
+		_, _ = far.Write(large)
+	}()
+	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	answer, err := wire.Read(far, 64)
+	require.NoError(t, err)
+	require.Equal(t, wire.Puback, answer.Type())
+	for range 2 {
+		r := <-rejected
+		require.ErrorIs(t, r.Err, ErrTooLarge)
+		require.Equal(t, "site/7", r.Topic)
+	}
+}
+
+// TestRenamedTakesNothing: a session that is in use, or that is already the other's, stays where it is, with what it
+// was delivered; nobody is renamed to a client without a name; and the names are bounded.
+func TestRenamedTakesNothing(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	f := newFilter(s)
+	s.mqtt.attach(f, "in use", false)
+	session := s.mqtt.byID["in use"]
+	s.Renamed("in use", "another")
+	require.Same(t, session, s.mqtt.byID["in use"])
+	require.Equal(t, "in use", session.id())
+
+	s.mqtt.stored("configured", 1, stamp{})
+	s.Renamed("configured", "in use")
+	require.Same(t, session, s.mqtt.byID["in use"])
+
+	s.mqtt.stored("first", 1, stamp{})
+	session = s.mqtt.byID["first"]
+	s.Renamed("first", "later")
+	require.Same(t, session, s.mqtt.byID["later"])
+	require.Equal(t, "later", session.id())
+	require.Nil(t, s.mqtt.byID["first"], "one place each")
+
+	s.mqtt.stored("nobody", 1, stamp{})
+	s.Renamed("nobody", "")
+	s.mqtt.stored("nobody", 2, stamp{})
+	require.Nil(t, s.mqtt.byID[""])
+	for i := range 2 * maxIdle {
+		s.Renamed(fmt.Sprint(i), "x")
+	}
+	require.Len(t, s.mqtt.actual, maxIdle)
 }

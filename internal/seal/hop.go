@@ -177,6 +177,9 @@ func (f *hopFilter) Incoming(c *layer.Conn, p wire.Packet) (wire.Packet, error) 
 	return f.inner.Incoming(c, p)
 }
 
+// Skipped tells of a message that is larger than the local side takes.
+func (f *hopFilter) Skipped(c *layer.Conn, m *wire.PublishPacket) error { return f.inner.Skipped(c, m) }
+
 // Closed ends the connection's part.
 func (f *hopFilter) Closed() { f.inner.Closed() }
 

@@ -33,11 +33,13 @@ func (m *mqttSession) begin(clean bool) *link {
 	return l
 }
 
-// end gives the exchanges of QoS 2 back to the session. What has not been acknowledged
-// will be sent again by the peer, on a connection with a higher number.
+// end gives the exchanges of QoS 2 back to the session, for the next connection to have as its own: a Write of this one
+// may still be under way. What has not been acknowledged will be sent again by the peer, on a connection with a higher
+// number.
 func (l *link) end() *mqttSession {
 	l.mu.Lock()
 	received := l.received
+	l.received = nil
 	l.mu.Unlock()
 	m := l.mqttSession
 	m.mu.Lock()

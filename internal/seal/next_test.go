@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -276,5 +277,79 @@ func TestNumbersAreUnique(t *testing.T) {
 		}
 		wg.Wait()
 		require.NotEmpty(t, seen)
+	}
+}
+
+// racingAEAD has something happen once, while a message is being decrypted.
+type racingAEAD struct {
+	cipher.AEAD
+	meanwhile func()
+}
+
+func (a *racingAEAD) Open(dst, nonce, ciphertext, ad []byte) ([]byte, error) {
+	out, err := a.AEAD.Open(dst, nonce, ciphertext, ad)
+	if f := a.meanwhile; f != nil {
+		a.meanwhile = nil
+		f()
+	}
+	return out, err
+}
+
+// TestLosingCopyIsWiped opens two copies of a message at once, in place: of the one that is refused nothing is left
+// that can be read, be it opened in the straight run or in the general way.
+func TestLosingCopyIsWiped(t *testing.T) {
+	for name, how := range map[string]replay.Arrival{"straight run": {}, "general": {Acknowledged: true}} {
+		t.Run(name, func(t *testing.T) {
+			alice, bob := pair(t, "#")
+			open := func(frame []byte) error {
+				how := how
+				o, err := bob.open(frame[headerLen:headerLen], &Message{Topic: []byte("a"), Payload: frame}, &how, bob.own)
+				if err == nil {
+					require.Equal(t, "a secret of some length", string(o.Payload))
+				}
+				return err
+			}
+			seal := func() []byte {
+				frame, err := alice.Seal("a", []byte("a secret of some length"))
+				require.NoError(t, err)
+				return frame
+			}
+			require.NoError(t, open(seal()))
+			k := &bob.topics.findString("a").keys[0]
+			b := k.opening.Load()
+			require.NotNil(t, b)
+			frame := seal()
+			racing := &racingAEAD{AEAD: b.aead}
+			b.aead = racing
+			copied := bytes.Clone(frame)
+			racing.meanwhile = func() { require.NoError(t, open(copied)) }
+			require.ErrorIs(t, open(frame), ErrReplay)
+			require.Nil(t, racing.meanwhile)
+			require.Equal(t, make([]byte, len("a secret of some length")), frame[headerLen:len(frame)-bob.suite.TagSize])
+		})
+	}
+}
+
+// TestTooLargeForTheSuite: what is larger than a suite's limit is refused before it is decrypted, on a topic that was
+// just heard too.
+func TestTooLargeForTheSuite(t *testing.T) {
+	wide := smallSuite()
+	wide.MaxPlaintext, wide.Budget, wide.Calls = 2000, 0, nil
+	narrow := wide
+	narrow.MaxPlaintext = 1000
+	cfg := Config{Keys: []Key{testKey(t, "#", 1)}}
+	alice, err := New(wide, cfg)
+	require.NoError(t, err)
+	bob, err := New(narrow, cfg)
+	require.NoError(t, err)
+	for _, n := range []int{10, 1001, 1000, 1001} {
+		frame, err := alice.Seal("a", make([]byte, n))
+		require.NoError(t, err)
+		_, err = bob.Open("a", frame)
+		if n > 1000 {
+			require.ErrorIs(t, err, ErrTooLarge)
+		} else {
+			require.NoError(t, err)
+		}
 	}
 }

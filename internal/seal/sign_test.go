@@ -5,11 +5,14 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/replay"
 )
 
 // A signature for the all-zero public key can be made by anyone: that is why it
@@ -24,6 +27,17 @@ func TestSmallOrderKeysAreForgeable(t *testing.T) {
 		}
 	}
 	require.Positive(t, forged)
+}
+
+// One is a y of small order in its second encoding too, which is p + 1.
+func TestSmallOrderKeysInEachEncoding(t *testing.T) {
+	one := bytes.Repeat([]byte{0xFF}, 32)
+	one[0] = 0xEE
+	for _, last := range []byte{0x7F, 0xFF} {
+		one[31] = last
+		_, err := New(XAES(), Config{Keys: []Key{testKey(t, "#", 1)}, Publishers: []ed25519.PublicKey{one}})
+		require.ErrorContains(t, err, "small order")
+	}
 }
 
 type otherSigner struct{}
@@ -154,4 +168,40 @@ func (r randomSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error)
 	b := make([]byte, 64)
 	rand.Read(b)
 	return b, nil
+}
+
+// A holder of the key who is no publisher goes on in the session that a publisher was just heard in, where all but the
+// signature is right. No short cut of the receiver is one past the signature.
+func TestUnsignedAfterSigned(t *testing.T) {
+	key := testKey(t, "#", 1)
+	private := ed25519.NewKeyFromSeed(count(0, 32))
+	author := testSealer(t, Config{Keys: []Key{key}, Signer: private})
+	insider := forger{testSealer(t, Config{Keys: []Key{key}})}
+	stranger := forger{testSealer(t, Config{Keys: []Key{key}, Signer: ed25519.NewKeyFromSeed(count(1, 32))})}
+	s := testSealer(t, Config{Keys: []Key{key}, Publishers: []ed25519.PublicKey{private.Public().(ed25519.PublicKey)}})
+	conn := s.newMemory()
+	opens := []func([]byte) error{
+		func(frame []byte) error { _, err := s.Open("a", frame); return err },
+		func(frame []byte) error { _, _, err := s.OpenSigned("a", frame); return err },
+		func(frame []byte) error {
+			_, err := s.open(nil, &Message{Topic: []byte("a"), Payload: frame}, &replay.Arrival{}, conn)
+			return err
+		},
+	}
+	for range 3 { // the first is opened in the general way
+		for _, open := range opens {
+			sealed, err := author.Seal("a", []byte("payload"))
+			require.NoError(t, err)
+			require.NoError(t, open(sealed))
+			at, next := binary.BigEndian.Uint32(sealed[timeAt:]), binary.BigEndian.Uint32(sealed[seqAt:])+1
+			for _, flags := range []byte{0, flagOnce, flagRetain} {
+				forged := insider.under(t, "a", flags, [12]byte(sealed[sessionAt:]), at, next, "forged")
+				require.ErrorIs(t, open(forged), ErrAuthentication)
+				forged = insider.under(t, "a", flags, [12]byte(sealed[sessionAt:]), at, next, "") // no room for a hint
+				require.ErrorIs(t, open(forged), ErrAuthentication)
+				forged = stranger.under(t, "a", flags, [12]byte(sealed[sessionAt:]), at, next, "forged")
+				require.ErrorIs(t, open(forged), ErrAuthentication)
+			}
+		}
+	}
 }

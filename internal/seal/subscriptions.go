@@ -15,6 +15,7 @@ import (
 type subscriptions struct {
 	identifiers map[string]uint32 // by filter, the group of a shared subscription included
 	identified  int               // how many are not 0
+	length      int               // of all filters
 }
 
 func (ss *subscriptions) set(filter string, id uint32) {
@@ -23,12 +24,16 @@ func (ss *subscriptions) set(filter string, id uint32) {
 		ss.identifiers = make(map[string]uint32)
 	}
 	ss.identifiers[filter] = id
+	ss.length += len(filter)
 	if id != 0 {
 		ss.identified++
 	}
 }
 
 func (ss *subscriptions) remove(filter string) {
+	if _, known := ss.identifiers[filter]; known {
+		ss.length -= len(filter)
+	}
 	if ss.identifiers[filter] != 0 {
 		ss.identified--
 	}
@@ -104,11 +109,21 @@ func (l *link) unsubscribed(p wire.Packet, v wire.Version) {
 }
 
 // asks is how often a connection has subscribed to each filter, for a SUBSCRIBE is what
-// retained messages answer. The memory asks it while it is locked itself.
+// retained messages answer. The memory asks it while it is locked itself. Beyond a number
+// of filters, or of their bytes, those that were asked for first are forgotten: retained
+// messages that answer them are then taken for copies.
 type asks struct {
-	mu    sync.Mutex
-	times map[string]uint32
+	mu     sync.Mutex
+	times  map[string]uint32
+	oldest []string // the filters, in the order in which they were asked for first
+	length int      // of all filters
 }
+
+// The bounds of asks.
+const (
+	maxAsks      = 4096
+	maxAskLength = 1 << 20
+)
 
 func (a *asks) add(ss []wire.Subscription) {
 	const retainHandling, never = 0x30, 0x20 // MQTT 5, 3.8.3.1
@@ -122,8 +137,18 @@ func (a *asks) add(ss []wire.Subscription) {
 		if a.times == nil {
 			a.times = make(map[string]uint32)
 		}
+		if a.times[filter] == 0 {
+			a.oldest = append(a.oldest, filter)
+			a.length += len(filter)
+		}
 		a.times[filter]++
 	}
+	drop := 0
+	for ; len(a.oldest)-drop > maxAsks || a.length > maxAskLength; drop++ {
+		a.length -= len(a.oldest[drop])
+		delete(a.times, a.oldest[drop])
+	}
+	a.oldest = slices.Delete(a.oldest, 0, drop)
 }
 
 // Asked is how many filters that match a topic the connection has subscribed to so far.

@@ -16,8 +16,8 @@ import (
 // programs of this module that a site runs.
 var programs = []string{"github.com/mqttsec/mqttsec/examples/as", "github.com/mqttsec/mqttsec/examples/gateway"}
 
-// build makes the programs in a directory. Outside a clone of the module it cannot.
-func build(ctx context.Context, dir string) error {
+// build makes programs in a directory. Outside a clone of the module it cannot.
+func build(ctx context.Context, dir string, programs ...string) error {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + string(filepath.Separator)}, programs...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("site: building: %w\n%s", err, out)
@@ -29,6 +29,7 @@ func build(ctx context.Context, dir string) error {
 type Process struct {
 	name      string
 	args      []string
+	env       []string // beside that of this process
 	addresses []string // accept connections once it is ready
 
 	mu      sync.Mutex
@@ -46,6 +47,7 @@ func (p *Process) Start(ctx context.Context) error {
 	}
 	cmd := exec.Command(p.args[0], p.args[1:]...)
 	cmd.Stderr = &p.log
+	cmd.Env = append(os.Environ(), p.env...)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -95,6 +97,16 @@ func (p *Process) Signal(s os.Signal) error {
 		return fmt.Errorf("site: %s does not run", p.name)
 	}
 	return p.running.Signal(s)
+}
+
+// PID is the number of the process, 0 while none runs.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running == nil {
+		return 0
+	}
+	return p.running.Pid
 }
 
 // Log is the end of what it has said, about the last 64 KiB, over all its lives.

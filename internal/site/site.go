@@ -13,14 +13,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"maps"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +25,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/acebroker"
 	"github.com/mqttsec/mqttsec/ace/aceserver"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
 	"github.com/mqttsec/mqttsec/pake"
 )
@@ -61,6 +58,9 @@ const issuer = "https://as.example"
 type Config struct {
 	// Upstream is where the broker is: "mqtt://127.0.0.1:1883".
 	Upstream string
+	// Further are the brokers of more gateways, one each. All take the same tokens, keys and passwords. What clients of
+	// MQTT-Auth claim each has for itself.
+	Further []string
 	// Clients are what the Authorization Server knows: an identifier and what it may do, at each audience.
 	Clients map[string]ace.Scope
 	// Identities have a pre-shared key.
@@ -69,20 +69,24 @@ type Config struct {
 	Users []string
 	// Lifetime of tokens for [Brief]; those of the others last ten minutes. Zero is two seconds.
 	Lifetime time.Duration
+	// Password is what the broker gets with the User Names of clients that a scheme has authenticated. Empty is none.
+	Password string
 	// Limits are those of the gateway, in the syntax of its configuration: "{pending: 10, connect_timeout: 2s}".
 	Limits string
 }
 
 // Site is a running one.
 type Site struct {
-	// AS and Gateway are its processes.
+	// AS and Gateway are its processes, Gateway the first of Gateways.
 	AS, Gateway *Process
+	Gateways    []*Process
 	// Authority issued the certificates of both.
 	Authority *ca.Authority
 	// Dir holds their files, secrets included.
 	Dir string
 
-	addresses map[string]string // of listeners, "as" and "admin"
+	ports     ports.Set
+	addresses map[string]string // of the Authorization Server, "as", and of each gateway's listeners and "admin" (see at)
 	secret    string            // of every client, at the Authorization Server
 	keys      map[string][]byte
 	guard     acebroker.Config
@@ -98,13 +102,18 @@ func Start(ctx context.Context, cfg Config) (*Site, error) {
 	if err := s.prepare(ctx, cfg); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	gateway := maps.Clone(s.addresses)
-	delete(gateway, "as")
 	s.AS = &Process{name: "as", addresses: []string{s.addresses["as"]},
 		args: []string{filepath.Join(dir, "as"), "-config", filepath.Join(dir, "as.json")}}
-	s.Gateway = &Process{name: "gateway", addresses: slices.Collect(maps.Values(gateway)),
-		args: []string{filepath.Join(dir, "gateway"), "-config", filepath.Join(dir, "gateway.yaml")}}
-	for _, p := range []*Process{s.AS, s.Gateway} {
+	for i := range cfg.upstreams() {
+		var addresses []string
+		for _, name := range listeners {
+			addresses = append(addresses, s.addresses[at(i, name)])
+		}
+		s.Gateways = append(s.Gateways, &Process{name: at(i, "gateway"), addresses: addresses,
+			args: []string{filepath.Join(dir, "gateway"), "-config", filepath.Join(dir, at(i, "gateway")+".yaml")}})
+	}
+	s.Gateway = s.Gateways[0]
+	for _, p := range append([]*Process{s.AS}, s.Gateways...) {
 		if err := p.Start(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -114,17 +123,27 @@ func Start(ctx context.Context, cfg Config) (*Site, error) {
 
 // Close ends the processes and removes the files.
 func (s *Site) Close() error {
-	return errors.Join(s.Gateway.Kill(), s.AS.Kill(), os.RemoveAll(s.Dir))
+	var errs []error
+	for _, p := range s.Gateways {
+		errs = append(errs, p.Kill())
+	}
+	return errors.Join(append(errs, s.AS.Kill(), s.ports.Close(), os.RemoveAll(s.Dir))...)
 }
 
 // URL leads to a listener of the gateway.
-func (s *Site) URL(listener string) *url.URL {
+func (s *Site) URL(listener string) *url.URL { return s.URLOf(0, listener) }
+
+// URLOf leads to a listener of one of the gateways, from 0.
+func (s *Site) URLOf(gateway int, listener string) *url.URL {
 	scheme := "mqtts"
 	if listener == Plain || listener == Passwords {
 		scheme = "mqtt"
 	}
-	return &url.URL{Scheme: scheme, Host: s.addresses[listener]}
+	return &url.URL{Scheme: scheme, Host: s.addresses[at(gateway, listener)]}
 }
+
+// TokenEndpoint is where the Authorization Server gives tokens.
+func (s *Site) TokenEndpoint() string { return "https://" + s.addresses["as"] + "/token" }
 
 // Trust is what clients dial with.
 func (s *Site) Trust() *tls.Config { return s.Authority.ClientConfig() }
@@ -132,7 +151,7 @@ func (s *Site) Trust() *tls.Config { return s.Authority.ClientConfig() }
 // Source is where a client gets its tokens for an audience.
 func (s *Site) Source(client, audience string) (*ace.AS, error) {
 	return ace.NewAS(ace.ASConfig{
-		Endpoint: "https://" + s.addresses["as"] + "/token", ClientID: client, ClientSecret: s.secret, Audience: audience, TLS: s.Trust(),
+		Endpoint: s.TokenEndpoint(), ClientID: client, ClientSecret: s.secret, Audience: audience, TLS: s.Trust(),
 	})
 }
 
@@ -177,7 +196,7 @@ func (s *Site) Guard() (acebroker.Config, error) {
 
 // Metrics are those of the gateway that have no labels, by name, and the sums of those that do.
 func (s *Site) Metrics(ctx context.Context) (map[string]float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addresses["admin"]+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addresses[at(0, "admin")]+"/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -206,22 +225,21 @@ func (s *Site) Metrics(ctx context.Context) (map[string]float64, error) {
 
 // prepare writes everything down.
 func (s *Site) prepare(ctx context.Context, cfg Config) error {
-	if err := build(ctx, s.Dir); err != nil {
+	if err := build(ctx, s.Dir, programs...); err != nil {
 		return err
 	}
-	var release []func() error
-	for _, name := range []string{"as", "admin", Plain, TLS, PSK, Tokens, Passwords} {
-		l, err := reserve()
+	names := []string{"as"}
+	for i := range cfg.upstreams() {
+		for _, name := range listeners {
+			names = append(names, at(i, name))
+		}
+	}
+	for _, name := range names {
+		host, err := s.ports.Take()
 		if err != nil {
 			return err
 		}
-		s.addresses[name] = l.Addr().String()
-		release = append(release, l.Close) // only when all are found, so that none is found twice
-	}
-	for _, f := range release {
-		if err := f(); err != nil {
-			return err
-		}
+		s.addresses[name] = host
 	}
 	var err error
 	if s.Authority, err = ca.New(); err != nil {
@@ -253,9 +271,23 @@ func (s *Site) prepare(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.write("users.txt", verifiers), s.write("jwks.json", jwks), s.write("as.json", as), s.write("psk.txt", []byte(keys.String())),
-		s.write("gateway.yaml", []byte(s.gatewayConfig(cfg))))
+	for i, upstream := range cfg.upstreams() {
+		if err := s.write(at(i, "gateway")+".yaml", []byte(s.gatewayConfig(cfg, i, upstream))); err != nil {
+			return err
+		}
+	}
+	return errors.Join(s.write("users.txt", verifiers), s.write("broker.pass", []byte(cfg.Password)),
+		s.write("jwks.json", jwks), s.write("as.json", as), s.write("psk.txt", []byte(keys.String())))
 }
+
+// listeners are what each gateway listens for.
+var listeners = []string{"admin", Plain, TLS, PSK, Tokens, Passwords}
+
+// at is what something of a gateway is called.
+func at(gateway int, name string) string { return fmt.Sprint(name, gateway) }
+
+// upstreams are the brokers of all gateways.
+func (cfg Config) upstreams() []string { return append([]string{cfg.Upstream}, cfg.Further...) }
 
 func (s *Site) write(name string, text []byte) error {
 	return os.WriteFile(filepath.Join(s.Dir, name), text, 0o600)
@@ -318,15 +350,20 @@ func (s *Site) serverConfig(cfg Config) ([]byte, error) {
 	})
 }
 
-// gatewayConfig is the file of the gateway.
-func (s *Site) gatewayConfig(cfg Config) string {
+// gatewayConfig is the file of a gateway.
+func (s *Site) gatewayConfig(cfg Config, gateway int, upstream string) string {
+	address := func(name string) string { return s.addresses[at(gateway, name)] }
 	limits := cfg.Limits
 	if limits == "" {
 		limits = "{pending_per_address: 1024}"
 	}
+	password := ""
+	if cfg.Password != "" {
+		password = ", password_file: broker.pass"
+	}
 	return fmt.Sprintf(`
 admin: {address: %q}
-upstream: {url: %q}
+upstream: {url: %q%s}
 limits: %s
 drain: 0s
 listeners:
@@ -341,19 +378,7 @@ listeners:
   - name: passwords
     address: %q
     scheme: mqttauth
-    mqttauth: {server: %q, users: users.txt, store: gateway.db, hop: aes}
-`, s.addresses["admin"], cfg.Upstream, limits, s.addresses[Plain], s.addresses[TLS], s.addresses[PSK], s.addresses[Tokens],
-		issuer, Broker, Brief, s.addresses[Passwords], Authority)
-}
-
-// reserve finds a port that nobody uses, below those that systems give to outgoing connections, one of which could
-// otherwise have it when a program wants to start again.
-func reserve() (l net.Listener, err error) {
-	const first, last, attempts = 20000, 32000, 100
-	for range attempts {
-		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first))); err == nil {
-			return l, nil
-		}
-	}
-	return nil, err
+    mqttauth: {server: %q, users: users.txt, store: %s.db, hop: aes}
+`, address("admin"), upstream, password, limits, address(Plain), address(TLS), address(PSK), address(Tokens),
+		issuer, Broker, Brief, address(Passwords), Authority, at(gateway, "gateway"))
 }

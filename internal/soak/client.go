@@ -23,7 +23,9 @@ type scheme interface {
 // options describe a client of either library, whose session goes on when the connection does not.
 type options struct {
 	id       string
-	url      *url.URL
+	urls     []*url.URL // each is tried when those before it fail
+	user     string     // empty for none
+	password string     // of user; empty for any
 	trust    *tls.Config
 	scheme   scheme // nil for none
 	filter   string // to subscribe to; empty for none
@@ -39,6 +41,14 @@ func (o *options) noteLost(err error) {
 	}
 }
 
+// secret is the password that goes with user.
+func (o *options) secret() string {
+	if o.password == "" {
+		return anyPassword
+	}
+	return o.password
+}
+
 // client is an application.
 type client struct {
 	publish func(ctx context.Context, topic string, qos byte, payload []byte) error
@@ -52,6 +62,13 @@ const (
 	patience  = 30 * time.Second
 )
 
+// anyPassword is for brokers that want one, whichever.
+const anyPassword = "any"
+
+// refusedSubscription is the return code of SUBACK for a subscription that was not granted (MQTT 3.1.1, 3.9.3). The
+// library takes it for a success.
+const refusedSubscription = 0x80
+
 var errRefused = errors.New("soak: refused")
 
 func startV5(o options) (*client, error) {
@@ -59,7 +76,7 @@ func startV5(o options) (*client, error) {
 	c := &client{ready: make(chan struct{})}
 	ready := sync.OnceFunc(func() { close(c.ready) })
 	cfg := autopaho.ClientConfig{
-		ServerUrls: []*url.URL{o.url}, TlsCfg: o.trust, KeepAlive: 10, ConnectTimeout: 5 * time.Second,
+		ServerUrls: o.urls, TlsCfg: o.trust, KeepAlive: 10, ConnectTimeout: 5 * time.Second,
 		SessionExpiryInterval: 3600,
 		ReconnectBackoff:      func(int) time.Duration { return reconnect },
 		OnConnectionUp: func(cm *autopaho.ConnectionManager, connack *paho.Connack) {
@@ -68,9 +85,16 @@ func startV5(o options) (*client, error) {
 				return
 			}
 			go func() {
-				_, err := cm.Subscribe(life, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: o.filter, QoS: o.qos}}})
-				if err == nil { // otherwise the connection is gone, and the next one tries again
-					ready()
+				for {
+					suback, err := cm.Subscribe(life, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: o.filter, QoS: o.qos}}})
+					if err == nil {
+						ready()
+						return
+					}
+					if suback == nil {
+						return // the connection is gone, and the next one tries again
+					}
+					time.Sleep(reconnect)
 				}
 			}()
 		},
@@ -85,6 +109,9 @@ func startV5(o options) (*client, error) {
 			}},
 		},
 	}
+	if o.user != "" {
+		cfg.ConnectUsername, cfg.ConnectPassword = o.user, []byte(o.secret())
+	}
 	if o.scheme != nil {
 		cfg = o.scheme.Wrap(cfg)
 	}
@@ -95,7 +122,7 @@ func startV5(o options) (*client, error) {
 	}
 	c.publish = func(ctx context.Context, topic string, qos byte, payload []byte) error {
 		r, err := manager.Publish(ctx, &paho.Publish{Topic: topic, QoS: qos, Payload: payload})
-		if err == nil && r != nil && r.ReasonCode >= 0x80 {
+		if r != nil && r.ReasonCode >= 0x80 {
 			return fmt.Errorf("%w: 0x%02X", errRefused, r.ReasonCode)
 		}
 		return err
@@ -113,7 +140,7 @@ func startV5(o options) (*client, error) {
 func startV3(o options) (*client, error) {
 	c := &client{ready: make(chan struct{})}
 	ready := sync.OnceFunc(func() { close(c.ready) })
-	opts := mqtt.NewClientOptions().AddBroker(o.url.String()).SetClientID(o.id).SetTLSConfig(o.trust).SetProtocolVersion(4).
+	opts := mqtt.NewClientOptions().SetClientID(o.id).SetTLSConfig(o.trust).SetProtocolVersion(4).
 		SetCleanSession(false).SetKeepAlive(10 * time.Second).SetConnectTimeout(5 * time.Second).SetWriteTimeout(5 * time.Second).
 		SetMaxReconnectInterval(reconnect).SetConnectRetry(true).SetConnectRetryInterval(reconnect).
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
@@ -127,13 +154,24 @@ func startV3(o options) (*client, error) {
 				ready()
 				return
 			}
-			token := library.Subscribe(o.filter, o.qos, nil)
-			go func() {
-				if token.WaitTimeout(patience) && token.Error() == nil {
-					ready()
+			for {
+				token := library.Subscribe(o.filter, o.qos, nil).(*mqtt.SubscribeToken)
+				if !token.WaitTimeout(patience) || token.Error() != nil {
+					return // the connection is gone, and the next one tries again
 				}
-			}()
+				if token.Result()[o.filter] < refusedSubscription {
+					ready()
+					return
+				}
+				time.Sleep(reconnect)
+			}
 		})
+	for _, u := range o.urls {
+		opts.AddBroker(u.String())
+	}
+	if o.user != "" {
+		opts.SetUsername(o.user).SetPassword(o.secret())
+	}
 	if o.scheme != nil {
 		opts = o.scheme.WrapV3(opts)
 	}

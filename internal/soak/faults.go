@@ -14,9 +14,12 @@ type fault struct {
 	do   func(r *run, ctx context.Context) error
 }
 
+// gatewayKilled happens in the first half of a run only: what a gateway piles up is seen on one that lives.
+const gatewayKilled = "gateway killed"
+
 // faults are done in turn, from a random one on, so that a short run has each.
 var faults = []fault{
-	{"gateway killed", func(r *run, ctx context.Context) error {
+	{gatewayKilled, func(r *run, ctx context.Context) error {
 		if err := r.site.Gateway.Kill(); err != nil {
 			return err
 		}
@@ -25,7 +28,7 @@ var faults = []fault{
 	}},
 	{"cut", func(r *run, _ context.Context) error {
 		for _, l := range r.relays {
-			l.cut()
+			l.Cut()
 		}
 		return nil
 	}},
@@ -38,13 +41,23 @@ var faults = []fault{
 	}},
 	{"delayed", func(r *run, _ context.Context) error {
 		for _, l := range r.relays {
-			l.hold(time.Duration(rand.IntN(300)) * time.Millisecond)
+			l.Hold(time.Duration(rand.IntN(300)) * time.Millisecond)
 		}
 		return nil
 	}},
 	{"broker killed", (*run).killBroker},
+	{"authority killed", func(r *run, ctx context.Context) error {
+		if r.beside == nil {
+			return nil
+		}
+		if err := r.beside.Authority.Kill(); err != nil {
+			return err
+		}
+		pause(2 * time.Second)
+		return r.beside.Authority.Start(ctx)
+	}},
 	{"cut behind", func(r *run, _ context.Context) error {
-		r.upstream.cut()
+		r.upstream.Cut()
 		return nil
 	}},
 }
@@ -52,7 +65,7 @@ var faults = []fault{
 // pause waits up to as long; at random, so that things coincide in all ways.
 func pause(most time.Duration) { time.Sleep(time.Duration(rand.Int64N(int64(most)))) }
 
-// killBroker kills the broker, or has one that cannot be killed drop everything.
+// killBroker kills the brokers, or has one that cannot be killed drop everything.
 func (r *run) killBroker(ctx context.Context) error {
 	end := r.broker.Stop
 	if mosquitto, ok := r.broker.(*brokers.Mosquitto); ok {
@@ -61,15 +74,25 @@ func (r *run) killBroker(ctx context.Context) error {
 	if err := end(); err != nil {
 		return err
 	}
+	if r.beside != nil {
+		if err := r.beside.Broker.Kill(); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	r.kills = append(r.kills, time.Now())
 	r.mu.Unlock()
 	pause(300 * time.Millisecond)
+	if r.beside != nil {
+		if err := r.beside.Broker.Start(ctx); err != nil {
+			return err
+		}
+	}
 	return r.broker.Start(ctx)
 }
 
 // disturb does what goes wrong until ctx ends, and leaves everything running.
-func (r *run) disturb(ctx context.Context) error {
+func (r *run) disturb(ctx context.Context, half time.Time) error {
 	for n := rand.IntN(len(faults)); ; n++ {
 		select {
 		case <-ctx.Done():
@@ -77,6 +100,9 @@ func (r *run) disturb(ctx context.Context) error {
 		case <-time.After(time.Duration(500+rand.IntN(1500)) * time.Millisecond):
 		}
 		f := faults[n%len(faults)]
+		if f.name == gatewayKilled && time.Now().After(half) && r.times(f.name) > 0 {
+			continue
+		}
 		// What has begun is ended, whatever ctx says.
 		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		err := f.do(r, whole)
@@ -89,6 +115,13 @@ func (r *run) disturb(ctx context.Context) error {
 		r.last = f.name
 		r.mu.Unlock()
 	}
+}
+
+// times is how often something was done.
+func (r *run) times(fault string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.faults[fault]
 }
 
 // watch measures the gateway and tells how far it is, once a second.

@@ -2,6 +2,10 @@ package soak
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -9,6 +13,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace"
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/mqttsec/mqttsec/internal/site"
+	"github.com/mqttsec/mqttsec/mqttauth"
 )
 
 // intruderName is its name at the Authorization Server, which gives it tokens for topics of its own.
@@ -16,14 +21,17 @@ const intruderName = "intruder"
 
 // intruder attacks from two sides: at the broker itself, where it hears and says what it likes, it replays and forges
 // what plain and sealing clients are to receive; at the gateway, with a token of its own, it publishes on the topics of
-// clients with tokens.
+// clients with tokens; and with the password of somebody who has no tokens, or an account that everybody knows, on
+// those of the clients of MQTT-Auth.
 type intruder struct {
 	inside, outside *client
+	strangers       map[string]*client // by listener
 	targets         []*pair
 
-	mu     sync.Mutex
-	heard  []frame
-	played map[string]bool // so that what it hears of itself is not played again
+	mu      sync.Mutex
+	refused map[string]int // forged messages, by listener
+	heard   []frame
+	played  map[string]bool // so that what it hears of itself is not played again
 }
 
 type frame struct {
@@ -31,11 +39,15 @@ type frame struct {
 	payload []byte
 }
 
+func newIntruder(targets []*pair) *intruder {
+	return &intruder{targets: targets, played: make(map[string]bool), strangers: make(map[string]*client), refused: make(map[string]int)}
+}
+
 func (r *run) newIntruder() (i *intruder, err error) {
-	i = &intruder{targets: r.pairs, played: make(map[string]bool)}
+	i = newIntruder(r.pairs)
 	inside := r.broker.URL(brokers.TCP)
 	inside.Scheme = "mqtt"
-	i.inside, err = startV5(options{id: intruderName + "-inside", url: inside, filter: "soak/#", received: i.hear})
+	i.inside, err = startV5(options{id: intruderName + "-inside", urls: []*url.URL{inside}, filter: "soak/#", received: i.hear})
 	if err != nil {
 		return nil, err
 	}
@@ -47,15 +59,49 @@ func (r *run) newIntruder() (i *intruder, err error) {
 	if err != nil {
 		return nil, err
 	}
-	u := r.site.URL(site.Tokens)
-	u.Host = r.relays[site.Tokens].address()
-	i.outside, err = startV5(options{id: intruderName, url: u, trust: r.site.Trust(), scheme: auth})
+	i.outside, err = startV5(options{id: intruderName, urls: []*url.URL{r.url(site.Tokens)}, trust: r.site.Trust(), scheme: auth})
+	if err != nil {
+		return i, err
+	}
+	hop, err := r.passwords(stranger, mqttauth.NewWallet())
+	if err != nil {
+		return i, err
+	}
+	i.strangers[site.Passwords], err = startV5(options{id: stranger, urls: []*url.URL{r.url(site.Passwords)}, scheme: hop})
+	if err != nil || r.beside == nil {
+		return i, err
+	}
+	i.strangers[besideBroker], err = startV5(options{
+		id: stranger, urls: []*url.URL{r.url(besideBroker)}, trust: r.besideTrust(),
+		user: site.Bootstrap.Username, password: site.Bootstrap.Password,
+	})
 	return i, err
+}
+
+// refusals are how many forged messages were refused, for each listener where they have to be.
+func (i *intruder) refusals() map[string]int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	all := map[string]int{site.Tokens: i.refused[site.Tokens]}
+	for listener := range i.strangers {
+		all[listener] = i.refused[listener]
+	}
+	return all
+}
+
+// forge tries to publish where that is not permitted.
+func (i *intruder) forge(ctx context.Context, c *client, target *pair, qos byte) {
+	if errors.Is(c.publish(ctx, target.topic(1), qos, []byte("forged")), errRefused) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.refused[target.listener]++
+	}
 }
 
 // hear remembers some of what sealing clients send.
 func (i *intruder) hear(topic string, payload []byte) {
-	if !strings.HasPrefix(topic, "soak/aesmsg") && !strings.HasPrefix(topic, "soak/present") {
+	ofSealed := func(p *pair) bool { return p.sealed && strings.HasPrefix(topic, "soak/"+p.name+"/") }
+	if !slices.ContainsFunc(i.targets, ofSealed) {
 		return
 	}
 	const most = 64
@@ -91,18 +137,22 @@ func (i *intruder) attack(ctx context.Context) {
 			_ = i.inside.publish(limited, f.topic, byte(n%3), changed)
 		}
 		target := i.targets[n%len(i.targets)]
-		switch topic := target.topic(1); target.listener {
-		case site.Plain:
+		topic := target.topic(1)
+		if target.listener == site.Plain || target.sealed {
 			_ = i.inside.publish(limited, topic, 1, []byte("forged"))
-		case site.Tokens:
-			_ = i.outside.publish(limited, topic, byte(n%3), []byte("forged"))
+		}
+		if target.listener == site.Tokens {
+			i.forge(limited, i.outside, target, byte(n%3))
+		}
+		if c := i.strangers[target.listener]; c != nil {
+			i.forge(limited, c, target, byte(n%3))
 		}
 		cancel()
 	}
 }
 
 func (i *intruder) close() {
-	for _, c := range []*client{i.inside, i.outside} {
+	for _, c := range append(slices.Collect(maps.Values(i.strangers)), i.inside, i.outside) {
 		if c != nil {
 			c.close()
 		}

@@ -2,6 +2,8 @@ package soak
 
 import (
 	"context"
+	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/eclipse/paho.golang/autopaho"
@@ -12,8 +14,11 @@ import (
 	"github.com/mqttsec/mqttsec/mqttauth"
 )
 
-// user is whose password and tokens the clients of MQTT-Auth have.
-const user = "owner"
+// user is whose password and tokens the clients of MQTT-Auth have. stranger has a password, and no tokens.
+const (
+	user     = "owner"
+	stranger = "stranger"
+)
 
 // hop is MQTT-Auth with messages sealed between client and gateway, under keys of the handshake.
 type hop struct {
@@ -31,27 +36,32 @@ func (h hop) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions {
 	return h.seal.WrapV3(h.auth.WrapV3(opts))
 }
 
-// passwords is the scheme of a client of MQTT-Auth.
-func (r *run) passwords() (scheme, error) {
+// passwords is the scheme of a client of MQTT-Auth that has tokens.
+func (r *run) passwords(user string, wallet mqttauth.Wallet) (hop, error) {
 	auth, err := mqttauth.New(mqttauth.Config{
-		User: user, Password: site.Password(user), Server: site.Authority, Stretch: site.Stretch(), Wallet: r.wallet,
+		User: user, Password: site.Password(user), Server: site.Authority, Stretch: site.Stretch(), Wallet: wallet,
 	})
 	return hop{auth, aesmsg.Session(aesmsg.SessionConfig{})}, err
 }
 
-// claim has the user claim the topics of the run, and makes tokens for them.
-func (r *run) claim(ctx context.Context) (mqttauth.Wallet, error) {
+// claimPasswords has the user claim the topics of the run at the gateway, and makes tokens for them.
+func (r *run) claimPasswords(ctx context.Context) error {
+	s, err := r.passwords(user, mqttauth.NewWallet())
+	if err != nil {
+		return err
+	}
+	r.wallet, err = claim(ctx, s.auth, options{id: "claims", urls: []*url.URL{r.site.URL(site.Passwords)}, scheme: s})
+	return err
+}
+
+// claim connects, has the user claim the topics of the run, and makes tokens for them.
+func claim(ctx context.Context, auth *mqttauth.Client, o options) (mqttauth.Wallet, error) {
 	const filter = "soak/#"
 	owner, err := mqttauth.NewOwnerToken(filter)
 	if err != nil {
 		return nil, err
 	}
-	r.wallet = mqttauth.NewWallet()
-	s, err := r.passwords()
-	if err != nil {
-		return nil, err
-	}
-	c, err := startV5(options{id: "claims", url: r.site.URL(site.Passwords), scheme: s})
+	c, err := startV5(o)
 	if err != nil {
 		return nil, err
 	}
@@ -61,9 +71,9 @@ func (r *run) claim(ctx context.Context) (mqttauth.Wallet, error) {
 	select {
 	case <-c.ready:
 	case <-limited.Done():
-		return nil, limited.Err()
+		return nil, fmt.Errorf("soak: the owner of the topics does not connect: %w", limited.Err())
 	}
-	if _, err := s.(hop).auth.Claim(limited, owner, 12*time.Hour); err != nil {
+	if _, err := auth.Claim(limited, owner, 12*time.Hour); err != nil {
 		return nil, err
 	}
 	var tokens []mqttauth.Token

@@ -3,6 +3,8 @@ package soak
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"text/tabwriter"
 	"time"
 )
@@ -23,10 +25,20 @@ type Result struct {
 	TwiceQoS1, TwiceQoS2 int
 	// Forged are messages that the subscriber saw and the publisher did not send.
 	Forged int
+	// Recovered tells that messages of QoS 1 and 2 were acknowledged when all faults were over.
+	Recovered bool
 	// Rejected is how many messages the scheme withheld, by client, direction and reason.
 	Rejected map[string]int
 	// Ended is why connections of the subscriber ended, and how often.
 	Ended map[string]int
+	// Missing are all that were acknowledged and never seen.
+	Missing []Missing
+}
+
+// Missing is a message that was acknowledged and never seen.
+type Missing struct {
+	QoS            byte
+	Sent, Reported time.Time // when it was handed to the client library, and reported as delivered
 }
 
 // Gateway is the size of the gateway.
@@ -40,10 +52,12 @@ type Report struct {
 	Results  []Result
 	// Leaked says which text could be read where.
 	Leaked []string
+	// Refused is how often the attacker was refused a message, by listener, where tokens are asked for.
+	Refused map[string]int
 	// Faults are how often what was done, by name.
 	Faults map[string]int
 	// Before is the gateway at its start, During at its largest and After when all clients have gone, of a gateway
-	// that was started anew meanwhile.
+	// that was last started anew in the first half of the time.
 	Before, During, After Gateway
 	// Deaf says that the listeners did not even see what is not protected, or that the attacker got nowhere at all.
 	Deaf []string
@@ -53,15 +67,22 @@ type Report struct {
 func (r *Report) Failures() []string {
 	var lines []string
 	wrong := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
-	var once, twice int // what plain clients are shown twice on the same cuts, at QoS 1 and 2
+	// What plain clients are shown twice on the same cuts, at QoS 1 and 2, and what dies with a broker of theirs.
+	var once, twice, dead int
 	for _, p := range r.Results {
 		if p.Plain {
-			once, twice = max(once, p.TwiceQoS1), max(twice, p.TwiceQoS2)
+			once, twice, dead = max(once, p.TwiceQoS1), max(twice, p.TwiceQoS2), max(dead, p.LostByBroker)
 		}
 	}
 	for _, p := range r.Results {
 		if p.Lost > 0 {
 			wrong("%s: %d acknowledged messages lost", p.Name, p.Lost)
+		}
+		if p.LostByBroker > allowed(dead) {
+			wrong("%s: %d acknowledged messages lost with the broker, and of plain clients %d", p.Name, p.LostByBroker, dead)
+		}
+		if !p.Recovered {
+			wrong("%s: nothing gets through after the faults", p.Name)
 		}
 		if p.Forged > 0 && !p.Plain {
 			wrong("%s: %d forged messages", p.Name, p.Forged)
@@ -135,7 +156,11 @@ func (r *Report) Write(w io.Writer) error {
 	for _, f := range faults {
 		fmt.Fprintf(w, " %s %d,", f.name, r.Faults[f.name])
 	}
-	fmt.Fprintf(w, " leaked %d\n", len(r.Leaked))
+	fmt.Fprintf(w, " leaked %d\nforged and refused:", len(r.Leaked))
+	for _, listener := range slices.Sorted(maps.Keys(r.Refused)) {
+		fmt.Fprintf(w, " %s %d,", listener, r.Refused[listener])
+	}
+	fmt.Fprintln(w)
 	_, err := fmt.Fprintf(w, "gateway: %s at the start, at most %s, %s afterwards\n", r.Before, r.During, r.After)
 	return err
 }

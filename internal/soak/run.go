@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/mqttsec/mqttsec/ace"
 	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/internal/brokers"
+	"github.com/mqttsec/mqttsec/internal/relay"
 	"github.com/mqttsec/mqttsec/internal/site"
 	"github.com/mqttsec/mqttsec/mqttauth"
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
@@ -28,7 +31,14 @@ type Config struct {
 	Lifetime time.Duration
 	// Progress, if not nil, hears once a second how far it is.
 	Progress func(Progress)
+
+	// sabotage, for a test, is put between gateway and broker, at the returned address. Then there are no faults.
+	sabotage func(pairs []*pair, broker string) (address string)
 }
+
+// persistent has a mosquitto write its state after every change, so that little that was acknowledged is lost with the
+// process.
+var persistent = []string{"autosave_on_changes true", "autosave_interval 1"}
 
 // Progress is how far a run is.
 type Progress struct {
@@ -43,12 +53,15 @@ type run struct {
 	broker   brokers.Broker
 	dir      string // of the broker's files, empty if it has none
 	site     *site.Site
-	relays   map[string]*relay // in front of each listener of the gateway
-	upstream *relay            // behind it
+	relays   map[string]*relay.Relay // in front of each listener of the gateway
+	upstream *relay.Relay            // behind it
 	pairs    []*pair
 	intruder *intruder
 	key      aesmsg.Key
 	wallet   mqttauth.Wallet
+	beside   *site.Beside // nil if it is not installed
+
+	besideWallet mqttauth.Wallet
 
 	mu     sync.Mutex
 	kills  []time.Time // of the broker
@@ -65,7 +78,7 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	if cfg.Lifetime == 0 {
 		cfg.Lifetime = 3 * time.Second
 	}
-	r := &run{cfg: cfg, pairs: pairs(), relays: make(map[string]*relay), faults: make(map[string]int)}
+	r := &run{cfg: cfg, pairs: append(pairs(), besidePairs()...), relays: make(map[string]*relay.Relay), faults: make(map[string]int)}
 	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
@@ -86,28 +99,48 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	}
 	running.Go(func() { r.intruder.attack(limited) })
 	running.Go(func() { r.watch(limited, begun) })
-	err = r.disturb(limited)
+	if cfg.sabotage == nil {
+		err = r.disturb(limited, begun.Add(cfg.For/2))
+	} else {
+		<-limited.Done()
+	}
 	cancel()
 	running.Wait()
 	if err == nil {
-		r.settle(ctx)
+		r.recover(ctx)
+		settle(ctx, r.pairs)
 	}
 	report.Duration = time.Since(begun)
 	if err != nil || ctx.Err() != nil {
 		return nil, errors.Join(err, ctx.Err())
 	}
-	r.disconnect()
+	disconnect(r.pairs, r.intruder)
+	report.Refused = r.intruder.refusals()
+	r.intruder = nil
 	report.During = r.during
 	if report.After, err = r.quiet(ctx, report.Before); err != nil {
 		return nil, err
 	}
 	for _, p := range r.pairs {
-		report.Results = append(report.Results, p.result(r.kills))
+		report.Results = append(report.Results, p.result(func(_ int, at span) bool { return exposed(at, r.kills) }))
 	}
 	if err := r.broker.Stop(); err != nil {
 		return nil, err
 	}
 	return report, r.look(report)
+}
+
+// recover has each pair get one more message through, after everything that went wrong.
+func (r *run) recover(ctx context.Context) {
+	var running sync.WaitGroup
+	for _, p := range r.pairs {
+		running.Go(func() {
+			limited, cancel := context.WithTimeout(ctx, 3*p.wait)
+			defer cancel()
+			p.recover(limited)
+		})
+	}
+	running.Wait()
 }
 
 // pairs are the schemes, each with both libraries.
@@ -128,8 +161,7 @@ func pairs() (all []*pair) {
 // prepare starts everything but the clients.
 func (r *run) prepare(ctx context.Context) error {
 	mosquitto, err := brokers.StartMosquitto(ctx, brokers.Config{Mosquitto: brokers.MosquittoConfig{
-		// After every change, so that little that was acknowledged is lost with the process.
-		Lines: []string{"autosave_on_changes true", "autosave_interval 1"},
+		Lines: persistent,
 	}})
 	switch {
 	case err == nil:
@@ -150,18 +182,22 @@ func (r *run) prepare(ctx context.Context) error {
 			identities = append(identities, id)
 		}
 	}
-	if r.upstream, err = newRelay(r.broker.URL(brokers.TCP).Host, secrets); err != nil {
+	behind := r.broker.URL(brokers.TCP).Host
+	if r.cfg.sabotage != nil {
+		behind = r.cfg.sabotage(r.pairs, behind)
+	}
+	if r.upstream, err = relay.New(secrets, behind); err != nil {
 		return err
 	}
 	r.site, err = site.Start(ctx, site.Config{
-		Upstream: "mqtt://" + r.upstream.address(), Clients: clients, Identities: identities, Lifetime: r.cfg.Lifetime,
-		Users: []string{user},
+		Upstream: "mqtt://" + r.upstream.Address(), Clients: clients, Identities: identities, Lifetime: r.cfg.Lifetime,
+		Users: []string{user, stranger},
 	})
 	if err != nil {
 		return err
 	}
 	for _, listener := range []string{site.Plain, site.PSK, site.Tokens, site.Passwords} {
-		if r.relays[listener], err = newRelay(r.site.URL(listener).Host, append(secrets, "soak/")); err != nil {
+		if r.relays[listener], err = relay.New(append(secrets, "soak/"), r.site.URL(listener).Host); err != nil {
 			return err
 		}
 	}
@@ -169,17 +205,27 @@ func (r *run) prepare(ctx context.Context) error {
 	if r.key, err = aesmsg.NewKey("soak/#", secret); err != nil {
 		return err
 	}
-	r.wallet, err = r.claim(ctx)
-	return err
+	if err := r.claimPasswords(ctx); err != nil {
+		return err
+	}
+	if err := r.startBeside(ctx, append(secrets, "soak/")); err != nil {
+		return err
+	}
+	if r.beside == nil {
+		r.pairs = slices.DeleteFunc(r.pairs, func(p *pair) bool { return p.listener == besideBroker })
+		return nil
+	}
+	return r.claimBeside(ctx)
 }
 
 // connect starts the clients, subscribers first, and returns when all are there.
 func (r *run) connect(ctx context.Context) error {
 	var err error
 	for _, p := range r.pairs {
-		u := r.site.URL(p.listener)
-		u.Host = r.relays[p.listener].address()
-		o := options{url: u, trust: r.site.Trust()}
+		o := options{urls: []*url.URL{r.url(p.listener)}, trust: r.site.Trust()}
+		if p.listener == besideBroker {
+			o.trust = r.besideTrust()
+		}
 		sub := o
 		sub.id, sub.filter, sub.qos, sub.received = p.name+"-sub", "soak/"+p.name+"/#", 2, p.hear
 		sub.lost = p.lost
@@ -200,14 +246,41 @@ func (r *run) connect(ctx context.Context) error {
 	if r.intruder, err = r.newIntruder(); err != nil {
 		return err
 	}
-	for _, p := range r.pairs {
+	if err := ready(ctx, r.pairs, patience); err != nil {
+		return fmt.Errorf("%w\n%s", err, r.logs())
+	}
+	return nil
+}
+
+// logs are what the programs have said.
+func (r *run) logs() string {
+	said := r.site.Gateway.Log()
+	if r.beside != nil {
+		said += r.beside.Authority.Log()
+	}
+	return said
+}
+
+// url is where clients of a listener connect: at the relay before it.
+func (r *run) url(listener string) *url.URL {
+	if listener == besideBroker {
+		return r.besideURL()
+	}
+	u := r.site.URL(listener)
+	u.Host = r.relays[listener].Address()
+	return u
+}
+
+// ready returns when all clients are connected, and subscribed.
+func ready(ctx context.Context, pairs []*pair, within time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for _, p := range pairs {
 		for _, c := range []*client{p.subscriber, p.publisher} {
 			select {
 			case <-c.ready:
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(patience):
-				return fmt.Errorf("soak: %s does not connect\n%s", p.name, r.site.Gateway.Log())
+			case <-limited.Done():
+				return fmt.Errorf("soak: %s does not connect: %w", p.name, limited.Err())
 			}
 		}
 	}
@@ -228,7 +301,9 @@ func (r *run) scheme(p *pair, id string) (scheme, error) {
 	case "present":
 		return present.New(present.Config(cfg))
 	case "mqttauth":
-		return r.passwords()
+		return r.passwords(user, r.wallet)
+	case "beside":
+		return r.twoPhase(id)
 	case "psk":
 		return tlspsk.New(r.site.PSK(id))
 	case "ace":
@@ -241,30 +316,31 @@ func (r *run) scheme(p *pair, id string) (scheme, error) {
 	return nil, nil
 }
 
-// settle waits until everything that was acknowledged has arrived, or nothing comes any more.
-func (r *run) settle(ctx context.Context) {
-	const still = 10 * time.Second
-	arrived, since := -1, time.Now()
+// settle waits until everything that was acknowledged has arrived and nothing more comes for a second, or nothing comes
+// for so long that nothing will.
+func settle(ctx context.Context, pairs []*pair) {
+	const quiet, still = time.Second, 10 * time.Second
+	heard, since := -1, time.Now()
 	for ctx.Err() == nil && time.Since(since) < still {
 		missing, now := 0, 0
-		for _, p := range r.pairs {
+		for _, p := range pairs {
 			missing += p.missing()
-			now += p.arrived()
+			now += p.heard()
 		}
-		if missing == 0 {
+		if now != heard {
+			heard, since = now, time.Now()
+		}
+		if missing == 0 && time.Since(since) > quiet { // a second copy may come late
 			return
-		}
-		if now != arrived {
-			arrived, since = now, time.Now()
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
 // disconnect ends all clients.
-func (r *run) disconnect() {
+func disconnect(pairs []*pair, i *intruder) {
 	var running sync.WaitGroup
-	for _, p := range r.pairs {
+	for _, p := range pairs {
 		for _, c := range []*client{p.publisher, p.subscriber} {
 			if c != nil {
 				running.Go(c.close)
@@ -272,27 +348,30 @@ func (r *run) disconnect() {
 		}
 		p.publisher, p.subscriber = nil, nil
 	}
-	if r.intruder != nil {
-		running.Go(r.intruder.close)
+	if i != nil {
+		running.Go(i.close)
 	}
 	running.Wait()
-	r.intruder = nil
 }
 
 // close ends whatever still runs.
 func (r *run) close() error {
-	r.disconnect()
+	disconnect(r.pairs, r.intruder)
+	r.intruder = nil
 	var errs []error
 	if r.site != nil {
 		errs = append(errs, r.site.Close())
 	}
+	if r.beside != nil {
+		errs = append(errs, r.beside.Close())
+	}
 	for _, l := range r.relays {
 		if l != nil {
-			l.close()
+			l.Close()
 		}
 	}
 	if r.upstream != nil {
-		r.upstream.close()
+		r.upstream.Close()
 	}
 	if r.broker != nil {
 		errs = append(errs, r.broker.Close())
@@ -302,36 +381,41 @@ func (r *run) close() error {
 
 // look searches for what could be read where it must not be, and for what must have been seen.
 func (r *run) look(report *Report) error {
-	var files []byte
-	if r.dir != "" {
-		err := filepath.WalkDir(r.dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.Type().IsRegular() {
-				return err
-			}
-			text, err := os.ReadFile(path)
-			files = append(files, text...)
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	files, err := contents(r.dir)
+	if err != nil {
+		return err
 	}
 	leak := func(what, where string) { report.Leaked = append(report.Leaked, what+" "+where) }
-	for _, listener := range []string{site.PSK, site.Tokens} {
-		if r.relays[listener].seen("soak/") {
+	for listener, before := range r.relays {
+		readable := listener == site.Plain || listener == site.Passwords // where topics are, on purpose
+		switch seen := before.Seen("soak/"); {
+		case readable && !seen:
+			report.Deaf = append(report.Deaf, "no topic was overheard in front of "+listener)
+		case !readable && seen:
 			leak("topics", "in front of "+listener)
+		}
+	}
+	if r.dir != "" && !bytes.Contains(files, []byte("soak/")) {
+		report.Deaf = append(report.Deaf, "the broker's files do not even have the topics of sessions")
+	}
+	for listener, n := range report.Refused {
+		if n == 0 {
+			report.Deaf = append(report.Deaf, "nobody was refused a forged message at "+listener)
 		}
 	}
 	for i, p := range r.pairs {
 		readable := p.listener == site.Plain && !p.sealed
-		switch seen := r.relays[p.listener].seen(p.secret); {
+		switch seen := r.relays[p.listener].Seen(p.secret); {
 		case readable && !seen:
 			report.Deaf = append(report.Deaf, p.name+" was not overheard")
 		case !readable && seen:
-			leak(p.name, "in front of the gateway")
+			leak(p.name, "in front of the gateway, or the broker")
+		}
+		if !p.sealed && p.listener != besideBroker && !r.upstream.Seen(p.secret) {
+			report.Deaf = append(report.Deaf, p.name+" was not overheard behind the gateway")
 		}
 		if p.sealed {
-			if r.upstream.seen(p.secret) {
+			if r.upstream.Seen(p.secret) {
 				leak(p.name, "behind the gateway")
 			}
 			if bytes.Contains(files, []byte(p.secret)) {
@@ -346,4 +430,20 @@ func (r *run) look(report *Report) error {
 		}
 	}
 	return nil
+}
+
+// contents are those of all files of a directory, nothing for none.
+func contents(dir string) (files []byte, err error) {
+	if dir == "" {
+		return nil, nil
+	}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		files = append(files, text...)
+		return err
+	})
+	return files, err
 }

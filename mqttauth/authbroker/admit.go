@@ -22,6 +22,19 @@ func (f *connection) admit(c *layer.Conn) error {
 	if allowed := f.settings.ClientIdentifier; allowed != nil && !allowed(user, f.clientID) {
 		return f.refuse(c, wire.ClientIdentifierNotValid, errForeign)
 	}
+	f.expiry = guard.SessionExpiry(&m)
+	if f.l.shared {
+		if err := f.settings.registrar.bind(user, f.clientID, f.expiry); err != nil {
+			return f.refuse(c, bound(err), err)
+		}
+	}
+	err = f.l.store.view(func(t tx) error {
+		f.mark = string(t.get(bucketMeta, endedPrefix+user))
+		return nil
+	})
+	if err != nil {
+		return f.refuse(c, wire.ServerUnavailable, err)
+	}
 	grant, grants, next, err := f.grant()
 	if err != nil {
 		return f.refuse(c, wire.ServerUnavailable, err)
@@ -62,11 +75,7 @@ func (f *connection) enter(c *layer.Conn, session *guard.Session, grants []grant
 	}
 	// What was revoked between the look into the store and this moment has not seen the connection, nor has the end of
 	// a user or her password since the run began.
-	f.refresh()
-	h := holderOf(f.run)
-	if err := f.l.store.view(h.enrolled); err != nil {
-		session.End(wire.NotAuthorized, ErrRevoked)
-	}
+	f.recheck()
 }
 
 // grant returns what the client may do now, and when to look again.

@@ -59,7 +59,8 @@ type AuthorityConfig struct {
 	MayClaim func(user, filter string) bool
 	// ClientIdentifier decides whether a user may log in with a Client Identifier; nil lets her use any. The account is
 	// for that Client Identifier alone, so whoever may use somebody else's can end her connection: tie the two together
-	// where users do not trust each other.
+	// where users do not trust each other. It is asked before a password is proved, and a refusal is silence at once:
+	// let the names alone decide, or it tells strangers which users exist.
 	ClientIdentifier func(user, clientID string) bool
 
 	// AuthenticationTopic is where clients publish their frames, TemporaryTopic where they get answers; "%c" in it
@@ -147,6 +148,8 @@ func NewAuthority(cfg AuthorityConfig) (*Authority, error) {
 		core.maxRuns = handshake.DefaultMaxRuns
 	}
 	switch {
+	case core.store.remote != nil:
+		return nil, errors.New("authbroker: an Authority needs the store itself, not one of another process")
 	case len(cfg.Client.ServerUrls) == 0:
 		return nil, errors.New("authbroker: AuthorityConfig.Client has no ServerUrls")
 	case cfg.Provisioner == nil:

@@ -31,7 +31,7 @@ type tx interface {
 	each(bucket, prefix string, f func(key string, value []byte) error) error
 }
 
-var buckets = []string{bucketUsers, bucketClaims, bucketRevoked, bucketUsed, bucketGrants, bucketAccounts, bucketMeta}
+var buckets = []string{bucketUsers, bucketClaims, bucketRevoked, bucketUsed, bucketGrants, bucketAccounts, bucketClients, bucketOwners, bucketMeta}
 
 // bolt is a backend in one file.
 type bolt struct{ db *bbolt.DB }

@@ -21,10 +21,18 @@ import (
 	"github.com/mqttsec/mqttsec/pake"
 )
 
-// Rule is a Topic Filter with what may be done with the topics that it matches.
+// Rule is a Topic Filter with what may be done with the topics that it matches. The fields are
+//
+//	Filter    string
+//	Publish   bool // on every topic that Filter matches
+//	Subscribe bool // to Filter and every filter that it covers
 type Rule = guard.Rule
 
-// Clock is the time, for programs that test expiry without waiting for it.
+// Clock is the time, for programs that test expiry without waiting for it. Its methods are
+//
+//	Now() time.Time
+//	// AfterFunc calls f in its own goroutine after d, unless stop is called before and returns true.
+//	AfterFunc(d time.Duration, f func()) (stop func() bool)
 type Clock = layer.Clock
 
 // The bounds and times that a zero in a configuration stands for.
@@ -52,7 +60,13 @@ const (
 	HopPRESENT            // that of present.Session
 )
 
-// Rejection is a message that was withheld.
+// Rejection tells Config.Rejected of one message that was withheld, as aesmsg.Rejection does, whose type it is. The
+// fields are
+//
+//	ClientID string // of the MQTT session
+//	Topic    string
+//	Outgoing bool   // on its way to the client
+//	Err      error  // one of aesmsg's errors, for errors.Is
 type Rejection = seal.Rejection
 
 // hop returns what seals and opens, nil for NoHop.
@@ -94,8 +108,14 @@ type Config struct {
 	Group pake.Group
 	// Stretch is that of the users' verifiers, for the same reason and with the same default.
 	Stretch pake.Stretch
-	// Budget bounds the guesses at passwords; nil is the default one of package pake, in memory. Many devices behind
-	// one address that log in for the first time at once need one with a larger FreePerSource.
+	// Decoys is the secret behind the answers for users who do not exist, at least 32 random octets, as lasting as the
+	// verifiers: whoever sees it change learns who exists. nil is the Store's own, which suffices where one store has
+	// all users; authorities of one name whose stores have the same users, side by side or one after another, need the
+	// same secret.
+	Decoys []byte
+	// Budget bounds the guesses at passwords; nil is the default one of package pake, with counts in the memory of the
+	// process that has the Store, for all that use it. Many devices behind one address that log in for the first time
+	// at once need one with a larger FreePerSource.
 	Budget *pake.Budget
 
 	// Public is what every client may do once it has logged in, without a token. All other topics need one.
@@ -129,7 +149,9 @@ type Config struct {
 	// IPv4 address or IPv6 /64: 1024 and 256 by default. MaxRuns bounds the handshakes under way: 4096.
 	MaxPending, MaxPendingPerSource, MaxRuns int
 	// MaxSubscriptions, MaxClients and MaxRetained bound the Topic Filters of one client, the Client Identifiers with
-	// a session, and the topics with a retained message that has to be remembered: 1024, 100,000 and 65,536.
+	// a session, and the topics with a retained message that has to be remembered, which is one of a 3.1.1 client or
+	// a Will: 1024, 100,000 and 65,536. One user may have a tenth of the latter two; messages and Wills beyond that
+	// are published without being retained.
 	MaxSubscriptions, MaxClients, MaxRetained int
 	// Conceal answers "unspecified error" instead of "not authorized" to PUBLISH and SUBSCRIBE, so as not to tell
 	// which topics exist.
@@ -180,7 +202,7 @@ func (c *Config) check() error {
 
 func (c *Config) core() *core {
 	return &core{
-		server: c.Server, store: c.Store, group: c.Group, stretch: c.Stretch, budget: c.Budget, mayClaim: c.MayClaim,
+		server: c.Server, store: c.Store, group: c.Group, stretch: c.Stretch, decoys: c.Decoys, budget: c.Budget, mayClaim: c.MayClaim,
 		authenticationTopic: c.AuthenticationTopic, temporaryTopic: c.TemporaryTopic, maxClaim: c.MaxClaim, maxRuns: c.MaxRuns,
 		limits: limits{c.MaxTokens, c.MaxClaims, c.MaxRevocations}, clock: c.Clock, logger: c.Logger,
 	}
@@ -192,6 +214,7 @@ type core struct {
 	store               *Store
 	group               pake.Group
 	stretch             pake.Stretch
+	decoys              []byte // nil for the store's
 	budget              *pake.Budget
 	mayClaim            func(user, filter string) bool
 	authenticationTopic string
@@ -267,15 +290,25 @@ func (c *core) registrar() *registrar {
 }
 
 // authority returns the authority's side of the handshakes. newSources refuses the first guess from a source that is
-// new where strangers have used up what they have, for sources that cost nothing.
+// new where strangers have used up what they have, for sources that cost nothing. A store that has not been available
+// yet is ErrUnavailable.
 func (c *core) authority(newSources bool) (*handshake.Authority, error) {
-	decoys, err := pake.NewDecoys(pake.Config{Group: c.group, Stretch: c.stretch}, c.store.decoys[:])
+	secret, cfg := c.decoys, pake.Config{Group: c.group, Stretch: c.stretch}
+	if secret == nil {
+		known := c.store.decoys.Load()
+		if known == nil {
+			_, err := pake.NewDecoys(cfg, make([]byte, decoysSize)) // is all else right?
+			return nil, cmp.Or(err, ErrUnavailable)
+		}
+		secret = known[:]
+	}
+	decoys, err := pake.NewDecoys(cfg, secret)
 	if err != nil {
-		return nil, fmt.Errorf("authbroker: Config.Group and Config.Stretch: %w", err)
+		return nil, fmt.Errorf("authbroker: Config.Group, Config.Stretch and Config.Decoys: %w", err)
 	}
 	budget := c.budget
 	if budget == nil {
-		if budget, err = pake.NewBudget(pake.BudgetConfig{RefuseNewSources: newSources}); err != nil {
+		if budget, err = pake.NewBudget(pake.BudgetConfig{RefuseNewSources: newSources, Store: c.store.guesses}); err != nil {
 			return nil, fmt.Errorf("authbroker: %w", err)
 		}
 	}

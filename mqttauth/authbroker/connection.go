@@ -41,7 +41,9 @@ type connection struct {
 	hello     *frame.ID // of the run
 	answered  bool      // before v5: CONNACK has been sent
 	run       *handshake.Session
-	lingering bool // refused, and may still present tokens
+	lingering bool          // refused, and may still present tokens
+	mark      string        // what Store.end had noted of the user when CONNECT was let through
+	expiry    time.Duration // of the MQTT session, for ever if negative
 
 	names []string // of live
 
@@ -162,6 +164,7 @@ var (
 	errForeign   = errors.New("the user may not use this Client Identifier")
 	errOtherID   = errors.New("hello with another Client Identifier than CONNECT")
 	errOtherRun  = errors.New("a frame of another run")
+	errCopied    = errors.New("the hello of another connection's run")
 	errOversized = errors.New("the CONNECT for the broker cannot be written")
 )
 
@@ -174,12 +177,15 @@ func (f *connection) connect(c *layer.Conn, p wire.Packet) error {
 	}
 	f.packet, f.version, f.clientID = p, m.Version, string(m.ClientID)
 	f.temporary = temporary(f.settings.TemporaryTopic, f.clientID)
+	unavailable := f.l.store.Available()
 	switch {
 	case m.Version == wire.V31:
 		connack, _ := (&wire.ConnackPacket{Code: wire.V3UnacceptableProtocolVersion}).Append(nil, wire.V31)
 		return c.End(fmt.Errorf("%w: %w", ErrRefused, errVersion), connack)
 	case !frame.ValidClientID(f.clientID):
 		return f.refuse(c, wire.ClientIdentifierNotValid, errClientID)
+	case unavailable != nil:
+		return f.refuse(c, wire.ServerUnavailable, unavailable)
 	case m.Version != wire.V5:
 		connack, err := (&wire.ConnackPacket{}).Append(nil, m.Version)
 		if err != nil {
@@ -267,7 +273,8 @@ func (f *connection) frame(c *layer.Conn, b []byte) error {
 	return f.silence(c, ErrProtocol)
 }
 
-// begin takes the hello. One run a connection, and only in the name of the Client Identifier in CONNECT.
+// begin takes the hello. One run a connection, one connection a run, and only in the name of the Client Identifier in
+// CONNECT: who copies somebody's hello, and then her proof sooner than it arrives, would else be let in in her place.
 func (f *connection) begin(c *layer.Conn, id frame.ID, b []byte) error {
 	hello, err := frame.ParseHello(b)
 	switch {
@@ -278,13 +285,20 @@ func (f *connection) begin(c *layer.Conn, id frame.ID, b []byte) error {
 	case hello.ClientID != f.clientID:
 		return f.silence(c, errOtherID)
 	}
+	fresh := f.hello == nil
 	f.hello = &id
 	f.l.counters.hellos.Add(1)
-	answer, err := f.l.authority.Receive(f.source, b)
+	answer, err := f.receive(b)
 	var wait *pake.BackoffError
 	if errors.As(err, &wait) {
 		f.l.counters.backedOff.Add(1)
 		return f.refuse(c, wire.QuotaExceeded, err)
+	}
+	if errors.Is(err, ErrUnavailable) {
+		return f.refuse(c, wire.ServerUnavailable, err)
+	}
+	if err == nil && fresh && answer.Repeated {
+		err = errCopied
 	}
 	if err != nil {
 		return f.silence(c, err)
@@ -295,9 +309,18 @@ func (f *connection) begin(c *layer.Conn, id frame.ID, b []byte) error {
 	return f.say(c, answer.Frame)
 }
 
+// receive takes a frame of the run to the authority.
+func (f *connection) receive(b []byte) (handshake.Answer, error) {
+	authority, err := f.l.authority()
+	if err != nil {
+		return handshake.Answer{}, err
+	}
+	return authority.Receive(f.source, b)
+}
+
 // prove takes the proof, and lets the CONNECT through to the broker if it is right.
 func (f *connection) prove(c *layer.Conn, b []byte) error {
-	answer, err := f.l.authority.Receive(f.source, b)
+	answer, err := f.receive(b)
 	if err == nil && answer.Session == nil {
 		err = handshake.ErrState
 	}

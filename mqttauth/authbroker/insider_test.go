@@ -378,3 +378,53 @@ func (c *choosy) Remove(ctx context.Context, username string) error {
 	}
 	return c.directory.Remove(ctx, username)
 }
+
+// TestClaimRules: what is no one's, what is the administrator's word, and what only the owner may do.
+func TestClaimRules(t *testing.T) {
+	r := newRegistrar(MemoryStore())
+	r.limits.claims = 2
+	alice, eve := holder{user: "alice", clientID: "a"}, holder{user: "eve", clientID: "e"}
+	do := func(h holder, o operation.Operation) operation.Code {
+		result, out, err := r.carryOut(h, &o)
+		require.NoError(t, err)
+		if result.Code != operation.Done {
+			require.Zero(t, out, "nobody is to look at anything anew")
+		}
+		return result.Code
+	}
+	roots := func(first byte) token.Roots {
+		return token.Roots{Publish: [32]byte{first}, Subscribe: [32]byte{first, 1}}
+	}
+	claim := func(h holder, filter string) operation.Code {
+		return do(h, operation.Operation{Kind: operation.Claim, Filter: filter, Epoch: 1, Roots: roots(1), Lifetime: time.Hour})
+	}
+	for _, filter := range []string{
+		"#", "+", "+/a", "$SYS/#", "$CONTROL/#", "mqttauth/auth", "mqttauth/#", "mqttauth/c/+", "mqttauth/c/x", "mqttauth/+",
+	} {
+		require.Equal(t, operation.Forbidden, claim(alice, filter), filter)
+	}
+	r.mayClaim = func(string, string) bool { return true }
+	for _, filter := range []string{"$CONTROL/dynamic-security/v1", "$control/#", "$share/g", "$SHARE/g/a", "mqttauth/auth", "mqttauth/c/x"} {
+		require.Equal(t, operation.Forbidden, claim(alice, filter), "%s, whatever the administrator says", filter)
+	}
+	require.Equal(t, operation.Done, claim(alice, "$SYS/#"), "if the administrator says so")
+	require.Equal(t, operation.Done, claim(alice, "site/#"))
+	require.Equal(t, operation.Limit, claim(alice, "other/#"))
+	require.Equal(t, operation.Done, claim(alice, "site/#"), "what she has counts no more than once")
+
+	next := operation.Operation{Kind: operation.Epoch, Filter: "site/#", Epoch: 2, Roots: roots(2)}
+	for name, o := range map[string]operation.Operation{
+		"release": {Kind: operation.Release, Filter: "site/#"}, "revoke": {Kind: operation.Revoke, Filter: "site/#"}, "epoch": next,
+	} {
+		require.Equal(t, operation.Unclaimed, do(eve, o), "%s by somebody else", name)
+	}
+	require.Equal(t, operation.Taken, claim(eve, "site/7"))
+	require.Equal(t, operation.Done, do(alice, next))
+	require.Equal(t, operation.Done, do(alice, next), "the answer was lost, and she asks again")
+	other := next
+	other.Roots = roots(3)
+	require.Equal(t, operation.Superseded, do(alice, other), "the epoch is another secret's")
+	other.Epoch, other.Roots = 3, next.Roots
+	require.Equal(t, operation.Superseded, do(alice, other), "the secret is another epoch's")
+	require.Equal(t, operation.Superseded, claim(alice, "site/#"), "nor do old secrets come back by a claim")
+}

@@ -1,6 +1,7 @@
 package authbroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,18 +21,23 @@ import (
 
 // Listener is a net.Listener whose connections have logged in and are being guarded. It is safe for concurrent use.
 type Listener struct {
-	*listener
+	listener  *layer.Listener
 	current   atomic.Pointer[settings]
 	store     *Store
 	clock     Clock
 	logger    *slog.Logger
 	guard     *guard.Guard
-	authority *handshake.Authority
 	live      live
 	counters  counters
 	hop       *seal.Hop // nil for none
+	shared    bool      // with other processes: the store
+	unfollow  context.CancelFunc
 	stopSweep func() bool
 	sweeping  sync.Mutex
+
+	making sync.Mutex
+	core   *core                // of what authority makes
+	made   *handshake.Authority // nil before
 }
 
 // settings are what Reload replaces.
@@ -39,9 +45,6 @@ type settings struct {
 	Config
 	registrar *registrar
 }
-
-// listener keeps what is embedded out of the documentation.
-type listener = layer.Listener
 
 // sweepEvery is how often what has expired is removed from the store.
 const sweepEvery = time.Hour
@@ -55,15 +58,18 @@ const sweepEvery = time.Hour
 // sees the CONNECT only once the client has proved that it knows the password, so that nobody ends a session, or takes
 // one over, by knowing a Client Identifier. A Client Identifier belongs to the user who came with it first, while it is
 // connected and while its MQTT session lasts; another user is refused ("client identifier not valid"). This is
-// remembered in memory; Config.ClientIdentifier can tie the two together for good.
+// remembered in memory and, where processes share the store, in it for a day longer than the session lasts;
+// Config.ClientIdentifier can tie the two together for good.
 func NewListener(inner net.Listener, cfg Config) (*Listener, error) {
 	next, public, err := prepare(cfg)
 	if err != nil {
 		return nil, err
 	}
 	cfg = next.Config
-	l := &Listener{store: cfg.Store, clock: cfg.Clock, logger: cfg.Logger, hop: cfg.hop()}
-	if l.authority, err = cfg.core().authority(false); err != nil {
+	l := &Listener{
+		store: cfg.Store, core: next.core(), clock: cfg.Clock, logger: cfg.Logger, hop: cfg.hop(), shared: cfg.Store.shared.Load(),
+	}
+	if _, err := l.authority(); err != nil && !errors.Is(err, ErrUnavailable) {
 		return nil, err
 	}
 	l.guard, err = guard.New(guard.Config{
@@ -86,7 +92,22 @@ func NewListener(inner net.Listener, cfg Config) (*Listener, error) {
 		return nil, fmt.Errorf("authbroker: %w", err)
 	}
 	l.sweepLater()
+	ctx, unfollow := context.WithCancel(l.store.ctx)
+	if l.unfollow = unfollow; l.shared {
+		go l.follow(ctx)
+	}
 	return l, nil
+}
+
+// authority is that side of the handshakes. A store that has not been available yet is ErrUnavailable.
+func (l *Listener) authority() (*handshake.Authority, error) {
+	l.making.Lock()
+	defer l.making.Unlock()
+	var err error
+	if l.made == nil {
+		l.made, err = l.core.authority(false)
+	}
+	return l.made, err
 }
 
 // prepare checks a Config and makes of it what connections need.
@@ -106,12 +127,13 @@ func prepare(cfg Config) (*settings, *guard.Scope, error) {
 }
 
 // Reload replaces, for what comes from now on, the public topics, the rules about claims, Client Identifiers and User
-// Names, Lifetime, MaxClaim and the bounds on tokens, claims and revocations. Connections and what they were granted
-// stay. Users are in the store and need no Reload. Everything else is not replaced, and another Server, Store or topic
-// of the handshake is an error. Nothing has changed if Reload returns one.
+// Names, Lifetime, MaxClaim and the bounds on tokens, claims and revocations; and, where they are not 0, Timeout,
+// MaxPending and MaxPendingPerSource. Connections and what they were granted stay. Users are in the store and need no
+// Reload. Everything else is not replaced, and another Server, Store or topic of the handshake is an error. Nothing has
+// changed if Reload returns one.
 func (l *Listener) Reload(cfg Config) error {
 	old := l.current.Load()
-	cfg.Clock, cfg.Logger, cfg.Timeout = l.clock, l.logger, old.Timeout
+	cfg.Clock, cfg.Logger, cfg.Timeout = l.clock, l.logger, cmp.Or(cfg.Timeout, old.Timeout)
 	next, public, err := prepare(cfg)
 	switch {
 	case err != nil:
@@ -120,6 +142,9 @@ func (l *Listener) Reload(cfg Config) error {
 		return errors.New("authbroker: name and store of an authority cannot be changed by Reload")
 	case next.AuthenticationTopic != old.AuthenticationTopic, next.TemporaryTopic != old.TemporaryTopic:
 		return errors.New("authbroker: the topics of the handshake cannot be changed by Reload")
+	}
+	if err := l.listener.SetLimits(next.Timeout, next.MaxPending, next.MaxPendingPerSource); err != nil {
+		return fmt.Errorf("authbroker: %w", err)
 	}
 	l.current.Store(next)
 	l.guard.SetPublic(public)
@@ -154,6 +179,13 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// Addr returns the address of the listener below.
+func (l *Listener) Addr() net.Addr { return l.listener.Addr() }
+
+// Established returns the connections whose clients have logged in and that are not over, for a program that ends them
+// one by one: each is what a [Conn] is made of.
+func (l *Listener) Established() []*layer.Conn { return l.listener.Established() }
+
 // Close stops listening; what has been accepted lives on.
 func (l *Listener) Close() error {
 	l.noSweep()
@@ -163,6 +195,7 @@ func (l *Listener) Close() error {
 // Shutdown closes the listener, ends every connection, which v5 clients hear as "server shutting down", and waits until
 // all are gone. When ctx ends first it closes those that are left and returns the cause. The store stays open.
 func (l *Listener) Shutdown(ctx context.Context) error {
+	defer l.unfollow()
 	l.noSweep()
 	return l.listener.Shutdown(ctx)
 }
@@ -179,6 +212,9 @@ func (l *Listener) sweepLater() {
 		}
 		if err := l.current.Load().registrar.sweep(); err != nil {
 			l.logger.Error("sweeping the store", "reason", err.Error())
+		}
+		if l.shared {
+			l.rebind()
 		}
 		l.sweepLater()
 	})

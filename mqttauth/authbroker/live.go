@@ -78,6 +78,13 @@ func (l *live) all(name string) []*connection {
 	return slices.Collect(maps.Keys(l.byName[name]))
 }
 
+// every returns all connections.
+func (l *live) every() []*connection {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.byConn))
+}
+
 func (l *live) name(f *connection, name string) {
 	if l.byName[name] == nil {
 		l.byName[name] = make(map[*connection]struct{}, 1)

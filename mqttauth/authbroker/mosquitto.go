@@ -254,7 +254,8 @@ const (
 )
 
 // Setup makes the bootstrap account and the Authority's, which may use the two topics, from either side, and nothing
-// else. It may be repeated; what is there already stays as it is, passwords among it.
+// else; whoever has the bootstrap account may listen for the answers to a Client Identifier that he knows, but not for
+// all of them. It may be repeated; what is there already stays as it is, passwords among it.
 func (m *Mosquitto) Setup(ctx context.Context, s MosquittoSetup) error {
 	c := core{authenticationTopic: s.AuthenticationTopic, temporaryTopic: s.TemporaryTopic}
 	c.topics()
@@ -263,6 +264,8 @@ func (m *Mosquitto) Setup(ctx context.Context, s MosquittoSetup) error {
 		{Command: "createRole", Rolename: roleBootstrap, ACLs: append(ban(), []dynsecACL{
 			{"publishClientSend", c.authenticationTopic, permitted, true},
 			{"subscribePattern", answers, permitted, true}, {"publishClientReceive", answers, permitted, true},
+			// One's own answers: who hears all of them knows every Client Identifier, and can end every run.
+			{"subscribeLiteral", answers, permitted, false},
 		}...)},
 		{Command: "createRole", Rolename: roleAuthority, ACLs: append(ban(), []dynsecACL{
 			{"publishClientSend", answers, permitted, true},

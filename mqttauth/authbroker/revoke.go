@@ -19,19 +19,17 @@ type Revocation struct {
 	Claim string
 }
 
-// Revoke takes something back, in the store and on every connection. It returns how many connections it ended, or had
-// to look at their grants anew. What tokens grant is better taken back by their owner, who has the means to name one.
+// Revoke takes something back, in the store and on every connection, also of other processes that share
+// the store. It returns how many of its own connections it ended, or had to look at their grants anew. What tokens
+// grant is better taken back by their owner, who has the means to name one.
 func (l *Listener) Revoke(r Revocation) (affected int, err error) {
 	if r == (Revocation{}) {
 		return 0, errors.New("authbroker: a revocation of nothing")
 	}
 	if r.User != "" {
-		err = l.store.ForgetGrants(r.User)
+		err = l.store.end(r.User)
 		for _, f := range l.live.all(userName(r.User)) {
-			f.mu.Lock()
-			session := f.session
-			f.mu.Unlock()
-			if session != nil && session.End(wire.NotAuthorized, ErrRevoked) {
+			if f.end(wire.NotAuthorized, ErrRevoked) {
 				affected++
 			}
 		}

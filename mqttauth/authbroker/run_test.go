@@ -196,6 +196,39 @@ func startRun(t *testing.T, user, clientID string) ([]byte, *handshake.Client) {
 	return hello, run
 }
 
+// TestOneRunAConnection: a second hello ends it, and so does what is no frame, or on another topic.
+func TestOneRunAConnection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for name, v := range wires {
+		t.Run(name, func(t *testing.T) {
+			for _, bad := range []func(r *raw, id string){
+				func(r *raw, id string) {
+					again, _ := startRun(t, "alice", id)
+					prove(t, r, again)
+				},
+				func(r *raw, _ string) { prove(t, r, []byte("noise")) },
+				func(r *raw, _ string) { prove(t, r, nil) },
+				func(r *raw, _ string) {
+					hello, _ := startRun(t, "alice", uniqueID())
+					r.publish(wire.PublishPacket{Topic: []byte("mqttauth/other"), Payload: hello})
+				},
+				func(r *raw, id string) {
+					r.send((&wire.SubscribePacket{ID: 7, Subscriptions: []wire.Subscription{{Filter: []byte("#")}}}).Append(nil, v))
+				},
+			} {
+				id := uniqueID()
+				hello, _ := startRun(t, "alice", id)
+				r := w.dial(t, nil, v)
+				require.NotNil(t, begin(t, r, id, hello))
+				bad(r, id)
+				require.Nil(t, r.next())
+			}
+		})
+	}
+	require.Zero(t, w.listener.Counters().Admitted)
+}
+
 func TestHelloIsForTheClientIDInConnect(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -206,6 +239,120 @@ func TestHelloIsForTheClientIDInConnect(t *testing.T) {
 		})
 	}
 	require.Zero(t, w.listener.Counters().Admitted)
+}
+
+// TestNothingBeginsTwice: neither another CONNECT nor an AUTH comes to the broker once a client is connected.
+func TestNothingBeginsTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for name, v := range wires {
+		t.Run(name, func(t *testing.T) {
+			for _, again := range []func(id string) (wire.Packet, error){
+				func(id string) (wire.Packet, error) {
+					return (&wire.ConnectPacket{Version: v, ClientID: []byte(id)}).Append(nil)
+				},
+				func(string) (wire.Packet, error) {
+					m := wire.ReasonPacket{Type: wire.Auth, Reason: 0x19} // Re-authenticate
+					m.Properties = m.Properties.AppendBytes(wire.AuthenticationMethod, []byte("MQTT-Auth"))
+					return m.Append(nil, wire.V5)
+				},
+			} {
+				id := uniqueID()
+				hello, run := startRun(t, "alice", id)
+				r := w.dial(t, nil, v)
+				proof, err := run.Challenge(begin(t, r, id, hello))
+				require.NoError(t, err)
+				prove(t, r, proof)
+				require.NotNil(t, r.next(), "CONNACK, or the welcome")
+				r.send(again(id))
+				if p := r.next(); v == wire.V5 && p != nil {
+					m, err := wire.ParseReason(p, v)
+					require.NoError(t, err)
+					require.Equal(t, wire.Disconnect, m.Type)
+					require.Equal(t, wire.ProtocolError, m.Reason)
+				} else {
+					require.Nil(t, p)
+				}
+				require.Nil(t, r.next())
+			}
+		})
+	}
+}
+
+// TestProofOutOfPlace: a right proof in a packet that is not for it.
+func TestProofOutOfPlace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	auth := func(reason byte, method string) func(*raw, []byte) {
+		return func(r *raw, proof []byte) {
+			m := wire.ReasonPacket{Type: wire.Auth, Reason: reason}
+			m.Properties = m.Properties.AppendBytes(wire.AuthenticationMethod, []byte(method)).AppendBytes(wire.AuthenticationData, proof)
+			r.send(m.Append(nil, wire.V5))
+		}
+	}
+	published := func(m wire.PublishPacket) func(*raw, []byte) {
+		return func(r *raw, proof []byte) { m.Payload = proof; r.publish(m) }
+	}
+	for name, c := range map[string]struct {
+		v    wire.Version
+		send func(r *raw, proof []byte)
+	}{
+		"re-authentication": {wire.V5, auth(0x19, "MQTT-Auth")},
+		"success":           {wire.V5, auth(0, "MQTT-Auth")},
+		"another method":    {wire.V5, auth(0x18, "ace")},
+		"PUBLISH on v5":     {wire.V5, published(wire.PublishPacket{Topic: []byte("mqttauth/auth")})},
+		"another topic":     {wire.V311, published(wire.PublishPacket{Topic: []byte("mqttauth/other")})},
+		"retained":          {wire.V311, published(wire.PublishPacket{Topic: []byte("mqttauth/auth"), Retain: true})},
+		"QoS 2":             {wire.V311, published(wire.PublishPacket{Topic: []byte("mqttauth/auth"), QoS: 2, ID: 1})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := uniqueID()
+			hello, run := startRun(t, "alice", id)
+			r := w.dial(t, nil, c.v)
+			proof, err := run.Challenge(begin(t, r, id, hello))
+			require.NoError(t, err)
+			c.send(r, proof)
+			require.Nil(t, r.next())
+			require.False(t, w.broker.Connected(id))
+		})
+	}
+}
+
+// TestRunIsOfItsConnection: an eavesdropper at the client's address copies her hello and then her proof, which arrives
+// sooner than the client's own.
+func TestRunIsOfItsConnection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for name, v := range wires {
+		t.Run(name, func(t *testing.T) {
+			id := uniqueID()
+			hello, run := startRun(t, "alice", id)
+			client, stranger := w.dial(t, nil, v), w.dial(t, nil, v)
+			challenge := begin(t, client, id, hello)
+			require.NotNil(t, challenge)
+			require.Nil(t, begin(t, stranger, id, hello), "the challenge was the other connection's")
+			proof, err := run.Challenge(challenge)
+			require.NoError(t, err)
+			prove(t, stranger, proof)
+			require.Nil(t, stranger.next())
+			require.False(t, w.broker.Connected(id))
+			for _, own := range []bool{false, true} { // on a connection with another run, or with none
+				thief := w.dial(t, nil, v)
+				if own {
+					foreign, _ := startRun(t, "eve", id)
+					require.NotNil(t, begin(t, thief, id, foreign))
+					prove(t, thief, proof)
+				} else {
+					require.Nil(t, begin(t, thief, id, proof))
+				}
+				require.Nil(t, thief.next())
+				require.False(t, w.broker.Connected(id))
+			}
+			prove(t, client, proof)
+			require.NotNil(t, client.next(), "CONNACK, or the welcome")
+			require.True(t, w.broker.Connected(id))
+		})
+	}
 }
 
 func TestReplayedHandshake(t *testing.T) {
@@ -224,7 +371,7 @@ func TestReplayedHandshake(t *testing.T) {
 			before := w.listener.Counters().Admitted
 
 			again := w.dial(t, nil, v)
-			begin(t, again, id, hello) // the same challenge perhaps: it was a public message
+			begin(t, again, id, hello)
 			prove(t, again, proof)
 			require.Nil(t, again.next(), "no CONNACK, no welcome")
 			require.Equal(t, before, w.listener.Counters().Admitted)

@@ -1,10 +1,13 @@
 package authbroker
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mqttsec/mqttsec/mqttauth/internal/frame"
@@ -20,8 +23,13 @@ const (
 	bucketUsed     = "used"     // filter 0x00 token id: use
 	bucketGrants   = "grants"   // user 0x00 Client Identifier: grants
 	bucketAccounts = "accounts" // user name: issued
-	bucketMeta     = "meta"     // "decoys": the secret behind the verifiers of nobody
+	bucketClients  = "clients"  // Client Identifier: use, of who has it; only in a store that processes share
+	bucketOwners   = "owners"   // user: how many of these are hers
+	bucketMeta     = "meta"     // "decoys": the secret behind the verifiers of nobody; "ended" 0x00 user: see Store.end
 )
+
+// decoysKey is in bucketMeta.
+const decoysKey = "decoys"
 
 // ErrLocked: another process has the store open.
 var ErrLocked = errors.New("authbroker: the store is in use by another process")
@@ -34,8 +42,19 @@ var ErrLocked = errors.New("authbroker: the store is in use by another process")
 // keys of payloads are not in it.
 type Store struct {
 	backend backend
-	decoys  [32]byte
+	guesses pake.GuessStore
+	hub     *hub        // nil if remote
+	remote  *remote     // nil if it is this process's
+	shared  atomic.Bool // with other processes
+	ctx     context.Context
+	cancel  context.CancelFunc // ends what hears of changes
+
+	learning sync.Mutex
+	decoys   atomic.Pointer[[decoysSize]byte] // nil until the process that has the store has told it
 }
+
+// decoysSize is that of the secret behind the verifiers of nobody.
+const decoysSize = 32
 
 // OpenStore opens the store in the file, or creates it, readable for its owner alone. A file that another process has
 // open is ErrLocked after a second; [WaitStore] waits.
@@ -61,22 +80,53 @@ func MemoryStore() *Store {
 
 func newStore(b backend) (*Store, error) {
 	s := &Store{backend: b}
-	err := b.update(func(t tx) error {
-		if secret := t.get(bucketMeta, "decoys"); len(secret) == len(s.decoys) {
-			copy(s.decoys[:], secret)
-			return nil
-		}
-		rand.Read(s.decoys[:]) // never fails
-		return t.put(bucketMeta, "decoys", s.decoys[:])
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("authbroker: the store: %w", err), b.close())
+	if r, ok := b.(*remote); ok {
+		s.remote, s.guesses = r, remoteGuesses{r}
+		s.shared.Store(true)
+	} else {
+		s.hub, s.guesses = newHub(), pake.MemoryGuesses()
+		s.backend = telling{b, s.hub}
 	}
+	if s.remote == nil {
+		if err := s.learn(context.Background()); err != nil {
+			return nil, errors.Join(fmt.Errorf("authbroker: the store: %w", err), b.close())
+		}
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
+// learn finds the secret of decoys, or makes it in a new store.
+func (s *Store) learn(ctx context.Context) (err error) {
+	s.learning.Lock()
+	defer s.learning.Unlock()
+	if s.decoys.Load() != nil {
+		return nil
+	}
+	secret := new([decoysSize]byte)
+	if s.remote != nil {
+		err = s.remote.learn(ctx, secret)
+	} else {
+		err = s.backend.update(func(t tx) error {
+			if b := t.get(bucketMeta, decoysKey); len(b) == decoysSize {
+				copy(secret[:], b)
+				return nil
+			}
+			rand.Read(secret[:]) // never fails
+			return t.put(bucketMeta, decoysKey, secret[:])
+		})
+	}
+	if err == nil {
+		s.decoys.Store(secret)
+	}
+	return err
+}
+
 // Close closes the store. Nothing must use it any more.
-func (s *Store) Close() error { return s.backend.close() }
+func (s *Store) Close() error {
+	s.cancel()
+	return s.backend.close()
+}
 
 // Format writes the type alone.
 func (s *Store) Format(f fmt.State, _ rune) { io.WriteString(f, "authbroker.Store{...}") }
@@ -153,7 +203,7 @@ func (s *Store) RemoveUser(user string) (existed bool, err error) {
 		if err := t.remove(bucketUsers, user); err != nil {
 			return err
 		}
-		if err := forgetGrants(t, user); err != nil {
+		if err := errors.Join(forgetGrants(t, user), forgetClients(t, user), t.remove(bucketMeta, endedPrefix+user)); err != nil {
 			return err
 		}
 		var theirs []string
@@ -174,6 +224,15 @@ func (s *Store) RemoveUser(user string) (existed bool, err error) {
 // ForgetGrants forgets what a user's clients were granted, on all Client Identifiers; they may present tokens again.
 func (s *Store) ForgetGrants(user string) error {
 	return s.update(func(t tx) error { return forgetGrants(t, user) })
+}
+
+// end is ForgetGrants, and has every Listener with this store, in this process and in others, end the connections that
+// the user has now: they compare what is noted here.
+func (s *Store) end(user string) error {
+	mark := []byte(rand.Text())
+	return s.update(func(t tx) error {
+		return errors.Join(forgetGrants(t, user), t.put(bucketMeta, endedPrefix+user, mark))
+	})
 }
 
 func forgetGrants(t tx, user string) error { return removeAll(t, bucketGrants, user+"\x00") }

@@ -84,7 +84,7 @@ func TestOpenStoreRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s, err := OpenStore(path)
 	require.NoError(t, err)
-	secret := s.decoys
+	secret := s.decoys.Load()
 	_, err = WaitStore(path, time.Millisecond)
 	require.ErrorIs(t, err, ErrLocked)
 	waited := make(chan error, 1)
@@ -103,7 +103,7 @@ func TestOpenStoreRefuses(t *testing.T) {
 	require.NoError(t, os.Chmod(path, 0o600))
 	s, err = OpenStore(path)
 	require.NoError(t, err)
-	require.Equal(t, secret, s.decoys, "the users who do not exist stay the same")
+	require.Equal(t, secret, s.decoys.Load(), "the users who do not exist stay the same")
 	require.NoError(t, s.Close())
 	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("no database", 1000)), 0o600))
 	_, err = OpenStore(path)

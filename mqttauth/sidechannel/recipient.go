@@ -39,6 +39,9 @@ func kem() hpke.KEM { return hpke.DHKEM(ecdh.X25519()) }
 // offer, which has a public key of its own for this one use, and the owner answers with the token sealed to that key.
 // Nobody else on the channel can read the answer. A channel on which others can write needs the owner to know that
 // the offer is the device's: compare [Fingerprint], or use a topic on which the device alone may publish.
+//
+// The device does not learn who answered: whoever saw the offer could, with a token of his own, and was first. Look
+// at the token's filter and claim, and take its key for the owner's only once the authority has accepted the token.
 type Recipient struct {
 	offer []byte
 	until time.Time

@@ -11,8 +11,9 @@ import (
 
 // AlertError is the alert with which the peer ended the connection (RFC 8446 section 6.2). Its number is the
 // AlertDescription in the IANA registry. A client whose key or identity the server refuses sees decrypt_error (51),
-// bad_record_mac (20), illegal_parameter (47), handshake_failure (40) or unknown_psk_identity (115), depending on the
-// server and the version.
+// bad_record_mac (20), illegal_parameter (47), handshake_failure (40), missing_extension (109) or unknown_psk_identity
+// (115), depending on the server and the version: find it with errors.As. ErrAuthentication is for a server that does
+// not prove itself.
 type AlertError uint8
 
 // The alerts that this package sends.
@@ -78,8 +79,15 @@ func (a AlertError) Name() string {
 	return fmt.Sprintf("alert %d", uint8(a))
 }
 
-// Error says what the peer sent.
-func (a AlertError) Error() string { return "tlspsk: the peer sent the alert " + a.Name() }
+// Error says what the peer sent, and that another key or an unknown identity can be behind it where that is so.
+func (a AlertError) Error() string {
+	text := "tlspsk: the peer sent the alert " + a.Name()
+	switch a {
+	case alertBadRecordMAC, alertHandshakeFailure, alertIllegalParameter, alertDecryptError, alertMissingExtension, 115:
+		text += ": does it know the identity, and with the same key?"
+	}
+	return text
+}
 
 // fault is what the peer did wrong, with the alert that tells it so.
 type fault struct {

@@ -70,14 +70,10 @@ func (h *clientHandshake) check12(m *message.ServerHello) error {
 		return refuse(alertProtocolVersion, "the server chose TLS 1.2")
 	case h.config.allows(TLS13) && (bytes.Equal(tail, downgradeTo12) || bytes.Equal(tail, downgradeTo11)):
 		return refuse(alertIllegalParameter, "somebody changed the versions that were offered")
-	case h.in.version == TLS13:
-		return refuse(alertIllegalParameter, "TLS 1.2 after a HelloRetryRequest")
 	case h.in.sawCCS:
 		return refuse(alertUnexpectedMessage, "change_cipher_spec before ServerHello")
 	case !slices.Contains(h.config.suitesFor(TLS12), CipherSuite(m.Suite)):
 		return refuse(alertIllegalParameter, "the server chose a cipher suite that was not offered")
-	case len(m.SessionID) > 0 && bytes.Equal(m.SessionID, h.hello.SessionID):
-		return refuse(alertIllegalParameter, "the server resumes a session that there never was")
 	case !m.ExtendedMasterSecret:
 		return refuse(alertHandshakeFailure, "the server does not know the extended master secret")
 	case !m.SecureRenegotiation:

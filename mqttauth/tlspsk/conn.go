@@ -2,6 +2,7 @@ package tlspsk
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net"
 	"sync"
@@ -41,6 +42,7 @@ type Conn struct {
 	broken      error                           // the handshake is over and failed
 	state       atomic.Pointer[ConnectionState] // once it is over and did not
 	exporter    exporter
+	key         [sha256.Size]byte // the hash of what the client of a server has proved
 
 	in  inbound
 	out outbound

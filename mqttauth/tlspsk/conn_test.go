@@ -3,6 +3,7 @@ package tlspsk
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -157,4 +158,23 @@ func exchange(t testing.TB, from, to *Conn, n int) {
 	require.NoError(t, err)
 	require.NoError(t, <-done)
 	require.True(t, bytes.Equal(sent, got))
+}
+
+// TestHasKey: a server can tell which of two keys the client proved, whatever Config.Keys says by then.
+func TestHasKey(t *testing.T) {
+	for _, v := range onePerSuite() {
+		t.Run(v.String(), func(t *testing.T) {
+			a, b := tcpPair(t)
+			client, server := Client(a, v.apply(clientConfig())), Server(b, v.apply(serverConfig()))
+			require.False(t, server.HasKey(deviceKey), "before the handshake")
+			clientErr, serverErr := shake(client, server)
+			require.NoError(t, errors.Join(clientErr, serverErr))
+			defer func() { _ = client.Close(); _ = server.Close() }()
+			require.True(t, server.HasKey(deviceKey))
+			require.False(t, server.HasKey(append(deviceKey[1:len(deviceKey):len(deviceKey)], deviceKey[0])))
+			require.False(t, server.HasKey(nil))
+			require.False(t, client.HasKey(nil))
+			require.False(t, client.HasKey(deviceKey), "a client has not checked any other")
+		})
+	}
 }

@@ -306,8 +306,9 @@ func (c *Conn) readRecord() (record.Type, []byte, error) {
 	switch {
 	case t == record.ChangeCipherSpec && in.cipher.Modern() && in.ccs == ccsIgnored:
 		return t, body, nil // never protected in TLS 1.3
-	case t == record.Alert && in.cipher.Modern() && !in.opened && len(body) == 2 && !c.client:
-		return t, []byte{levelFatal, body[1]}, nil // of a client that has come to no keys; either way this is the end
+	case t == record.Alert && in.cipher.Modern() && !in.opened && len(body) == 2 && !c.client && c.state.Load() == nil:
+		// Of a client that has come to no keys: the handshake fails anyway. Later on anybody could end the data so.
+		return t, []byte{levelFatal, body[1]}, nil
 	}
 	t, body, err := in.cipher.Open(whole)
 	in.opened = in.opened || err == nil

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/mqttauth/tlspsk/internal/record"
 	"golang.org/x/net/nettest"
 )
 
@@ -211,6 +213,52 @@ func TestTruncationIsReported(t *testing.T) {
 			}
 			_, err = client.Read(make([]byte, 1))
 			require.Equal(t, io.ErrUnexpectedEOF, err, "sticky")
+		}
+	}
+}
+
+// TestCloseNotifyInTheHandshake is the peer's alert, and not the end of data that there were none of.
+func TestCloseNotifyInTheHandshake(t *testing.T) {
+	for _, server := range []bool{false, true} {
+		a, b := tcpPair(t)
+		c := Client(b, clientConfig())
+		if server {
+			c = Server(b, serverConfig())
+		}
+		_, err := a.Write(record.AppendFirst(nil, record.Alert, []byte{levelWarning, byte(alertCloseNotify)}))
+		require.NoError(t, err)
+		_, err = c.Read(make([]byte, 1))
+		require.Equal(t, alertCloseNotify, err)
+	}
+}
+
+// TestForgedAlertsAreNoEnd: an alert in the clear, which anybody can put between, is neither a close_notify nor what
+// the peer has to say, also not where no record has come yet under the present keys.
+func TestForgedAlertsAreNoEnd(t *testing.T) {
+	update := func(c *Conn) {
+		c.out.Lock()
+		defer c.out.Unlock()
+		require.NoError(t, c.updateKey())
+		require.NoError(t, c.flush())
+	}
+	for _, v := range onePerSuite() {
+		for _, alert := range []AlertError{alertCloseNotify, alertUserCanceled, alertInternalError} {
+			for i := range 4 {
+				from, to := pair(t, v.apply(clientConfig()), serverConfig())
+				if i&1 != 0 {
+					from, to = to, from
+				}
+				if i&2 != 0 && from.ConnectionState().Version == TLS13 {
+					update(from)
+				}
+				raw, err := (*record.Cipher)(nil).Append(nil, record.Alert, []byte{levelWarning, byte(alert)})
+				require.NoError(t, err)
+				_, err = from.conn.Write(raw)
+				require.NoError(t, err)
+				_, err = to.Read(make([]byte, 1))
+				var f *fault
+				require.ErrorAs(t, err, &f, "%v %v", v, alert)
+			}
 		}
 	}
 }

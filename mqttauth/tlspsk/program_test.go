@@ -4,18 +4,17 @@ import (
 	"bufio"
 	"encoding/hex"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 	"github.com/stretchr/testify/require"
 )
 
@@ -209,18 +208,14 @@ func write(t *testing.T, conn *Conn, text string) {
 	require.NoError(t, err)
 }
 
-// freePort finds a port of the loopback that nobody uses at the moment, below those that systems give to outgoing
-// connections: one of these could have it before the program does.
+// freePort is a port that a program can listen on as long as the test runs.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		port := strconv.Itoa(20000 + rand.IntN(12000))
-		l, err := net.Listen("tcp", ":"+port)
-		if err == nil {
-			require.NoError(t, l.Close())
-			return port
-		}
-	}
-	require.Fail(t, "no free port")
-	return ""
+	var held ports.Set
+	t.Cleanup(func() { require.NoError(t, held.Close()) })
+	host, err := held.Take()
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(host)
+	require.NoError(t, err)
+	return port
 }

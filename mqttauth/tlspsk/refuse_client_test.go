@@ -94,6 +94,18 @@ func TestClientRefusesServerHello(t *testing.T) {
 	}
 }
 
+// TestClientRefusesVersionBelowItsOwn: a server that has the key brings no client down that demands TLS 1.3.
+func TestClientRefusesVersionBelowItsOwn(t *testing.T) {
+	cc := clientConfig()
+	cc.MinVersion = TLS13
+	h, result := puppetServer(t, cc, serverConfig())
+	raw, err := goodHello12().Encode()
+	require.NoError(t, err)
+	h.send(t, raw)
+	require.Equal(t, alertProtocolVersion, alertIn(t, h.conn))
+	requireFault(t, alertProtocolVersion, result())
+}
+
 func share1() message.KeyShare { return message.KeyShare{Group: 29, Key: bytes.Repeat([]byte{9}, 32)} }
 
 func retryFor(m *message.ServerHello, group uint16) {
@@ -121,7 +133,9 @@ func TestClientRefusesAfterRetry(t *testing.T) {
 			require.Len(t, h.hello.KeyShares, 1)
 			require.EqualValues(t, P256, h.hello.KeyShares[0].Group)
 			m := goodHello(t, h)
-			m.KeyShare.Group = uint16(P256)
+			private, err := P256.curve().GenerateKey(rand.Reader)
+			require.NoError(t, err)
+			m.KeyShare = share(P256, private) // else it would be refused for that
 			tt.edit(h, m)
 			raw, err = m.Encode()
 			require.NoError(t, err)
@@ -310,6 +324,66 @@ func TestClientRefusesKeyExchange12(t *testing.T) {
 		require.Equal(t, alertUnexpectedMessage, alertIn(t, h.conn))
 		requireFault(t, alertUnexpectedMessage, result())
 	})
+}
+
+// TestFinished12: who has the key, and says something else in place of the Finished of TLS 1.2, has not shown that both
+// saw the same handshake.
+func TestFinished12(t *testing.T) {
+	for name, tt := range map[string]struct {
+		message []byte
+		want    AlertError
+	}{
+		"wrong":           {message.EncodeFinished(make([]byte, 12)), alertDecryptError},
+		"short":           {message.EncodeFinished(make([]byte, 11)), alertDecodeError},
+		"empty":           {message.EncodeFinished(nil), alertDecodeError},
+		"another message": {append([]byte{byte(message.TypeKeyUpdate), 0, 0, 12}, make([]byte, 12)...), alertUnexpectedMessage},
+	} {
+		t.Run(name+", by the client", func(t *testing.T) {
+			cc := clientConfig()
+			cc.MaxVersion = TLS12
+			h, result := puppetClient(t, cc, serverConfig(), func(*message.ClientHello) {})
+			m, raw, err := h.readServerHello()
+			require.NoError(t, err)
+			require.NoError(t, h.check12(m))
+			h.transcript.Write(raw)
+			group, point, err := h.readKeyExchange12()
+			require.NoError(t, err)
+			private, err := group.curve().GenerateKey(rand.Reader)
+			require.NoError(t, err)
+			shared, err := agree(private, point)
+			require.NoError(t, err)
+			exchange, err := (&message.ClientKeyExchange{Identity: []byte(cc.Identity), Key: private.PublicKey().Bytes()}).Encode()
+			require.NoError(t, err)
+			h.transcript.Write(exchange)
+			master := schedule.Master12(shared, cc.Key, h.transcript.Sum(nil))
+			out, _, err := ciphers12(CipherSuite(m.Suite), master, h.hello.Random[:], m.Random[:])
+			require.NoError(t, err)
+			require.NoError(t, h.sendMessages(exchange))
+			require.NoError(t, h.sendCCS())
+			h.out.cipher = out
+			inject(t, h.Conn, record.Handshake, tt.message)
+			requireFault(t, tt.want, result())
+		})
+		t.Run(name+", by the server", func(t *testing.T) {
+			cc := clientConfig()
+			cc.MaxVersion = TLS12
+			h, result := puppetServer(t, cc, serverConfig())
+			require.NoError(t, h.check12())
+			random, err := h.answer12()
+			require.NoError(t, err)
+			_, shared, err := h.readKeyExchange12()
+			require.NoError(t, err)
+			master := schedule.Master12(shared, cc.Key, h.transcript.Sum(nil))
+			in, out, err := ciphers12(h.suite, master, h.hello.Random[:], random)
+			require.NoError(t, err)
+			h.in.pending, h.in.ccs = in, ccsExpected
+			require.NoError(t, h.readFinished12(master, schedule.ClientFinished, h.transcript))
+			require.NoError(t, h.sendCCS())
+			h.out.cipher = out
+			inject(t, h.Conn, record.Handshake, tt.message)
+			requireFault(t, tt.want, result())
+		})
+	}
 }
 
 // TestClientRefusesItsOwnHello reflects what a client sends, byte for byte.

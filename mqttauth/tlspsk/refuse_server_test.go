@@ -67,6 +67,17 @@ func TestServerRefusesHello(t *testing.T) {
 	}
 }
 
+// TestServerRefusesEarlyData: nobody was told that it may be sent, and it would be replayed.
+func TestServerRefusesEarlyData(t *testing.T) {
+	h := &serverHandshake{hello: &message.ClientHello{Compressions: []byte{0}, PSKModes: []byte{message.PSKWithDHE}}}
+	for _, typ := range []uint16{message.ExtSupportedGroups, message.ExtKeyShare, message.ExtPSKModes, message.ExtPreSharedKey} {
+		h.hello.Extensions = append(h.hello.Extensions, message.Extension{Type: typ})
+	}
+	require.NoError(t, h.check13())
+	h.hello.Extensions = append(message.Extensions{{Type: message.ExtEarlyData}}, h.hello.Extensions...)
+	requireFault(t, alertUnsupportedExtension, h.check13())
+}
+
 // TestServerTakesHello covers what a server has to tolerate (RFC 8446 sections 4.2 and 9.3).
 func TestServerTakesHello(t *testing.T) {
 	for name, edit := range map[string]func(m *message.ClientHello){
@@ -238,18 +249,64 @@ func TestServerRefusesOrder(t *testing.T) {
 		require.Equal(t, alertUnexpectedMessage, alertIn(t, h.conn))
 		requireFault(t, alertUnexpectedMessage, result())
 	})
-	t.Run("hello twice in one record", func(t *testing.T) {
-		a, b := tcpPair(t)
-		cc := clientConfig()
-		client := Client(&tap{Conn: a, edit: func(i int, raw []byte) [][]byte {
-			body := raw[record.HeaderLen:]
-			twice := record.AppendFirst(nil, record.Handshake, append(bytes.Clone(body), body...))
-			return [][]byte{twice}
-		}}, cc)
-		result := handshaking(t, Server(b, serverConfig()))
-		_ = client.Handshake()
-		requireFault(t, alertUnexpectedMessage, result())
-	})
+	for name, groups := range map[string][]Group{"hello twice in one record": nil, "and before HelloRetryRequest": {P256}} {
+		t.Run(name, func(t *testing.T) {
+			a, b := tcpPair(t)
+			client := Client(&tap{Conn: a, edit: func(i int, raw []byte) [][]byte {
+				body := raw[record.HeaderLen:]
+				twice := record.AppendFirst(nil, record.Handshake, append(bytes.Clone(body), body...))
+				return [][]byte{twice}
+			}}, clientConfig())
+			sc := serverConfig()
+			sc.groups = groups
+			result := handshaking(t, Server(b, sc))
+			require.Equal(t, alertUnexpectedMessage, client.Handshake())
+			requireFault(t, alertUnexpectedMessage, result())
+		})
+	}
+}
+
+// TestServerRefusesBeforeFinished: a client that has the key, and says something else in place of its Finished.
+func TestServerRefusesBeforeFinished(t *testing.T) {
+	hello, err := (&message.ClientHello{Version: 0x0303, Suites: []uint16{1}, Compressions: []byte{0}}).Encode()
+	require.NoError(t, err)
+	ticket := append([]byte{byte(message.TypeNewSessionTicket), 0, 0, 40}, make([]byte, 40)...)
+	messages := func(raw ...byte) func(*Conn) { return func(c *Conn) { inject(t, c, record.Handshake, raw) } }
+	for name, c := range map[string]struct {
+		send func(*Conn)
+		want AlertError
+	}{
+		"hello":           {messages(hello...), alertUnexpectedMessage},
+		"KeyUpdate":       {messages(message.EncodeKeyUpdate(false)...), alertUnexpectedMessage},
+		"ticket":          {messages(ticket...), alertUnexpectedMessage},
+		"end of early":    {messages(5, 0, 0, 0), alertUnexpectedMessage},
+		"wrong Finished":  {messages(message.EncodeFinished(make([]byte, 32))...), alertDecryptError},
+		"short Finished":  {messages(message.EncodeFinished(make([]byte, 12))...), alertDecodeError},
+		"data":            {func(c *Conn) { inject(t, c, record.Data, []byte("x")) }, alertUnexpectedMessage},
+		"nothing":         {func(c *Conn) { injectEmpty(t, c, record.Handshake) }, alertUnexpectedMessage},
+		"part, then data": {func(c *Conn) { messages(20, 0)(c); inject(t, c, record.Data, []byte("x")) }, alertUnexpectedMessage},
+		"in the clear": {func(c *Conn) {
+			c.out.cipher = nil
+			inject(t, c, record.Handshake, message.EncodeFinished(make([]byte, 32)))
+		}, alertUnexpectedMessage},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cc := clientConfig()
+			cc.MinVersion = TLS13
+			h, result := puppetClient(t, cc, serverConfig(), func(*message.ClientHello) {})
+			server, raw, err := h.readServerHello()
+			require.NoError(t, err)
+			require.NoError(t, h.check13(server))
+			h.transcript.Write(raw)
+			shared, err := agree(h.private, server.KeyShare.Key)
+			require.NoError(t, err)
+			h.secrets.Handshake(shared)
+			_, err = h.keys13(CipherSuite(server.Suite), h.transcript.Sum(nil))
+			require.NoError(t, err)
+			c.send(h.Conn)
+			requireFault(t, c.want, result())
+		})
+	}
 }
 
 // TestServerRefusesItsOwnIdentity is the reflected hello of RFC 9257 section 4.1 (Selfie): an end that is client and

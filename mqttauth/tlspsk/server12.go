@@ -2,6 +2,7 @@ package tlspsk
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"slices"
 
@@ -25,6 +26,7 @@ func (h *serverHandshake) serve12() (*ConnectionState, error) {
 	}
 	defer clear(shared)
 	key, reason := h.lookUp(string(exchange.Identity))
+	h.key = sha256.Sum256(key)
 	master := schedule.Master12(shared, key, h.transcript.Sum(nil))
 	h.note(master)
 	h.exporter.set(TLS12, master, h.hello.Random[:], serverRandom)

@@ -3,6 +3,7 @@ package tlspsk
 import (
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"slices"
 
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk/internal/message"
@@ -170,6 +171,7 @@ func (h *serverHandshake) choosePSK() (int, error) {
 			index, key, reason = i, other, nil
 		}
 	}
+	h.key = sha256.Sum256(key)
 	h.secrets = schedule.Early(key)
 	cut := len(h.raw) - m.BindersLen()
 	h.transcript.Write(h.raw[:cut])

@@ -1,6 +1,8 @@
 package tlspsk
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"slices"
 	"sync"
 
@@ -37,6 +39,13 @@ func (c *Conn) ConnectionState() ConnectionState {
 // PSKIdentity is the client's identity, or empty before the end of the handshake. Layers above that know nothing of
 // this package find it by that method.
 func (c *Conn) PSKIdentity() string { return c.ConnectionState().Identity }
+
+// HasKey tells a server whether the client has proved this very key: Config.Keys may know another one for the identity
+// by the end of the handshake. It is false before that end, and at a client.
+func (c *Conn) HasKey(key []byte) bool {
+	hash := sha256.Sum256(key)
+	return c.state.Load() != nil && subtle.ConstantTimeCompare(hash[:], c.key[:]) == 1
+}
 
 // ExportKeyingMaterial derives length octets, at most 8160, that only the two ends of this connection can know, for a
 // label and a context that say what for (RFC 8446 section 7.5, RFC 5705). With TLS 1.2, which is told apart there, no

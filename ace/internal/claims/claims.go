@@ -16,12 +16,13 @@ import (
 
 	"github.com/mqttsec/mqttsec/internal/aif"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // Errors, for errors.Is.
 var (
 	// ErrMalformed is about bytes that are no claim set, or a claim that is not of its type.
-	ErrMalformed = errors.New("claims: malformed")
+	ErrMalformed = strict.ErrMalformed
 	// ErrScope is about a scope that is not one of AIF-MQTT (RFC 9431, section 2.3).
 	ErrScope = errors.New("claims: scope not understood")
 	// ErrConfirmation is about a "cnf" that does not say which key is meant.

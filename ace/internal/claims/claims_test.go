@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -338,48 +337,6 @@ func FuzzParseJSON(f *testing.F) {
 		require.NoError(t, err)
 		requireSame(t, set, got)
 		_, _ = ParseIntrospectionJSON(b)
-	})
-}
-
-// FuzzObject holds what an Object says of its members against package json.
-func FuzzObject(f *testing.F) {
-	for _, seed := range []string{
-		`{"a":"plain","b":"\u0061\n","c":1,"d":-0.5e3,"e":[],"f":null,"g":true}`, `{"a": "x" , "b" : 12 }`, ` { "a\n:," :{"a":[1,{"b":"}"}]},"":true , "c":-1}`, `{}`, `{"a":1,"\u0061":2}`, `[{}]`, `{"a":"}"} `, `{"a":"\ud800","b":1e999,"c":"\"\\"}`,
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		o, err := ParseObject(b)
-		whole := map[string]json.RawMessage{}
-		if json.Unmarshal(b, &whole) != nil || whole == nil || !utf8.Valid(b) {
-			require.Error(t, err)
-			return
-		}
-		names := strings.Count(string(b), ":") // at most
-		if err != nil {
-			require.Less(t, len(whole), names, "one name stands there twice")
-			return
-		}
-		require.Len(t, o, len(whole))
-		for name, raw := range whole {
-			require.Equal(t, string(raw), string(o[name]))
-		}
-		for name, raw := range o {
-			var text *string
-			want := json.Unmarshal(raw, &text) == nil && text != nil
-			got, err := o.Text(name)
-			require.Equal(t, want, err == nil, string(raw))
-			if want {
-				require.Equal(t, *text, got)
-			}
-			var number *float64
-			want = json.Unmarshal(raw, &number) == nil && number != nil
-			n, ok, err := o.number(name)
-			require.Equal(t, want, ok && err == nil, string(raw))
-			if want {
-				require.Equal(t, *number, n)
-			}
-		}
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/internal/aif"
 	"github.com/mqttsec/mqttsec/internal/pop"
+	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
 // JSON returns the claim set of a JSON Web Token. For a symmetric key it contains the secret: such a token must be
@@ -35,7 +36,7 @@ func (s Set) jsonMembers() (map[string]any, error) {
 		m["exi"] = int64(s.ExpiresIn / time.Second)
 	}
 	if len(s.CNonce) > 0 {
-		m["cnonce"] = EncodeText(s.CNonce)
+		m["cnonce"] = strict.EncodeText(s.CNonce)
 	}
 	switch len(s.Audience) {
 	case 0:
@@ -61,6 +62,14 @@ func (s Set) jsonMembers() (map[string]any, error) {
 	return m, nil
 }
 
+// ParseObject reads a JSON object of at most [MaxSize] bytes.
+func ParseObject(b []byte) (strict.Object, error) {
+	if len(b) > MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
+	}
+	return strict.Parse(b)
+}
+
 // ParseJSON reads the claim set of a JSON Web Token.
 func ParseJSON(b []byte) (Set, error) {
 	o, err := ParseObject(b)
@@ -70,7 +79,7 @@ func ParseJSON(b []byte) (Set, error) {
 	return parseMembers(o)
 }
 
-func parseMembers(o Object) (s Set, err error) {
+func parseMembers(o strict.Object) (s Set, err error) {
 	for _, m := range [...]struct {
 		name string
 		to   *string
@@ -83,7 +92,7 @@ func parseMembers(o Object) (s Set, err error) {
 		name string
 		to   *time.Time
 	}{{"exp", &s.Expires}, {"nbf", &s.NotBefore}, {"iat", &s.IssuedAt}} {
-		seconds, ok, err := o.number(m.name)
+		seconds, ok, err := o.Number(m.name)
 		if ok {
 			*m.to, err = instant(seconds)
 		}
@@ -91,7 +100,7 @@ func parseMembers(o Object) (s Set, err error) {
 			return Set{}, err
 		}
 	}
-	seconds, ok, err := o.number("exi")
+	seconds, ok, err := o.Number("exi")
 	if ok {
 		s.ExpiresIn, err = lifetime(seconds)
 	}
@@ -126,7 +135,7 @@ func audience(raw json.RawMessage) ([]string, error) {
 	if raw == nil {
 		return nil, nil
 	}
-	if one, err := (Object{"aud": raw}).Text("aud"); err == nil {
+	if one, err := (strict.Object{"aud": raw}).Text("aud"); err == nil {
 		return []string{one}, nil
 	}
 	var list []*string
@@ -220,7 +229,7 @@ func parseJWK(raw json.RawMessage, beside string) (c Confirmation, err error) {
 
 // named returns the identifier of a symmetric key that the other side has already, and that is given by it alone
 // (RFC 9202, section 3.3.2).
-func named(o Object) (id string, ok bool) {
+func named(o strict.Object) (id string, ok bool) {
 	kty, err := o.Text("kty")
 	if _, whole := o["k"]; whole || err != nil || kty != "oct" {
 		return "", false

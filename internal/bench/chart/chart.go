@@ -1,5 +1,5 @@
-// Package chart draws grouped bars as SVG and as PNG, with the same layout: for each group of a panel one bar for each
-// series, its value above it. It needs a font and nothing else that draws.
+// Package chart draws bars as SVG and as PNG, with the same layout: in a [Figure] for each group of a panel one bar for
+// each series, its value above it; in [Rows] lying, each beside its name. It needs a font and nothing else that draws.
 package chart
 
 import (
@@ -30,13 +30,45 @@ type Panel struct {
 }
 
 // SVG writes the figure as a Scalable Vector Graphics document.
-func (f *Figure) SVG(w io.Writer) error {
-	return f.write(w, func(width, height float64, _ *fonts) canvas { return newSVG(width, height) })
-}
+func (f *Figure) SVG(w io.Writer) error { return drawSVG(w, f) }
 
 // PNG writes the figure as a Portable Network Graphics image, two pixels for each unit of the SVG.
-func (f *Figure) PNG(w io.Writer) error {
-	return f.write(w, func(width, height float64, fonts *fonts) canvas { return newPNG(width, height, fonts) })
+func (f *Figure) PNG(w io.Writer) error { return drawPNG(w, f) }
+
+// A drawing is a figure of either kind.
+type drawing interface {
+	check() error
+	arrange(*fonts) arrangement
+}
+
+// An arrangement is where the parts of a drawing stand.
+type arrangement struct {
+	width, height float64
+	draw          func(canvas)
+}
+
+func drawSVG(w io.Writer, d drawing) error {
+	return render(w, d, func(width, height float64, _ *fonts) canvas { return newSVG(width, height) })
+}
+
+func drawPNG(w io.Writer, d drawing) error {
+	return render(w, d, func(width, height float64, fonts *fonts) canvas { return newPNG(width, height, fonts) })
+}
+
+func render(w io.Writer, d drawing, blank func(width, height float64, fonts *fonts) canvas) error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	fonts, err := newFonts()
+	if err != nil {
+		return err
+	}
+	a := d.arrange(fonts)
+	c := blank(a.width, a.height, fonts)
+	c.rectangle(0, 0, a.width, a.height, paper)
+	a.draw(c)
+	_, err = c.WriteTo(w)
+	return err
 }
 
 // A canvas takes what a figure is made of. Its unit is the pixel of CSS, y grows downwards.
@@ -61,21 +93,6 @@ const (
 	centre
 	right
 )
-
-func (f *Figure) write(w io.Writer, blank func(width, height float64, fonts *fonts) canvas) error {
-	if err := f.check(); err != nil {
-		return err
-	}
-	fonts, err := newFonts()
-	if err != nil {
-		return err
-	}
-	l := f.layout(fonts)
-	c := blank(l.width, l.height, fonts)
-	l.draw(c, fonts)
-	_, err = c.WriteTo(w)
-	return err
-}
 
 func (f *Figure) check() error {
 	if len(f.Series) == 0 || len(f.Panels) == 0 || len(f.Panels[0]) == 0 {
@@ -102,10 +119,17 @@ func (f *Figure) checkPanel(p Panel) error {
 		if len(values) != len(f.Series) {
 			return errors.New("values are not those of the series")
 		}
-		for _, v := range values {
-			if v < 0 || math.IsInf(v, 0) {
-				return fmt.Errorf("a bar of %v", v)
-			}
+		if err := checkValues(values); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkValues(values []float64) error {
+	for _, v := range values {
+		if v < 0 || math.IsInf(v, 0) {
+			return fmt.Errorf("a bar of %v", v)
 		}
 	}
 	return nil

@@ -29,6 +29,7 @@ var (
 	panelStyle  = style{size: 14, bold: true, fill: ink}
 	legendStyle = style{size: 13, fill: ink}
 	groupStyle  = style{size: 13, fill: ink}
+	columnStyle = style{size: 12, fill: faintInk}
 	axisStyle   = style{size: 11, fill: faintInk}
 	valueStyle  = style{size: 10, fill: ink}
 )
@@ -77,8 +78,12 @@ func (f *Figure) layout(fonts *fonts) *layout {
 	return l
 }
 
+func (f *Figure) arrange(fonts *fonts) arrangement {
+	l := f.layout(fonts)
+	return arrangement{l.width, l.height, func(c canvas) { l.draw(c, fonts) }}
+}
+
 func (l *layout) draw(c canvas, fonts *fonts) {
-	c.rectangle(0, 0, l.width, l.height, paper)
 	c.text(margin, margin+16, titleStyle, left, l.Title)
 	for i, at := range l.legend {
 		c.rectangle(at.x, at.y, swatch, swatch, palette[i%len(palette)])

@@ -85,9 +85,9 @@ func Measure(ctx context.Context, side Side, n int) (Batch, error) {
 	b := Batch{Ops: n}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu, start := cpuTime(), time.Now()
+	cpu, start := CPUTime(), time.Now()
 	err := side.Run(n)
-	b.Wall, b.CPU = time.Since(start), cpuTime()-cpu
+	b.Wall, b.CPU = time.Since(start), CPUTime()-cpu
 	runtime.ReadMemStats(&after)
 	b.Allocs, b.Bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
 	return b, err

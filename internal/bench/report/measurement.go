@@ -41,8 +41,10 @@ func (m *measurement) run(ctx context.Context) error {
 		if len(m.rows) == 0 {
 			continue
 		}
-		if err := m.connects(ctx, client); err != nil {
-			return err
+		if len(m.doors) == 0 { // else that has been measured, with more
+			if err := m.connects(ctx, client); err != nil {
+				return err
+			}
 		}
 		for _, qos := range m.config.QoS {
 			for _, size := range m.config.Sizes {
@@ -57,12 +59,9 @@ func (m *measurement) run(ctx context.Context) error {
 
 // progress tells that a fraction of the part at hand is done.
 func (m *measurement) progress(fraction float64, format string, args ...any) {
-	each := 0
-	if len(m.doors) > 0 {
-		each++
-	}
+	each := 1 // connecting
 	if len(m.rows) > 0 {
-		each += 1 + len(m.config.QoS)*len(m.config.Sizes)
+		each += len(m.config.QoS) * len(m.config.Sizes)
 	}
 	parts := len(m.config.Clients) * each
 	m.config.Progress((float64(m.done)+fraction)/float64(parts), fmt.Sprintf(format, args...))

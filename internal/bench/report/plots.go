@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/mqttsec/mqttsec/internal/bench/chart"
 	"github.com/mqttsec/mqttsec/internal/bench/link"
@@ -62,73 +63,79 @@ func write(path string, draw func(io.Writer) error) (err error) {
 	return draw(file)
 }
 
+// drawing is an image of either kind.
+type drawing interface {
+	SVG(io.Writer) error
+	PNG(io.Writer) error
+}
+
 // figure has a panel for each client beside each other, and one for each QoS below each
 // other. It is nil if nothing of the kind was measured.
-func (r *Report) figure(f figure) *chart.Figure {
-	if f.connect == nil && f.message == nil {
-		return r.connectingFigure(f.title)
-	}
-	if len(r.Connects) == 0 {
-		return nil
-	}
-	drawn := &chart.Figure{Title: f.title, Unit: f.unit, Series: r.schemes()}
-	if f.connect != nil {
-		var row []chart.Panel
+func (r *Report) figure(f figure) drawing {
+	switch {
+	case f.connect != nil && len(r.Connects) > 0:
+		drawn := &chart.Figure{Title: f.title, Unit: f.unit, Series: r.schemes(), Panels: [][]chart.Panel{nil}}
 		for _, client := range r.clients() {
-			row = append(row, r.connectPanel(f, client))
+			drawn.Panels[0] = append(drawn.Panels[0], r.connectPanel(f, client))
 		}
-		drawn.Panels = [][]chart.Panel{row}
 		return drawn
-	}
-	for _, qos := range r.qualities() {
-		var row []chart.Panel
-		for _, client := range r.clients() {
-			row = append(row, r.messagePanel(f, client, qos))
+	case f.message != nil && len(r.Messages) > 0:
+		drawn := &chart.Figure{Title: f.title, Unit: f.unit, Series: r.schemes()}
+		for _, qos := range r.qualities() {
+			var row []chart.Panel
+			for _, client := range r.clients() {
+				row = append(row, r.messagePanel(f, client, qos))
+			}
+			drawn.Panels = append(drawn.Panels, row)
 		}
-		drawn.Panels = append(drawn.Panels, row)
+		return drawn
+	case f.connect == nil && f.message == nil && len(r.Connecting) > 0:
+		return r.connectingRows(f.title)
+	}
+	return nil
+}
+
+// connectingRows has the Ways below each other, what each costs beside each other, and a block for each client.
+func (r *Report) connectingRows(title string) *chart.Rows {
+	drawn := &chart.Rows{Title: title, Names: distinct(r.Connecting, func(c Connecting) string { return c.Way })}
+	for _, name := range drawn.Names {
+		drawn.Kinds = append(drawn.Kinds, kind(name))
+	}
+	for _, client := range r.clients() {
+		block := chart.Block{Title: titles[client]}
+		for _, quantity := range []struct {
+			title string
+			value func(Connecting) float64
+		}{
+			{"bytes on the wire", func(c Connecting) float64 { return c.Wire }},
+			{"CPU of both sides, ms", func(c Connecting) float64 { return c.CPU / 1000 }},
+			{"memory of both sides, KiB", func(c Connecting) float64 { return c.Memory / 1024 }},
+			{"time on loopback, ms", func(c Connecting) float64 { return c.Time / 1000 }},
+			{fmt.Sprintf("time with %.0f ms a round trip, ms", r.RoundTrip/1000), func(c Connecting) float64 { return c.Far / 1000 }},
+		} {
+			column := chart.Column{Title: quantity.title}
+			for _, name := range drawn.Names {
+				value := math.NaN()
+				if c, measured := r.way(client, name); measured {
+					value = quantity.value(c)
+				}
+				column.Values = append(column.Values, value)
+			}
+			block.Columns = append(block.Columns, column)
+		}
+		drawn.Blocks = append(drawn.Blocks, block)
 	}
 	return drawn
 }
 
-// connectingFigure has what connecting costs below each other, the clients beside each other. Stretching costs so much
-// on purpose that nobody could see the other bars beside it: it is named instead.
-func (r *Report) connectingFigure(title string) *chart.Figure {
-	if len(r.Connecting) == 0 {
-		return nil
-	}
-	drawn := &chart.Figure{Title: title, Series: distinct(r.Connecting, func(c Connecting) string { return c.Way })}
-	for _, quantity := range []struct {
-		title     string
-		stretched bool
-		value     func(Connecting) float64
-	}{
-		{"bytes on the wire", false, func(c Connecting) float64 { return c.Wire }},
-		{"CPU of both sides, ms", true, func(c Connecting) float64 { return c.CPU / 1000 }},
-		{"time on loopback, ms", true, func(c Connecting) float64 { return c.Time / 1000 }},
-		{fmt.Sprintf("time with %.0f ms a round trip, ms", r.RoundTrip/1000), false, func(c Connecting) float64 { return c.Far / 1000 }},
-	} {
-		var row []chart.Panel
-		for _, client := range r.clients() {
-			title := string(client) + ": " + quantity.title
-			var values []float64
-			for _, c := range r.Connecting {
-				if c.Client != client {
-					continue
-				}
-				value := quantity.value(c)
-				if quantity.stretched && c.Way == wayStretch {
-					title += fmt.Sprintf(" (%s: %.0f, not drawn)", c.Way, value)
-					value = math.NaN()
-				}
-				values = append(values, value)
-			}
-			row = append(row, chart.Panel{
-				Title: title, Groups: []string{"one connection"}, Values: [][]float64{values},
-			})
+// kind gives Ways that are much the same one colour.
+func kind(way string) int {
+	for i, prefix := range []string{"aesmsg", "TLS", "tlspsk", "ace", "mqttauth"} {
+		if strings.HasPrefix(way, prefix) {
+			return i + 1
 		}
-		drawn.Panels = append(drawn.Panels, row)
 	}
-	return drawn
+	return 0
 }
 
 func (r *Report) connectPanel(f figure, client link.Client) chart.Panel {
@@ -150,10 +157,8 @@ func (r *Report) messagePanel(f figure, client link.Client, qos byte) chart.Pane
 		values := make([]float64, len(r.schemes()))
 		for i, scheme := range r.schemes() {
 			values[i] = math.NaN()
-			for _, m := range r.Messages {
-				if m.Client == client && m.QoS == qos && m.Scheme == scheme && m.Size == size {
-					values[i] = f.message(m)
-				}
+			if m, measured := r.message(client, scheme, qos, size); measured {
+				values[i] = f.message(m)
 			}
 		}
 		p.Groups = append(p.Groups, fmt.Sprintf("%d B", size))
@@ -173,15 +178,20 @@ func distinct[T any, K comparable](items []T, key func(T) K) []K {
 	return found
 }
 
+// clients are those that anything was measured with.
 func (r *Report) clients() []link.Client {
-	if len(r.Connects) == 0 {
-		return distinct(r.Connecting, func(c Connecting) link.Client { return c.Client })
+	all := distinct(r.Connecting, func(c Connecting) link.Client { return c.Client })
+	for _, c := range r.Connects {
+		all = append(all, c.Client)
 	}
-	return distinct(r.Connects, func(c Connect) link.Client { return c.Client })
+	for _, m := range r.Messages {
+		all = append(all, m.Client)
+	}
+	return distinct(all, func(c link.Client) link.Client { return c })
 }
 
 func (r *Report) schemes() []string {
-	return distinct(r.Connects, func(c Connect) string { return c.Scheme })
+	return distinct(r.Messages, func(m Message) string { return m.Scheme })
 }
 
 func (r *Report) qualities() []byte {

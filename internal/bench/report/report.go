@@ -54,8 +54,9 @@ type Report struct {
 	Platform   string    `json:"platform"`
 	Processors int       `json:"processors"`
 	Rounds     int       `json:"rounds"`
-	Connects   []Connect `json:"connects"`
-	// Connecting is empty for a broker that is not in this process. RoundTrip is that of its long way.
+	// Connecting is empty for a broker that is not in this process, and Connects for the one that is. RoundTrip is that
+	// of the long way of Connecting.
+	Connects   []Connect    `json:"connects,omitempty"`
 	Connecting []Connecting `json:"connecting,omitempty"`
 	RoundTrip  float64      `json:"round_trip_us"`
 	Messages   []Message    `json:"messages"`

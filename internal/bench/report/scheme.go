@@ -5,7 +5,9 @@ import (
 
 	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/internal/bench/link"
+	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
 	"github.com/mqttsec/mqttsec/mqttauth/tlspsk"
+	"github.com/mqttsec/mqttsec/pake"
 	"github.com/mqttsec/mqttsec/present"
 )
 
@@ -32,6 +34,9 @@ func Schemes() []Scheme {
 		{Name: "aesmsg over TLS", TLS: true, New: newAES},
 		{Name: "present over TLS", TLS: true, New: newPresent},
 		{Name: "tlspsk", TLS: true, way: psk(tlspsk.TLS13)},
+		{Name: "ace", TLS: true, way: openACE},
+		{Name: "mqttauth", way: password(pake.Stretch{Skip: true}, authbroker.NoHop)},
+		{Name: "mqttauth hop", way: password(pake.Stretch{Skip: true}, authbroker.HopAES)},
 	}
 }
 

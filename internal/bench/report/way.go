@@ -7,6 +7,10 @@ import (
 	"net"
 	"net/url"
 
+	"github.com/eclipse/paho.golang/autopaho"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/mqttsec/mqttsec/aesmsg"
 	"github.com/mqttsec/mqttsec/internal/bench/link"
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
@@ -49,16 +53,18 @@ func Ways() []Way {
 	skip := pake.Stretch{Skip: true}
 	return []Way{
 		{wayPlain, openPlain},
+		{"aesmsg", openAES},
 		{wayServer, certificates(tls.VersionTLS13, false)},
 		{wayMutual, certificates(tls.VersionTLS13, true)},
+		{"TLS 1.3 hybrid", hybrid},
 		{wayPSK, psk(tlspsk.TLS13)},
 		{"TLS 1.2 ECDSA", certificates(tls.VersionTLS12, false)},
 		{"TLS 1.2 ECDSA mutual", certificates(tls.VersionTLS12, true)},
 		{"tlspsk 1.2", psk(tlspsk.TLS12)},
 		{wayACE, openACE},
-		{wayAuth, password(skip)},
+		{wayAuth, password(skip, authbroker.NoHop)},
 		{wayTwo, openTwoPhase},
-		{wayStretch, password(pake.Stretch{})},
+		{wayStretch, password(pake.Stretch{}, authbroker.NoHop)},
 	}
 }
 
@@ -99,6 +105,26 @@ func openWay(ctx context.Context, broker *brokers.Embedded, w Way) (door, error)
 }
 
 func openPlain(inner net.Listener) (net.Listener, entrance, error) { return inner, entrance{}, nil }
+
+// openAES seals payloads, and CONNECT has none.
+func openAES(inner net.Listener) (net.Listener, entrance, error) {
+	scheme, err := newAES("bench")
+	return inner, entrance{link: scheme}, err
+}
+
+// hybrid is TLS as crypto/tls has it if it is told nothing: with a key exchange that withstands quantum computers too.
+func hybrid(inner net.Listener) (net.Listener, entrance, error) {
+	authority, err := ca.New()
+	if err != nil {
+		return nil, entrance{}, err
+	}
+	server, client, err := likePSK(authority, tls.VersionTLS13)
+	if err != nil {
+		return nil, entrance{}, err
+	}
+	server.CurvePreferences, client.CurvePreferences = nil, nil
+	return tls.NewListener(inner, server), entrance{secure: true, tls: client}, nil
+}
 
 // likePSK makes certificates all that differs from TLS with a pre-shared key: X25519, where crypto/tls would choose a
 // hybrid group of its own that costs more, and no tickets.
@@ -172,21 +198,41 @@ func enrolled(stretch pake.Stretch) (secret []byte, store *authbroker.Store, err
 	return secret, store, store.SetUser(identity, verifier)
 }
 
-// password is the login of MQTT-Auth, without TLS below. Everybody may do everything once logged in.
-func password(stretch pake.Stretch) func(net.Listener) (net.Listener, entrance, error) {
+// password is the login of MQTT-Auth, without TLS below. Everybody may do everything once logged in. With a hop,
+// payloads are sealed between client and broker under keys of the login.
+func password(stretch pake.Stretch, hop authbroker.Hop) func(net.Listener) (net.Listener, entrance, error) {
 	return func(inner net.Listener) (net.Listener, entrance, error) {
 		secret, store, err := enrolled(stretch)
 		if err != nil {
 			return nil, entrance{}, err
 		}
 		listener, err := authbroker.NewListener(inner, authbroker.Config{
-			Server: authorityName, Store: store, Stretch: stretch,
+			Server: authorityName, Store: store, Stretch: stretch, Hop: hop,
 			Public: []authbroker.Rule{{Filter: "#", Publish: true, Subscribe: true}},
 		})
 		if err != nil {
 			return nil, entrance{}, err
 		}
-		scheme, err := mqttauth.New(mqttauth.Config{User: identity, Password: secret, Server: authorityName, Stretch: stretch})
-		return listener, entrance{link: scheme}, err
+		auth, err := mqttauth.New(mqttauth.Config{User: identity, Password: secret, Server: authorityName, Stretch: stretch})
+		if hop == authbroker.NoHop || err != nil {
+			return listener, entrance{link: auth}, err
+		}
+		return listener, entrance{link: hopped{auth, aesmsg.Session(aesmsg.SessionConfig{})}}, nil
 	}
+}
+
+// hopped is MQTT-Auth with payloads sealed on the hop.
+type hopped struct {
+	auth *mqttauth.Client
+	seal *aesmsg.SessionSealer
+}
+
+// Wrap implements link.Scheme.
+func (h hopped) Wrap(cfg autopaho.ClientConfig) autopaho.ClientConfig {
+	return h.seal.Wrap(h.auth.Wrap(cfg))
+}
+
+// WrapV3 implements link.Scheme.
+func (h hopped) WrapV3(opts *mqtt.ClientOptions) *mqtt.ClientOptions {
+	return h.seal.WrapV3(h.auth.WrapV3(opts))
 }

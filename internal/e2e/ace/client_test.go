@@ -93,8 +93,9 @@ func dialV5(w *world, auth *ace.Authenticator, o options, wrap ...func(autopaho.
 			}
 			return 5 * time.Millisecond
 		},
-		OnConnectionUp: func(*autopaho.ConnectionManager, *paho.Connack) { note(e.up, struct{}{}) },
-		OnConnectError: func(err error) { note(e.refused, err) },
+		OnConnectionUp:   func(*autopaho.ConnectionManager, *paho.Connack) { note(e.up, struct{}{}) },
+		OnConnectionDown: func() bool { return !o.once }, // or there is an attempt at once
+		OnConnectError:   func(err error) { note(e.refused, err) },
 		ClientConfig: paho.ClientConfig{
 			ClientID: o.id,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {

@@ -107,8 +107,9 @@ func connectV5(t testing.TB, w *world, s scheme, o options) (*client, error) {
 			}
 			return 0
 		},
-		OnConnectionUp: func(*autopaho.ConnectionManager, *paho.Connack) { note(up, struct{}{}) },
-		OnConnectError: func(err error) { note(refused, err) },
+		OnConnectionUp:   func(*autopaho.ConnectionManager, *paho.Connack) { note(up, struct{}{}) },
+		OnConnectionDown: func() bool { return false }, // or there is an attempt at once
+		OnConnectError:   func(err error) { note(refused, err) },
 		ClientConfig: paho.ClientConfig{
 			ClientID: o.id,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {

@@ -46,6 +46,7 @@
 //	 9  online guessing: bounded, and the true user is not locked out
 //	    pake                     TestGuessesPerUserAreBounded TestStrangersDoNotLockTheUserOut
 //	    mqttauth/internal/handshake TestBudgetIsSpentBeforeTheAnswer
+//	    examples/gateway         TestSharedGuesses
 //	10  SUBSCRIBE beyond the scope
 //	    internal/e2e/attacks     TestSubscribeBeyondScope TestSubscribeBeyondScopeIsTold
 //	    internal/guard           TestScopeAttacks
@@ -65,7 +66,7 @@
 //	    internal/e2e             TestBadInput TestLyingLengthTakesNoMemory
 //	    mqttauth/tlspsk          TestRecordsWithoutDataAreBounded
 //	14  floods: half-open handshakes, hellos, authz-info, connections
-//	    internal/e2e/attacks     TestHalfOpen TestTokenSpam TestManyConnections
+//	    internal/e2e/attacks     TestHalfOpen TestTokenSpam TestManyConnections TestTenThousandConnections
 //	    internal/layer           TestListenerUnderTenThousandBadPeers TestPendingDrivesOutTheBusiest
 //	    mqttauth/internal/handshake TestRunsAreBounded TestOneSourceFillsItsShareAlone
 //	    mqttauth/authbroker      TestHelloFlood
@@ -90,6 +91,7 @@
 //	    ace/aceserver            TestKilledServerForgetsNothing
 //	    mqttauth/authbroker      TestKilledAuthorityForgetsNothing
 //	    internal/e2e             TestBrokerRestart
+//	    examples/gateway         TestStoreAway
 //
 // # Not covered
 //

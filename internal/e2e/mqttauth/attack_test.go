@@ -144,8 +144,10 @@ func TestWill(t *testing.T) {
 		_, err = lib(t, w.client(t, "eve", write), w.url, settings{clientID: id, willTopic: "plant/1", willPayload: "gone"})
 		require.Error(t, err, "with a token that nobody has seen yet")
 		second, _ := w.connect(t, lib, "eve", settings{clientID: id, willTopic: "plant/1", willPayload: "gone"}, write)
-		for _, c := range w.listener.Client(id) {
-			_ = c.NetConn().Close()
+		for _, c := range w.listener.Established() {
+			if c.ClientID() == id {
+				_ = c.NetConn().Close()
+			}
 		}
 		loses(t, second)
 		receives(t, reader, "plant/1 gone")

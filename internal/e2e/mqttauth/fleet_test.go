@@ -8,12 +8,12 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/internal/bench/meter"
 	"github.com/mqttsec/mqttsec/internal/wire"
 	"github.com/mqttsec/mqttsec/mqttauth"
 	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
@@ -50,7 +50,7 @@ func TestFleet(t *testing.T) {
 	var most atomic.Int64
 	flood.Go(func() { watchMemory(stop, &most) })
 
-	cpu, began := cpuTime(), time.Now()
+	cpu, began := meter.CPUTime(), time.Now()
 	var fleet sync.WaitGroup
 	failures := make(chan error, n)
 	for i := range n {
@@ -97,7 +97,7 @@ func TestFleet(t *testing.T) {
 	close(stop)
 	flood.Wait()
 	t.Logf("%d devices: enrolled in %v; logged in, presented and published in %v, CPU of both sides %v, heap at most %d MiB, %d goroutines, beside %d half-open connections",
-		n, enrolled.Round(time.Millisecond), took.Round(time.Millisecond), (cpuTime() - cpu).Round(time.Millisecond), most.Load()>>20, runtime.NumGoroutine(), hellos.Load())
+		n, enrolled.Round(time.Millisecond), took.Round(time.Millisecond), (meter.CPUTime() - cpu).Round(time.Millisecond), most.Load()>>20, runtime.NumGoroutine(), hellos.Load())
 }
 
 // floodHellos opens connections from another address that never go on to a proof, and leaves them open. Floods of
@@ -134,12 +134,4 @@ func watchMemory(stop <-chan struct{}, most *atomic.Int64) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-func cpuTime() time.Duration {
-	var r syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
-		return 0
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }

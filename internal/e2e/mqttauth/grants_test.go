@@ -1,6 +1,7 @@
 package mqttauth
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,6 +81,34 @@ func TestTokenExpires(t *testing.T) {
 		late, c := w.connect(t, lib, "bob", settings{}, brief)
 		require.Error(t, late.subscribe("plant/1"))
 		require.ErrorIs(t, c.Present(ctx(t), brief), mqttauth.ErrExpired)
+	})
+}
+
+// asleep is a clock that can be set, and whose timers never fire, as on a machine that sleeps.
+type asleep struct{ ahead atomic.Int64 }
+
+func (c *asleep) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+func (*asleep) AfterFunc(time.Duration, func()) func() bool { return func() bool { return true } }
+
+// TestTokenExpiresThoughNoTimerFires: the clock jumps, and the next packet in either direction is judged by it.
+func TestTokenExpiresThoughNoTimerFires(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, lib library) {
+		clock := new(asleep)
+		w := newWorld(t, func(c *authbroker.Config) { c.Clock = clock })
+		owner, _ := w.owned(t, lib, "alice", "plant/#")
+		reader, _ := w.connect(t, lib, "bob", settings{}, issue(t, owner, mqttauth.Auth2, "plant/#", 10*time.Minute))
+		require.NoError(t, reader.subscribe("plant/1"))
+		writer, _ := w.connect(t, lib, "eve", settings{}, issue(t, owner, mqttauth.Auth1, "plant/#", 30*time.Minute))
+		require.NoError(t, writer.publish("plant/1", 1, "before"))
+		receives(t, reader, "plant/1 before")
+		clock.ahead.Store(int64(20 * time.Minute))
+		require.NoError(t, writer.publish("plant/1", 1, "the reader's is over"))
+		loses(t, reader)
+		require.Empty(t, reader.received())
+		clock.ahead.Store(int64(40 * time.Minute))
+		require.Error(t, writer.publish("plant/1", 1, "and the writer's"))
 	})
 }
 

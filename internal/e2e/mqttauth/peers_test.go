@@ -82,7 +82,7 @@ func connectV5(t testing.TB, c *mqttauth.Client, u *url.URL, s settings, above .
 	cfg := autopaho.ClientConfig{
 		ServerUrls: []*url.URL{u}, TlsCfg: s.tls, KeepAlive: 30, ConnectTimeout: patience,
 		OnConnectionUp:   func(*autopaho.ConnectionManager, *paho.Connack) { p.count.Add(1); note(up) },
-		OnConnectionDown: func() bool { note(p.down); return true },
+		OnConnectionDown: func() bool { note(p.down); return s.reconnect },
 		OnConnectError: func(err error) {
 			select {
 			case failed <- err:

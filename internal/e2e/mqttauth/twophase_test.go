@@ -156,24 +156,37 @@ func (b *beside) url() *url.URL {
 
 func (b *beside) connect(t testing.TB, lib library, user string, s settings, tokens ...mqttauth.Token) (peer, *mqttauth.Client) {
 	t.Helper()
+	p, c, err := b.try(t, lib, user, s, tokens...)
+	require.NoError(t, err)
+	return p, c
+}
+
+// try connects a user who may be too late, because tickets do not live long.
+func (b *beside) try(t testing.TB, lib library, user string, s settings, tokens ...mqttauth.Token) (peer, *mqttauth.Client, error) {
+	t.Helper()
 	if s.clientID == "" {
 		s.clientID = uniqueID()
 	}
 	c := b.user(t, user, s.clientID, tokens...)
 	p, err := lib(t, c, b.url(), s)
-	require.NoError(t, err)
-	return p, c
+	return p, c, err
 }
 
 func (b *beside) owned(t testing.TB, lib library, user, filter string) (mqttauth.OwnerToken, *mqttauth.Client) {
 	t.Helper()
 	p, c := b.connect(t, lib, user, settings{})
 	p.close()
+	return claimed(t, c, filter), c
+}
+
+// claimed has a user who has been connected claim a filter.
+func claimed(t testing.TB, c *mqttauth.Client, filter string) mqttauth.OwnerToken {
+	t.Helper()
 	owner, err := mqttauth.NewOwnerToken(filter)
 	require.NoError(t, err)
 	_, err = c.Claim(ctx(t), owner, time.Hour)
 	require.NoError(t, err)
-	return owner, c
+	return owner
 }
 
 // accounts returns the accounts at mosquitto.
@@ -196,7 +209,7 @@ func TestTwoPhasesBehindTheGateway(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, lib library) {
 		b := newBeside(t, nil)
-		gateway, err := brokers.StartGateway(ctx(t), b.mosquitto.URL(brokers.TCP))
+		gateway, err := brokers.StartGateway(longer(t), b.mosquitto.URL(brokers.TCP))
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, gateway.Close()) })
 		b.wiretap = &url.URL{Scheme: "mqtt", Host: gateway.URL(brokers.TCP).Host}
@@ -261,6 +274,41 @@ func TestTicketExpires(t *testing.T) {
 			return true
 		})
 		require.Eventually(t, func() bool { return slices.Equal(before, b.accounts(t)) }, patience, 5*time.Millisecond)
+	})
+}
+
+// TestTicketIsRenewed: a device that stays gets a new account before its old one is removed, and keeps what it has
+// subscribed to, which mosquitto takes from a session whose account goes under a connection.
+func TestTicketIsRenewed(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, lib library) {
+		inTime(t, func(life time.Duration) bool {
+			life *= 2 // what is left of shorter ones is not worth another
+			b := newBeside(t, func(cfg *authbroker.AuthorityConfig) { cfg.Ticket = life })
+			p, alice, err := b.try(t, lib, "alice", settings{})
+			if err != nil {
+				return false
+			}
+			p.close()
+			owner := claimed(t, alice, "plant/#")
+			reader, _, err := b.try(t, lib, "bob", settings{persistent: true, reconnect: true}, issue(t, owner, mqttauth.Auth2, "plant/1", time.Hour))
+			if err != nil || reader.subscribe("plant/1") != nil {
+				return false
+			}
+			loses(t, reader)
+			require.Eventually(t, func() bool { return reader.ups() > 1 }, patience, 5*time.Millisecond)
+			writer, _, err := b.try(t, lib, "eve", settings{}, issue(t, owner, mqttauth.Auth1, "plant/1", time.Hour))
+			if err != nil || writer.publish("plant/1", 1, "still here") != nil {
+				return false
+			}
+			select {
+			case got := <-reader.received():
+				require.Equal(t, "plant/1 still here", got)
+				return true
+			case <-time.After(life):
+				return false // it was not back in time
+			}
+		})
 	})
 }
 
@@ -342,6 +390,12 @@ func TestMosquittoEnforces(t *testing.T) {
 	bootstrapped := authbroker.Account{Username: bootstrap, Password: bootstrapPassword, ClientID: uniqueID()}
 	said, _ = tool(t, b, "mosquitto_pub", bootstrapped, "-t", "plant/1", "-q", "1", "-m", "x", "-d")
 	require.Contains(t, strings.ToLower(said), "not authorized")
+	said, err = tool(t, b, "mosquitto_sub", bootstrapped, "-t", "mqttauth/c/"+account.ClientID, "-E")
+	require.NoError(t, err, said)
+	for _, filter := range []string{"mqttauth/c/+", "mqttauth/c/#", "mqttauth/+/+", "+/c/+", "$share/g/mqttauth/c/+"} {
+		said, _ = tool(t, b, "mosquitto_sub", bootstrapped, "-t", filter, "-E", "-d")
+		require.Regexp(t, `(?i)not authorized|denied|Subscribed \(mid: 1\): 1(28|35)`, said, filter)
+	}
 	require.NoError(t, b.control.Remove(ctx(t), account.Username))
 	require.NoError(t, b.control.Remove(ctx(t), account.Username), "again")
 	_, err = tool(t, b, "mosquitto_pub", account, "-t", "plant/1", "-q", "1", "-m", "x")

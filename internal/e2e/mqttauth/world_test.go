@@ -198,6 +198,14 @@ func ctx(t testing.TB) context.Context {
 	return c
 }
 
+// longer is ctx for a program that has to be built.
+func longer(t testing.TB) context.Context {
+	t.Helper()
+	c, cancel := context.WithTimeout(context.Background(), 5*patience)
+	t.Cleanup(cancel)
+	return c
+}
+
 // tap keeps what goes over a wire, both directions.
 type tap struct {
 	mu   sync.Mutex

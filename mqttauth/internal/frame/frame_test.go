@@ -2,6 +2,8 @@ package frame
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"strings"
 	"testing"
 
@@ -153,7 +155,68 @@ func TestHelloFieldRules(t *testing.T) {
 			change(&f)
 			_, err := f.Append(nil)
 			require.ErrorIs(t, err, codec.ErrMalformed)
+			raw := codec.AppendV8(Header(nil, Hello, f.Session), f.Groups) // of a peer that does not look
+			raw = codec.AppendV16(codec.AppendV16(raw, f.ClientID), f.User)
+			for _, x := range f.Elements {
+				raw = codec.AppendV16(raw, x)
+			}
+			_, err = ParseHello(raw)
+			require.ErrorIs(t, err, codec.ErrMalformed)
 		})
+	}
+}
+
+func TestChallengeFieldRules(t *testing.T) {
+	for name, change := range map[string]func(*ChallengeFrame){
+		"nothing":             func(*ChallengeFrame) {},
+		"group 0":             func(f *ChallengeFrame) { f.Group = 0 },
+		"no server":           func(f *ChallengeFrame) { f.Server = "" },
+		"a long server":       func(f *ChallengeFrame) { f.Server = strings.Repeat("s", 256) },
+		"a server in Latin-1": func(f *ChallengeFrame) { f.Server = "\xe9" },
+		"short stretching":    func(f *ChallengeFrame) { f.Stretch = f.Stretch[1:] },
+		"long stretching":     func(f *ChallengeFrame) { f.Stretch = make([]byte, StretchSize+1) },
+		"no element":          func(f *ChallengeFrame) { f.Element = nil },
+		"a huge element":      func(f *ChallengeFrame) { f.Element = make([]byte, 134) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := ChallengeFrame{Group: 1, Server: "s", Stretch: make([]byte, StretchSize), Element: []byte{4}}
+			change(&f)
+			_, appended := f.Append(nil)
+			raw := append(Header(nil, Challenge, f.Session), f.Group)
+			raw = codec.AppendV16(codec.AppendV16(codec.AppendV16(raw, f.Server), f.Stretch), f.Element)
+			_, parsed := ParseChallenge(raw)
+			if name == "nothing" {
+				require.NoError(t, errors.Join(appended, parsed))
+				return
+			}
+			require.ErrorIs(t, appended, codec.ErrMalformed)
+			require.ErrorIs(t, parsed, codec.ErrMalformed)
+		})
+	}
+}
+
+// TestSealedFieldRules: what is sealed has a tag at least, and a frame's room at most, and counters begin with 1.
+func TestSealedFieldRules(t *testing.T) {
+	for _, n := range []int{0, 15, 16, MaxSealed - ProofSize, MaxSealed - ProofSize + 1} {
+		f := WelcomeFrame{Sealed: make([]byte, n)}
+		_, appended := f.Append(nil)
+		raw := append(Header(nil, Welcome, f.Session), f.Proof[:]...)
+		_, parsed := ParseWelcome(codec.AppendV16(raw, f.Sealed))
+		fits := n >= 16 && n <= MaxSealed-ProofSize
+		require.Equal(t, fits, appended == nil, n)
+		require.Equal(t, fits, parsed == nil, n)
+	}
+	for _, c := range []struct {
+		counter uint64
+		n       int
+		fits    bool
+	}{{1, 16, true}, {0, 16, false}, {1, 15, false}, {1, 0, false}} {
+		f := SealedFrame{Type: Request, Counter: c.counter, Sealed: make([]byte, c.n)}
+		_, appended := f.Append(nil)
+		raw := binary.BigEndian.AppendUint64(Header(nil, Request, f.Session), c.counter)
+		_, parsed := ParseSealed(codec.AppendV16(raw, f.Sealed), Request)
+		require.Equal(t, c.fits, appended == nil, "%+v", c)
+		require.Equal(t, c.fits, parsed == nil, "%+v", c)
 	}
 }
 

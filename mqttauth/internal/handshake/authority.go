@@ -49,14 +49,14 @@ type Authority struct {
 	order []*run // by age; those that ended early stay until their time
 }
 
-// liveKey: at most one run at a time for a Client Identifier at a source.
-type liveKey struct{ clientID, source string }
+// liveKey: at most one run at a time for a user with a Client Identifier at a source. Who ends it with another hello
+// has to name the user, and so spends the guesses that there are for her at that source.
+type liveKey struct{ user, clientID, source string }
 
 // run is kept for RunTimeout, also once it is established, so that a repeated frame has the same answer.
 type run struct {
 	id        frame.ID
 	key       liveKey
-	user      string
 	verifier  [sha256.Size]byte // of the binary form
 	hello     [sha256.Size]byte // of the frame
 	since     time.Time
@@ -100,6 +100,9 @@ func (a *Authority) Format(f fmt.State, _ rune) {
 type Answer struct {
 	// Frame goes back to the client: a challenge, or the welcome again. Nil if there is nothing to send.
 	Frame []byte
+	// Repeated tells that the frame had come before. Where clients have connections of their own, and this one has not
+	// brought it before, it is somebody else's.
+	Repeated bool
 	// Session is established by the frame: its Welcome goes back to the client. Nil otherwise.
 	Session *Session
 	// ClientID and User are what the run's hello names, proven only once there is a Session.
@@ -123,16 +126,6 @@ func (a *Authority) Receive(source string, b []byte) (Answer, error) {
 	return Answer{}, fmt.Errorf("%w: a %v in a run", ErrState, f.Type)
 }
 
-// Session returns the established session with this id, as long as its run is kept.
-func (a *Authority) Session(id frame.ID) *Session {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if r := a.runs[id]; r != nil {
-		return r.session
-	}
-	return nil
-}
-
 // Sweep ends the runs whose time is over, as every Receive does too, and returns how many are left.
 func (a *Authority) Sweep() int {
 	a.mu.Lock()
@@ -149,6 +142,7 @@ func (a *Authority) hello(source string, b []byte) (Answer, error) {
 	answer := Answer{ClientID: f.ClientID, User: f.User}
 	digest := sha256.Sum256(b)
 	if answer.Frame, err = a.known(f.Session, source, digest); answer.Frame != nil || err != nil {
+		answer.Repeated = err == nil
 		return answer, err
 	}
 	r, err := a.respond(source, &f)
@@ -156,7 +150,7 @@ func (a *Authority) hello(source string, b []byte) (Answer, error) {
 		return answer, err
 	}
 	r.hello = digest
-	answer.Frame, err = a.keep(r)
+	answer.Frame, answer.Repeated, err = a.keep(r)
 	return answer, err
 }
 
@@ -211,22 +205,23 @@ func (a *Authority) respond(source string, f *frame.HelloFrame) (*run, error) {
 		return nil, err
 	}
 	return &run{
-		id: f.Session, key: liveKey{f.ClientID, source}, user: f.User, verifier: digest,
+		id: f.Session, key: liveKey{f.User, f.ClientID, source}, verifier: digest,
 		since: a.cfg.Now(), server: server, challenge: challenge,
 	}, nil
 }
 
-// keep files a run in, and ends those that it takes the place of. It returns the challenge to send.
-func (a *Authority) keep(r *run) ([]byte, error) {
+// keep files a run in, and ends those that it takes the place of. It returns the challenge to send, and whether that is
+// of a run that was there already.
+func (a *Authority) keep(r *run) (challenge []byte, repeated bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.expire()
 	if other := a.runs[r.id]; other != nil { // the same hello, twice at once
 		r.server.Abort()
 		if other.key != r.key || other.hello != r.hello {
-			return nil, ErrReplay
+			return nil, false, ErrReplay
 		}
-		return other.challenge, nil
+		return other.challenge, true, nil
 	}
 	if other := a.live[r.key]; other != nil {
 		a.drop(other)
@@ -234,7 +229,7 @@ func (a *Authority) keep(r *run) ([]byte, error) {
 	a.makeRoom(r.key.source)
 	a.runs[r.id], a.live[r.key] = r, r
 	a.order = append(a.order, r)
-	return r.challenge, nil
+	return r.challenge, false, nil
 }
 
 // makeRoom drops the oldest runs of a source that has its share, and the oldest of all when there is no room.
@@ -311,7 +306,7 @@ func (a *Authority) proof(source string, b []byte) (Answer, error) {
 		return Answer{}, err
 	}
 	r.session = session
-	return Answer{Session: session, ClientID: r.key.clientID, User: r.user}, nil
+	return Answer{Session: session, ClientID: r.key.clientID, User: r.key.user}, nil
 }
 
 // claim finds the run of a proof and makes sure that only one proof is tried. If it is the one that was tried
@@ -337,9 +332,9 @@ func (a *Authority) claim(source string, f *frame.ProofFrame) (*run, *Session, e
 // again answers a proof that was answered before.
 func again(s *Session) Answer {
 	if s == nil {
-		return Answer{}
+		return Answer{Repeated: true}
 	}
-	return Answer{Frame: s.made(), ClientID: s.ClientID, User: s.User}
+	return Answer{Frame: s.made(), Repeated: true, ClientID: s.ClientID, User: s.User}
 }
 
 func (a *Authority) finish(r *run, f *frame.ProofFrame) (*Session, error) {
@@ -353,7 +348,7 @@ func (a *Authority) finish(r *run, f *frame.ProofFrame) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{
-		Keys: keys, User: r.user, ClientID: r.key.clientID, Source: r.key.source, Since: a.cfg.Now(), Verifier: r.verifier,
+		Keys: keys, User: r.key.user, ClientID: r.key.clientID, Source: r.key.source, Since: a.cfg.Now(), Verifier: r.verifier,
 	}
 	copy(s.proof[:], msg4[2:])
 	return s, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/mqttauth/internal/frame"
 	"github.com/mqttsec/mqttsec/pake"
 )
 
@@ -38,6 +39,68 @@ func TestRunsAreBounded(t *testing.T) {
 	require.Zero(t, f.Sweep())
 	require.Empty(t, f.live)
 	require.Empty(t, f.order)
+}
+
+// TestRunsThatMadeRoomAreForgotten, and their secrets are overwritten at once.
+func TestRunsThatMadeRoomAreForgotten(t *testing.T) {
+	const limit = 4
+	f := newFixture(t, func(c *AuthorityConfig) { c.MaxRuns = limit })
+	for range 10 * limit {
+		_, _, err := f.hello(t, testSource, testUser, testClient)
+		require.NoError(t, err)
+		require.Len(t, f.runs, 1)
+		require.LessOrEqual(t, len(f.order), 2*limit)
+	}
+	gone := f.order[len(f.order)-2]
+	require.True(t, gone.gone)
+	_, _, err := gone.server.Finish(make([]byte, 34))
+	require.ErrorIs(t, err, pake.ErrState)
+}
+
+// refunds is a budget's store that calls f when a proof was right, while it is still being checked.
+type refunds struct {
+	updates int
+	f       func()
+}
+
+func (s *refunds) Update(keys []pake.GuessKey, change func([]pake.Guesses)) error {
+	if s.updates++; s.updates == 2 {
+		s.f()
+	}
+	change(make([]pake.Guesses, len(keys)))
+	return nil
+}
+
+// TestWhileAProofIsChecked it may come again, which has no answer yet, and its run may end, which admits nobody.
+func TestWhileAProofIsChecked(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		store := new(refunds)
+		budget, err := pake.NewBudget(pake.BudgetConfig{Store: store})
+		require.NoError(t, err)
+		f := newFixture(t, func(c *AuthorityConfig) { c.Budget = budget })
+		c, answer, err := f.hello(t, testSource, testUser, testClient)
+		require.NoError(t, err)
+		proof, err := c.Challenge(answer.Frame)
+		require.NoError(t, err)
+		store.f = func() {
+			again, err := f.Receive(testSource, proof)
+			require.NoError(t, err)
+			require.Equal(t, Answer{Repeated: true}, again)
+			if late {
+				f.clock.Advance(RunTimeout)
+				require.Zero(t, f.Sweep())
+			}
+		}
+		answer, err = f.Receive(testSource, proof)
+		require.Equal(t, 2, store.updates)
+		if late {
+			require.ErrorIs(t, err, ErrNoRun)
+			require.Nil(t, answer.Session)
+		} else {
+			require.NoError(t, err)
+			require.NotNil(t, answer.Session)
+		}
+	}
 }
 
 func TestOneSourceFillsItsShareAlone(t *testing.T) {
@@ -71,6 +134,48 @@ func TestOneLiveRunForAClientAtASource(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.Receive(testSource, proof)
 	require.ErrorIs(t, err, ErrNoRun)
+}
+
+// TestHelloOfAnotherUserEndsNoRun: a stranger at the same address who knows the Client Identifier alone.
+func TestHelloOfAnotherUserEndsNoRun(t *testing.T) {
+	f := newFixture(t)
+	c, answer, err := f.hello(t, testSource, testUser, testClient)
+	require.NoError(t, err)
+	_, _, err = f.hello(t, testSource, "mallory", testClient)
+	require.NoError(t, err)
+	proof, err := c.Challenge(answer.Frame)
+	require.NoError(t, err)
+	answer, err = f.Receive(testSource, proof)
+	require.NoError(t, err)
+	require.NotNil(t, answer.Session)
+}
+
+// TestOneSessionTwiceAtOnce: two hellos that were both answered before either was filed in.
+func TestOneSessionTwiceAtOnce(t *testing.T) {
+	f := newFixture(t)
+	b, _, err := Start(testConfig())
+	require.NoError(t, err)
+	hello, err := frame.ParseHello(b)
+	require.NoError(t, err)
+	answered := func(source string, digest byte) *run {
+		r, err := f.respond(source, &hello)
+		require.NoError(t, err)
+		r.hello = [32]byte{digest}
+		return r
+	}
+	first, same, changed, elsewhere := answered(testSource, 1), answered(testSource, 1), answered(testSource, 2), answered("198.51.100.1", 1)
+	challenge, repeated, err := f.keep(first)
+	require.NoError(t, err)
+	require.False(t, repeated)
+	again, repeated, err := f.keep(same)
+	require.NoError(t, err)
+	require.True(t, repeated)
+	require.Equal(t, challenge, again)
+	for _, r := range []*run{changed, elsewhere} {
+		_, _, err = f.keep(r)
+		require.ErrorIs(t, err, ErrReplay)
+	}
+	require.Equal(t, 1, f.Sweep())
 }
 
 func TestProofFromAnotherSource(t *testing.T) {
@@ -118,6 +223,8 @@ func TestRepeatedFramesHaveTheSameAnswer(t *testing.T) {
 	second, err := f.Receive(testSource, hello)
 	require.NoError(t, err)
 	require.Equal(t, first.Frame, second.Frame)
+	require.False(t, first.Repeated)
+	require.True(t, second.Repeated)
 	_, err = f.Receive("198.51.100.1", hello)
 	require.ErrorIs(t, err, ErrReplay, "from elsewhere it is a replay")
 

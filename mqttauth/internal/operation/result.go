@@ -34,7 +34,7 @@ var verdicts = [...]string{
 	Done: "done", Malformed: "malformed operation", Forbidden: "forbidden by the authority's policy",
 	Taken: "the filter overlaps another owner's claim", Unclaimed: "no such claim", Invalid: "invalid token",
 	Expired: "expired", Revoked: "revoked", Used: "the token was used by somebody else",
-	Superseded: "of another epoch", Limit: "too many", Unavailable: "not available now",
+	Superseded: "of another epoch or another owner token than the claim", Limit: "too many", Unavailable: "not available now",
 }
 
 // Error names the verdict.

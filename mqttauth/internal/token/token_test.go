@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +93,28 @@ func TestRootsTellNothingOfThePayloadTree(t *testing.T) {
 	require.NotEqual(t, r.Publish, r.Subscribe)
 }
 
+// TestOwnerForgesBeyondTheClaim: an owner has the secrets that the authority computes with, so only the filters say
+// no: to a filter beside the claim, to a wider one, and to one that narrows it by a wildcard alone.
+func TestOwnerForgesBeyondTheClaim(t *testing.T) {
+	for claim, filters := range map[string][]string{
+		"site/#":     {"plant/7", "plant/#", "#", "+/7", "site/+", "$SYS/x", "site2/7"},
+		"site/7":     {"site/8", "site/#", "site/+", "site/7/x"},
+		"site/+/set": {"site/7/get", "site/#", "site/+/+", "site/+/get", "plant/7/set"},
+	} {
+		r := roots(t, testOwner(t, claim, 1))
+		for _, filter := range filters {
+			tree, err := key.New(claim, r.Publish[:])
+			require.NoError(t, err)
+			n, err := node(tree, filter)
+			require.NoError(t, err)
+			p := Presentation{Kind: Auth1, Claim: claim, Epoch: 1, terms: terms{until: now.Unix() + 60, filter: filter}}
+			p.Proof = prove(n.Leaf(p.terms.label()), binding)
+			_, err = r.Verify(1, &p, binding, now)
+			require.ErrorIs(t, err, ErrInvalid, "%q under %q", filter, claim)
+		}
+	}
+}
+
 // TestNothingAboutATokenCanBeChanged plays the holder, who wants more than the owner gave.
 func TestNothingAboutATokenCanBeChanged(t *testing.T) {
 	o := testOwner(t, "site/#", 1)
@@ -157,6 +181,9 @@ func TestNextEpochEndsTokens(t *testing.T) {
 	p = issue(t, next, Auth1, "site/7").Present(binding)
 	_, err = roots(t, next).Verify(2, &p, binding, now)
 	require.NoError(t, err)
+	next.epoch = math.MaxUint32
+	_, err = next.Next()
+	require.ErrorIs(t, err, ErrInvalid, "there is none after the last")
 }
 
 func TestTwoTokensForTheSameAreTwo(t *testing.T) {
@@ -262,6 +289,14 @@ func TestTextRefuses(t *testing.T) {
 		require.ErrorIs(t, new(Token).UnmarshalText(text[:n]), ErrText)
 	}
 	require.ErrorIs(t, new(Token).UnmarshalText([]byte(textPrefix+strings.Repeat("A", 1<<16))), ErrText)
+	require.ErrorIs(t, new(Token).UnmarshalText(text[len(textPrefix):]), ErrText, "without what says what it is")
+	wide := strings.Replace(string(text), "S", "\u017f", 1) // whose upper case is S
+	require.NotEqual(t, wide, string(text))
+	require.ErrorIs(t, new(Token).UnmarshalText([]byte(wide)), ErrText)
+	owner, err := testOwner(t, "site/#", 1).MarshalText()
+	require.NoError(t, err)
+	require.ErrorIs(t, new(Token).UnmarshalText(owner), ErrText, "an owner's secret is no token")
+	require.ErrorIs(t, new(Owner).UnmarshalText(text), ErrText, "nor is a token the other")
 	_, err = Token{}.MarshalText()
 	require.ErrorIs(t, err, ErrInvalid)
 	_, err = Owner{}.MarshalText()
@@ -276,8 +311,11 @@ func TestBinaryOfAnImpossibleTokenIsRefused(t *testing.T) {
 	beside := strings.Replace(string(b), "site/7", "side/7", 1)
 	require.ErrorIs(t, new(Token).UnmarshalBinary([]byte(beside)), ErrFilter)
 	require.ErrorIs(t, new(Token).UnmarshalBinary(append(b, 0)), codec.ErrMalformed)
-	b[2] = 3
-	require.ErrorIs(t, new(Token).UnmarshalBinary(b), codec.ErrMalformed)
+	for i, wrong := range []byte{binaryVersion + 1, binaryOwner, 3} {
+		bad := slices.Clone(b)
+		bad[i] = wrong
+		require.ErrorIs(t, new(Token).UnmarshalBinary(bad), codec.ErrMalformed, "octet %d", i)
+	}
 }
 
 func TestNothingPrintsASecret(t *testing.T) {

@@ -1,17 +1,20 @@
-package soak
+// Package relay is the network between two programs, for tests and for programs that show what happens when something
+// breaks: it passes connections over TCP on to the first of some targets that takes them, as a load balancer does, can
+// lose them all, hold everything up, and looks for texts in what passes.
+package relay
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"sync"
 	"time"
 )
 
-// relay is the network between two programs: it can lose its connections, hold everything up, and looks for texts in
-// what passes.
-type relay struct {
+// Relay is one that runs.
+type Relay struct {
 	listener net.Listener
-	target   string
+	targets  []string
 	texts    []string
 	running  sync.WaitGroup
 	traffic  sync.RWMutex // locked while everything is held up
@@ -21,12 +24,14 @@ type relay struct {
 	found map[string]bool
 }
 
-func newRelay(target string, texts []string) (*relay, error) {
+// New listens on a port of 127.0.0.1 and looks for texts, of at most 64 bytes each. A connection goes to the first
+// target, HOST:PORT, that accepts one.
+func New(texts []string, targets ...string) (*Relay, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{listener: listener, target: target, texts: texts, conns: make(map[net.Conn]struct{}), found: make(map[string]bool)}
+	r := &Relay{listener: listener, targets: targets, texts: texts, conns: make(map[net.Conn]struct{}), found: make(map[string]bool)}
 	r.running.Go(func() {
 		for {
 			conn, err := listener.Accept()
@@ -39,9 +44,11 @@ func newRelay(target string, texts []string) (*relay, error) {
 	return r, nil
 }
 
-func (r *relay) address() string { return r.listener.Addr().String() }
+// Address is HOST:PORT, where it listens.
+func (r *Relay) Address() string { return r.listener.Addr().String() }
 
-func (r *relay) close() {
+// Close ends it and all connections, and returns when nothing of it runs.
+func (r *Relay) Close() {
 	_ = r.listener.Close()
 	r.mu.Lock()
 	for conn := range r.conns {
@@ -52,8 +59,8 @@ func (r *relay) close() {
 	r.running.Wait()
 }
 
-// cut ends all connections, in the way a broken network does.
-func (r *relay) cut() {
+// Cut ends all connections, in the way a broken network does.
+func (r *Relay) Cut() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for conn := range r.conns {
@@ -61,23 +68,35 @@ func (r *relay) cut() {
 	}
 }
 
-// hold keeps everything up for a time.
-func (r *relay) hold(d time.Duration) {
+// Hold keeps everything up for a time.
+func (r *Relay) Hold(d time.Duration) {
 	r.traffic.Lock()
 	defer r.traffic.Unlock()
 	time.Sleep(d)
 }
 
-// seen are the texts that have passed.
-func (r *relay) seen(text string) bool {
+// Seen tells whether one of the texts has passed.
+func (r *Relay) Seen(text string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.found[text]
 }
 
-func (r *relay) pass(client net.Conn) {
+// dial connects to the first target that can be reached.
+func (r *Relay) dial() (net.Conn, error) {
+	err := errors.New("relay: no target")
+	for _, target := range r.targets {
+		var conn net.Conn
+		if conn, err = net.Dial("tcp", target); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
+}
+
+func (r *Relay) pass(client net.Conn) {
 	defer func() { _ = client.Close() }()
-	server, err := net.Dial("tcp", r.target)
+	server, err := r.dial()
 	if err != nil {
 		return
 	}
@@ -100,7 +119,7 @@ func (r *relay) pass(client net.Conn) {
 }
 
 // copy relays one direction. Its end is the end of both.
-func (r *relay) copy(to, from net.Conn) {
+func (r *Relay) copy(to, from net.Conn) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	const before = 64 // of what came before is kept, so that a text in two pieces is found
 	buffer := make([]byte, before+32<<10)
@@ -121,7 +140,7 @@ func (r *relay) copy(to, from net.Conn) {
 	}
 }
 
-func (r *relay) search(b []byte) {
+func (r *Relay) search(b []byte) {
 	for _, text := range r.texts {
 		if bytes.Contains(b, []byte(text)) {
 			r.mu.Lock()

@@ -1,25 +1,70 @@
-package claims
+// Package strict reads JSON objects where two readers must not understand two things. The names of members are those
+// of the standard to the letter, which package json takes in any case, so that "K" would be "k" as well (RFC 7517,
+// section 4; RFC 7519, section 10.1.1). A member that stands there twice, bytes behind the end and what is no UTF-8 are
+// errors. Members that are not asked for are passed over.
+//
+// How much is read, callers bound.
+package strict
 
 import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
+
+// ErrMalformed is about bytes that are not what they should be, or a member that is not of its type.
+var ErrMalformed = errors.New("ace: malformed")
+
+// Unmarshal is [Parse] and [Object.Into].
+func Unmarshal(b []byte, to any) error {
+	o, err := Parse(b)
+	if err != nil {
+		return err
+	}
+	return o.Into(to)
+}
+
+// Into reads the members into the struct that to points to, by the names in its "json" tags. A field that is a struct
+// is read so as well, which those behind a pointer or in a slice or map are not; one without a name is passed over.
+// What may stand for which type, null too, is as in package json.
+func (o Object) Into(to any) error {
+	v := reflect.ValueOf(to).Elem()
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		if raw, ok := o[name]; ok && name != "" {
+			if err := read(raw, v.Field(i)); err != nil {
+				return fmt.Errorf("%w: %q is of another type", ErrMalformed, name) // without err, which may quote a secret
+			}
+		}
+	}
+	return nil
+}
+
+func read(raw json.RawMessage, field reflect.Value) error {
+	if text, ok := unescaped(raw); ok && field.Kind() == reflect.String {
+		field.SetString(text)
+		return nil
+	}
+	if field.Kind() == reflect.Struct {
+		return Unmarshal(raw, field.Addr().Interface())
+	}
+	return json.Unmarshal(raw, field.Addr().Interface())
+}
 
 // An Object is a JSON object whose members have not been looked at yet.
 type Object map[string]json.RawMessage
 
 var errNotObject = fmt.Errorf("%w: not a JSON object", ErrMalformed)
 
-// ParseObject reads a JSON object and nothing behind it. Two members of one name are an error: two readers might take
-// one each.
-func ParseObject(b []byte) (Object, error) {
-	if len(b) > MaxSize {
-		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
-	}
+// Parse reads a JSON object and nothing behind it. Two members of one name are an error: two readers might take one
+// each.
+func Parse(b []byte) (Object, error) {
 	if !utf8.Valid(b) {
 		return nil, fmt.Errorf("%w: not UTF-8", ErrMalformed)
 	}
@@ -121,8 +166,8 @@ func (o Object) Bytes(name string) ([]byte, error) {
 	return b, nil
 }
 
-// number returns the member of that name; ok is false if there is none.
-func (o Object) number(name string) (n float64, ok bool, err error) {
+// Number returns the member of that name; ok is false if there is none.
+func (o Object) Number(name string) (n float64, ok bool, err error) {
 	raw, ok := o[name]
 	if !ok {
 		return 0, false, nil

@@ -1,6 +1,0 @@
-//go:build !race
-
-package bench
-
-// racing tells that the race detector watches.
-const racing = false
