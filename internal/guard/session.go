@@ -156,10 +156,16 @@ func (s *Session) end(reason byte, err error) bool {
 	if s.ended.Swap(true) {
 		return false
 	}
+	if errors.Is(err, ErrRevoked) {
+		s.g.counters.revoked.Add(1)
+	}
 	s.log("disconnected", "reason", err.Error(), "code", reason)
 	_ = s.c.End(err, layer.Goodbye(s.c, reason)) // which returns err
 	return true
 }
+
+// Over reports whether the connection has been ended, or has ended.
+func (s *Session) Over() bool { return s.ended.Load() }
 
 // current looks at the clock before a packet is judged. It reports false when the session is over, and ends it when
 // its grant is.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mqttsec/mqttsec/internal/guard"
 	"github.com/mqttsec/mqttsec/internal/wire"
 )
 
@@ -115,10 +116,15 @@ func (l *Listener) endAll() {
 
 // end ends a connection that has been let through.
 func (f *connection) end(reason byte, why error) bool {
-	f.mu.Lock()
-	session := f.session
-	f.mu.Unlock()
+	session := f.through()
 	return session != nil && session.End(reason, why)
+}
+
+// through returns the session of a connection that has been let through, nil before.
+func (f *connection) through() *guard.Session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.session
 }
 
 // mind has those look at their grants anew whom a change concerns.

@@ -2,6 +2,7 @@ package authbroker
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/mqttsec/mqttsec/internal/guard"
 	"github.com/mqttsec/mqttsec/internal/wire"
@@ -27,9 +28,15 @@ func (l *Listener) Revoke(r Revocation) (affected int, err error) {
 		return 0, errors.New("authbroker: a revocation of nothing")
 	}
 	if r.User != "" {
+		before := l.live.all(userName(r.User))
+		before = slices.DeleteFunc(before, func(f *connection) bool {
+			session := f.through()
+			return session == nil || session.Over()
+		})
+		affected = len(before) // follow may be the one that ends them, as soon as the store knows
 		err = l.store.end(r.User)
 		for _, f := range l.live.all(userName(r.User)) {
-			if f.end(wire.NotAuthorized, ErrRevoked) {
+			if f.end(wire.NotAuthorized, ErrRevoked) && !slices.Contains(before, f) {
 				affected++
 			}
 		}

@@ -1,8 +1,12 @@
 package authbroker_test
 
 import (
+	"bytes"
 	"crypto/tls"
+	"io"
+	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,27 +20,7 @@ import (
 // nobody else is, whichever of them has the store. She still has her password, and comes again.
 func TestRevokedAtAnotherListener(t *testing.T) {
 	t.Parallel()
-	authority, err := ca.New()
-	require.NoError(t, err)
-	secure, err := authority.ServerConfig()
-	require.NoError(t, err)
-	secure.ClientAuth, secure.ClientCAs = tls.RequireAndVerifyClientCert, authority.Pool()
-	server := httptest.NewUnstartedServer(nil)
-	server.TLS, server.EnableHTTP2 = secure, true
-	t.Cleanup(server.Close)
-	has := newWorld(t, func(c *authbroker.Config) { server.Config.Handler = c.Store.Handler() })
-	server.StartTLS()
-	certificate, err := authority.Issue(ca.Subject{Name: "gateway", Client: true})
-	require.NoError(t, err)
-	reaches := authority.ClientConfig()
-	reaches.Certificates = []tls.Certificate{certificate}
-	uses := newWorld(t, func(c *authbroker.Config) {
-		require.NoError(t, c.Store.Close())
-		c.Store, err = authbroker.RemoteStore(t.Context(), authbroker.RemoteConfig{URL: server.URL, TLS: reaches})
-		require.NoError(t, err)
-		store := c.Store
-		t.Cleanup(func() { store.Close() })
-	})
+	has, uses := sharing(t, func(store http.Handler) http.Handler { return store })
 	for name, v := range wires {
 		for where, at := range map[string][2]*world{"with the store": {has, uses}, "without": {uses, has}} {
 			t.Run(name+", revoked at the one "+where, func(t *testing.T) {
@@ -44,9 +28,11 @@ func TestRevokedAtAnotherListener(t *testing.T) {
 					return has.listener.Counters().Active+uses.listener.Counters().Active == 0
 				}, time.Minute, time.Millisecond)
 				here, there, other := at[0].login(t, "eve", v), at[1].login(t, "eve", v), at[1].login(t, "bob", v)
+				revoked := at[0].listener.Counters().Revoked
 				n, err := at[0].listener.Revoke(authbroker.Revocation{User: "eve"})
 				require.NoError(t, err)
 				require.Equal(t, 1, n)
+				require.Equal(t, revoked+1, at[0].listener.Counters().Revoked)
 				for _, r := range []*raw{here, there} {
 					for p := r.next(); p != nil; p = r.next() { // DISCONNECT, on v5
 					}
@@ -56,4 +42,63 @@ func TestRevokedAtAnotherListener(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestRevocationHeardBeforeItsAnswer: the one who revokes may hear of it as a change of the store before the store has
+// answered; it counts what it ended all the same.
+func TestRevocationHeardBeforeItsAnswer(t *testing.T) {
+	t.Parallel()
+	var user atomic.Pointer[raw]
+	_, uses := sharing(t, func(store http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if r.URL.Path != "/v1/commit" || bytes.Contains(body, []byte(`"writes":null`)) || user.Load() == nil {
+				store.ServeHTTP(w, r)
+				return
+			}
+			answer := httptest.NewRecorder()
+			store.ServeHTTP(answer, r)
+			user := user.Load()
+			for p := user.next(); p != nil; p = user.next() {
+			}
+			w.WriteHeader(answer.Code)
+			_, _ = w.Write(answer.Body.Bytes())
+		})
+	})
+	for name, v := range wires {
+		t.Run(name, func(t *testing.T) {
+			user.Store(uses.login(t, "eve", v))
+			defer user.Store(nil)
+			n, err := uses.listener.Revoke(authbroker.Revocation{User: "eve"})
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+		})
+	}
+}
+
+// sharing returns a world that has a store and another that uses it over HTTPS, by way of a handler.
+func sharing(t *testing.T, by func(store http.Handler) http.Handler) (has, uses *world) {
+	authority, err := ca.New()
+	require.NoError(t, err)
+	secure, err := authority.ServerConfig()
+	require.NoError(t, err)
+	secure.ClientAuth, secure.ClientCAs = tls.RequireAndVerifyClientCert, authority.Pool()
+	server := httptest.NewUnstartedServer(nil)
+	server.TLS, server.EnableHTTP2 = secure, true
+	t.Cleanup(server.Close)
+	has = newWorld(t, func(c *authbroker.Config) { server.Config.Handler = by(c.Store.Handler()) })
+	server.StartTLS()
+	certificate, err := authority.Issue(ca.Subject{Name: "gateway", Client: true})
+	require.NoError(t, err)
+	reaches := authority.ClientConfig()
+	reaches.Certificates = []tls.Certificate{certificate}
+	uses = newWorld(t, func(c *authbroker.Config) {
+		require.NoError(t, c.Store.Close())
+		c.Store, err = authbroker.RemoteStore(t.Context(), authbroker.RemoteConfig{URL: server.URL, TLS: reaches})
+		require.NoError(t, err)
+		store := c.Store
+		t.Cleanup(func() { store.Close() })
+	})
+	return has, uses
 }
