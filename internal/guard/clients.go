@@ -75,16 +75,23 @@ func (c *clients) drop(id string) {
 	}
 }
 
-// room makes room for one more identifier of an identity, and reports whether there is any. Who has too many loses hold
-// of her own that was without a connection for longest, and of nobody else's.
-func (c *clients) room(identity string, now time.Time) bool {
-	if o := c.owners[identity]; o != nil && o.count >= c.each {
-		oldest := o.idle.Front()
-		if oldest == nil {
-			return false
-		}
-		c.drop(oldest.Value.(string))
+// share makes room for one more identifier in an identity's share, and reports whether there is any. Who has too many
+// loses hold of her own that was without a connection for longest, and of nobody else's.
+func (c *clients) share(identity string) bool {
+	o := c.owners[identity]
+	if o == nil || o.count < c.each {
+		return true
 	}
+	oldest := o.idle.Front()
+	if oldest == nil {
+		return false
+	}
+	c.drop(oldest.Value.(string))
+	return true
+}
+
+// room makes room for one more identifier, and reports whether there is any.
+func (c *clients) room(now time.Time) bool {
 	if len(c.byID) >= c.limit {
 		c.sweep(now)
 	}
@@ -105,7 +112,7 @@ func (c *clients) claim(id string, s *Session, identity string, now time.Time) (
 	if known && before.identity != identity && before.identity != "" {
 		return client{}, errForeign
 	}
-	if !known && !c.room(identity, now) {
+	if before.identity != identity && !c.share(identity) || !known && !c.room(now) {
 		return client{}, errFull
 	}
 	c.put(id, client{identity: identity, session: s})

@@ -295,6 +295,7 @@ func TestDisconnectEndsTheSession(t *testing.T) {
 		r.conn.Close()
 		synctest.Wait()
 		require.Empty(t, g.clients.byID)
+		require.True(t, r.session.Over())
 	})
 }
 
@@ -339,5 +340,26 @@ func TestNobodyTakesAllPlaces(t *testing.T) {
 		open(t, g, persistent(v, "alice"), granted(t, "alice"))
 		require.Equal(t, 3, g.clients.owners["mallory"].count)
 		require.Zero(t, g.clients.owners["mallory"].idle.Len())
+	})
+}
+
+// TestPlaceOfAnother: what was another's or nobody's counts as one's own as well, so that nobody has more than her part
+// by first coming without an identity, or by waiting for the end of others' sessions.
+func TestPlaceOfAnother(t *testing.T) {
+	onV5(t, func(t *testing.T) {
+		g, _ := guarded(t, Config{MaxClients: 10, MaxPerIdentity: 2})
+		open(t, g, persistent(wire.V5, "over"), granted(t, "alice")).client.conn.Close()
+		time.Sleep(time.Hour)
+		nobody := open(t, g, connectPacket(wire.V5, "nobody's"), Grant{})
+		take := func(id string) *rig { return dial(t, g, persistent(wire.V5, id), granted(t, "mallory"), nil) }
+		one := open(t, g, persistent(wire.V5, "one"), granted(t, "mallory"))
+		open(t, g, persistent(wire.V5, "two"), granted(t, "mallory"))
+		for _, id := range []string{"over", "nobody's"} {
+			require.Equal(t, wire.QuotaExceeded, refused(t, take(id)), id)
+		}
+		nobody.client.quiet()
+		require.NoError(t, take("one").err, "her own")
+		one.disconnected(wire.SessionTakenOver, ErrTakenOver)
+		require.Equal(t, 2, g.clients.owners["mallory"].count)
 	})
 }
