@@ -22,7 +22,7 @@ func TestRetainedExpiryV5(t *testing.T) {
 		g, _ := guarded(t, Config{})
 		r := open(t, g, connectPacket(wire.V5, "c"), granted(t, "alice", pub("a")))
 		time.Sleep(time.Minute)
-		for asked, want := range map[uint32]uint32{0: 540, 10: 10, 540: 540, 541: 540, 0xFFFFFFFF: 540} {
+		for asked, want := range map[uint32]uint32{0: 540, 1: 1, 10: 10, 540: 540, 541: 540, 0xFFFFFFFF: 540} {
 			m := wire.PublishPacket{Topic: []byte("a"), QoS: 1, ID: 3, Retain: true, Payload: []byte("x")}
 			m.Properties = m.Properties.AppendPair("name", "value")
 			if asked > 0 {
@@ -196,6 +196,21 @@ func TestRetainedBounded(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, m.Retain, "a deletion makes room")
 	})
+}
+
+// TestRetainedInAll: nor are there more topics than may be remembered in all, with the places that are kept; a tenth of
+// few is one.
+func TestRetainedInAll(t *testing.T) {
+	g, _ := guarded(t, Config{MaxRetained: 2})
+	r, soon := &g.retained, time.Now().Add(time.Minute)
+	require.True(t, r.set([]byte("a"), "alice", soon))
+	require.True(t, r.keep("bob"))
+	require.False(t, r.set([]byte("c"), "carol", soon))
+	require.False(t, r.keep("carol"))
+	require.True(t, r.set([]byte("a"), "alice", soon), "again")
+	r.take([]byte("b"), "bob", soon)
+	require.False(t, r.keep("carol"))
+	require.Len(t, r.topics, 2)
 }
 
 // TestRetainedOfOthers: who fills what is remembered of her fills her own part of it, with messages or with Wills, and

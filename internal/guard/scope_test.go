@@ -48,6 +48,10 @@ func TestScopeOfRulesThatBeginAlike(t *testing.T) {
 		require.True(t, s.MaySubscribe(name), name)
 	}
 	require.False(t, s.MayPublish([]byte("a/y/d")))
+	s = scope(t, both("a"), both("b"), both("c"), both("d"))
+	for _, name := range []string{"a", "b", "c", "d"} {
+		require.True(t, s.MayPublish([]byte(name)), name)
+	}
 }
 
 // TestScopeAgainstTopic compares a compiled scope of one rule with package topic, which is itself checked by brute

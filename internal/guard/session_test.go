@@ -207,6 +207,8 @@ func TestWillOfATokenThatIsOver(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, wire.Success, m.Reason, "which discards the Will")
 		r.disconnected(0x87, ErrNotAuthorized)
+		require.Empty(t, g.retained.topics, "and so it says nothing of the topic's retained message")
+		require.Zero(t, g.retained.kept)
 	})
 }
 

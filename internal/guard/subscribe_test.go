@@ -122,6 +122,45 @@ func TestSubscribeBoundedInBytes(t *testing.T) {
 	})
 }
 
+// TestSubscribeUnanswered: what the broker has not answered counts, though it be the same filter again and again.
+func TestSubscribeUnanswered(t *testing.T) {
+	onV5(t, func(t *testing.T) {
+		g, _ := guarded(t, Config{MaxSubscriptions: 3})
+		r := open(t, g, connectPacket(wire.V5, "c"), granted(t, "alice", sub("#")))
+		r.fromClient(r.subscribe(1, "a", "b"))
+		r.broker.next()
+		r.fromClient(r.subscribe(2, "a"))
+		r.broker.next()
+		r.fromClient(r.subscribe(3, "a"))
+		require.Equal(t, []byte{0x97}, r.codes())
+		r.broker.quiet()
+		r.fromBroker(r.suback(1, 1, 1))
+		require.Equal(t, []byte{1, 1}, r.codes())
+		r.fromClient(r.subscribe(3, "a"))
+		r.broker.next()
+	})
+}
+
+// TestMalformed: what cannot be read is not passed on, in either direction.
+func TestMalformed(t *testing.T) {
+	onBoth(t, func(t *testing.T, v wire.Version) {
+		g, _ := guarded(t, Config{})
+		for _, p := range []wire.Packet{
+			{0x82, 5, 0, 0, 0, 0, 0}, // SUBSCRIBE, UNSUBSCRIBE without a packet identifier
+			{0xA2, 5, 0, 0, 0, 0, 0},
+			{0xE0, 2, 0, 1}, // DISCONNECT
+		} {
+			r := open(t, g, connectPacket(v, "c"), granted(t, "alice", sub("#")))
+			r.fromClient(p)
+			require.ErrorIs(t, r.broker.ended(), wire.ErrMalformed, p.Type())
+		}
+		r := open(t, g, connectPacket(v, "c"), granted(t, "alice", sub("#")))
+		_, err := r.conn.Write(wire.Packet{0x90, 4, 0, 0, 0, 0}) // SUBACK
+		require.ErrorIs(t, err, wire.ErrMalformed)
+		r.client.quiet()
+	})
+}
+
 // TestSubscribeTwiceWithOneIdentifier does not confuse whose answer is whose.
 func TestSubscribeTwiceWithOneIdentifier(t *testing.T) {
 	onV5(t, func(t *testing.T) {
