@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/require"
 )
 
@@ -99,8 +100,10 @@ func TestEncrypt0RoundTrip(t *testing.T) {
 			require.ErrorIs(t, err, ErrDecrypt)
 			_, err = m.Open(alg, append([]byte{1}, key[1:]...), []byte("external"))
 			require.ErrorIs(t, err, ErrDecrypt)
-			_, err = m.Open(alg, key[1:], []byte("external"))
-			require.ErrorIs(t, err, ErrKey)
+			for _, other := range [][]byte{key[1:], append(key, 0), make([]byte, 48-size)} {
+				_, err = m.Open(alg, other, []byte("external"))
+				require.ErrorIs(t, err, ErrKey, "a key of %d bytes", len(other))
+			}
 		}
 		_, err := Encrypt0(alg, key, nil, nil, make([]byte, ccmMax+1))
 		require.ErrorIs(t, err, ErrMalformed)
@@ -110,6 +113,8 @@ func TestEncrypt0RoundTrip(t *testing.T) {
 	second, err := Encrypt0(A128GCM, make([]byte, 16), nil, nil, nil)
 	require.NoError(t, err)
 	require.NotEqual(t, first, second, "the nonce is fresh")
+	_, err = open(first, make([]byte, 16), []byte{})
+	require.NoError(t, err, "no external data are empty ones (RFC 9052, section 5.3)")
 }
 
 // TestEncrypt0AlgorithmIsTheKeys: what a message says of itself never chooses the algorithm.
@@ -142,7 +147,7 @@ func TestEncrypt0Malformed(t *testing.T) {
 		"protected has bytes behind": "d08344a1010100a041aa",
 		"alg unprotected":            "d08340a1010141aa",
 		"alg twice":                  "d08343a10101a1010141aa",
-		"kid twice":                  "d08347a201010441aaa00441aa41aa",
+		"kid twice":                  "d08346a201010441aaa10441aa41aa",
 		"crit":                       "d08347a2010102816161a041aa",
 		"partial iv":                 "d08343a10101a1064101" + "41aa",
 		"indefinite":                 "d09f43a10101a041aaff",
@@ -154,7 +159,11 @@ func TestEncrypt0Malformed(t *testing.T) {
 		_, err := ParseEncrypt0(unhex(t, message))
 		require.ErrorIs(t, err, ErrMalformed, name)
 	}
-	_, err := ParseEncrypt0(make([]byte, MaxSize+1))
+	large, err := Encoding.Marshal(cbor.Tag{Number: TagEncrypt0, Content: []any{
+		unhex(t, "a10101"), map[int]int{}, make([]byte, MaxSize),
+	}})
+	require.NoError(t, err)
+	_, err = ParseEncrypt0(large)
 	require.ErrorIs(t, err, ErrMalformed)
 }
 

@@ -64,6 +64,11 @@ func TestKeyECRFC9052(t *testing.T) {
 	other, err := decodeKey(unhex(t, "a401022001215820"+x+"22f5"))
 	require.NoError(t, err)
 	require.NotEqual(t, full.Y, other.Y)
+	b, err := other.MarshalCBOR()
+	require.NoError(t, err)
+	again, err := decodeKey(b)
+	require.NoError(t, err)
+	require.Equal(t, other, again, "a y in full is taken as it is")
 
 	off := full
 	off.Y = slices.Clone(full.Y)
@@ -92,25 +97,31 @@ func TestKeyEd25519(t *testing.T) {
 }
 
 func TestKeyThatDoesNotFit(t *testing.T) {
+	x, y := elliptic.P256().Params().Gx.Bytes(), elliptic.P256().Params().Gy.Bytes()
+	point := Key{Type: EC2, Curve: P256, X: x, Y: y}
+	_, err := point.Public()
+	require.NoError(t, err)
 	for name, k := range map[string]Key{
-		"no type":               {},
-		"symmetric":             Symmetric([]byte("secret")),
-		"Ed25519, short":        {Type: OKP, Curve: CurveEd25519, X: make([]byte, 31)},
-		"Ed25519 with ES256":    {Type: OKP, Curve: CurveEd25519, X: make([]byte, 32), Alg: ES256},
-		"P-256 with EdDSA":      {Type: EC2, Curve: P256, X: make([]byte, 32), Y: make([]byte, 32), Alg: EdDSA},
-		"P-256, short":          {Type: EC2, Curve: P256, X: make([]byte, 31), Y: make([]byte, 32)},
-		"P-256, zero":           {Type: EC2, Curve: P256, X: make([]byte, 32), Y: make([]byte, 32)},
-		"X25519":                {Type: OKP, Curve: 4, X: make([]byte, 32)},
-		"curve of another type": {Type: OKP, Curve: P256, X: make([]byte, 32)},
+		"no type":            {},
+		"symmetric":          Symmetric([]byte("secret")),
+		"Ed25519, short":     {Type: OKP, Curve: CurveEd25519, X: make([]byte, 31)},
+		"Ed25519 with ES256": {Type: OKP, Curve: CurveEd25519, X: make([]byte, 32), Alg: ES256},
+		"P-256 with EdDSA":   {Type: EC2, Curve: P256, X: x, Y: y, Alg: EdDSA},
+		"P-256, shifted":     {Type: EC2, Curve: P256, X: x[:31], Y: slices.Concat(x[31:], y)},
+		"P-256, zero":        {Type: EC2, Curve: P256, X: make([]byte, 32), Y: make([]byte, 32)},
+		"X25519":             {Type: OKP, Curve: 4, X: make([]byte, 32)},
+		"OKP on P-256":       {Type: OKP, Curve: P256, X: x, Y: y},
+		"EC2 on Ed25519":     {Type: EC2, Curve: CurveEd25519, X: make([]byte, 32)},
+		"EC2 on no curve":    {Type: EC2, X: x, Y: y},
 	} {
 		_, err := k.Public()
 		require.ErrorIs(t, err, ErrKey, name)
 	}
-	_, err := PublicKey("key")
+	_, err = PublicKey("key")
 	require.ErrorIs(t, err, ErrKey)
 	_, err = PublicKey(ed25519.PublicKey{1})
 	require.ErrorIs(t, err, ErrKey)
-	for _, k := range []Key{{}, {Type: OKP}, {Type: EC2, X: make([]byte, 32)}, {Type: Octets}} {
+	for _, k := range []Key{{}, {Type: OKP}, {Type: EC2, X: x}, {Type: Octets}, {Type: 7, ID: x, X: x, Y: y, K: x}} {
 		_, err = k.MarshalCBOR()
 		require.ErrorIs(t, err, ErrKey)
 	}
@@ -130,6 +141,7 @@ func TestKeyMalformed(t *testing.T) {
 		"kid is text":        "a3010402616120" + "4100",
 		"k is null":          "a2010420f6",
 		"y is null":          "a401022001214100" + "22f6",
+		"k is undefined":     "a2010420f7",
 		"k is text":          "a20104206161",
 		"ops is a number":    "a3010404012041aa",
 		"op is a map":        "a301040481a02041aa",
@@ -141,7 +153,9 @@ func TestKeyMalformed(t *testing.T) {
 		_, err := decodeKey(unhex(t, encoded))
 		require.Error(t, err, name)
 	}
-	require.ErrorIs(t, new(Key).UnmarshalCBOR(make([]byte, MaxSize+1)), ErrMalformed)
+	large, err := Symmetric(make([]byte, MaxSize)).MarshalCBOR()
+	require.NoError(t, err)
+	require.ErrorIs(t, new(Key).UnmarshalCBOR(large), ErrMalformed)
 }
 
 // TestKeyUnknownIsRead: a type that is not known, and labels that are not, are the caller's to judge.
@@ -153,6 +167,9 @@ func TestKeyUnknownIsRead(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, k.Allows(OpMACCreate))
 	require.False(t, k.Allows(OpMACVerify))
+	k, err = decodeKey(unhex(t, "a3010404816269702041aa"))
+	require.NoError(t, err)
+	require.False(t, k.Allows(OpMACCreate), "a key for something else alone is for nothing here")
 }
 
 func TestKeyShowsNoSecret(t *testing.T) {
