@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,6 +104,10 @@ func TestUnfitKeys(t *testing.T) {
 		_, err := Secret(make([]byte, n))
 		require.ErrorIs(t, err, ErrKey, n)
 	}
+	for _, n := range []int{MinSecret, MaxSecret} {
+		_, err := Secret(make([]byte, n))
+		require.NoError(t, err, n)
+	}
 }
 
 // TestSignerThatDoesNotSign: a signer in a security module may be of another kind than its public key says, hash
@@ -145,6 +150,40 @@ func TestSecretIsCopied(t *testing.T) {
 	require.NoError(t, v.Verify([]byte("input"), proof))
 }
 
+// TestFingerprintIsTheKeys: two keys have the same one if, and only if, what one proves the other verifies. HMAC does
+// not tell a secret from the same with zeros behind it, nor a long one from its hash.
+func TestFingerprintIsTheKeys(t *testing.T) {
+	block := sequence(1, sha256.BlockSize)
+	long := sequence(1, sha256.BlockSize+1)
+	hash, blockHash := sha256.Sum256(long), sha256.Sum256(block)
+	var all []Prover
+	for _, secret := range [][]byte{
+		block[:MinSecret], append(sequence(1, MinSecret), 0), sequence(2, MinSecret), block, blockHash[:], long, hash[:], append(block[:63:63], 7),
+	} {
+		p, err := Secret(secret)
+		require.NoError(t, err)
+		all = append(all, p)
+	}
+	for _, signer := range []crypto.Signer{edKey(t), edKey(t), ecdsaKey(t, elliptic.P256()), ecdsaKey(t, elliptic.P256())} {
+		p, err := Signer(signer)
+		require.NoError(t, err)
+		all = append(all, p)
+	}
+	equal := 0
+	for i, p := range all {
+		proof, err := p.Prove([]byte("input"))
+		require.NoError(t, err)
+		for j, q := range all {
+			verified := q.Verifier().Verify([]byte("input"), proof) == nil
+			require.Equal(t, verified, p.Verifier().Fingerprint() == q.Verifier().Fingerprint(), "%d and %d", i, j)
+			if verified {
+				equal++
+			}
+		}
+	}
+	require.Equal(t, len(all)+2*2, equal, "two pairs of equals")
+}
+
 func TestNothingPrintsSecrets(t *testing.T) {
 	secret := []byte("0123456789abcdef-secret-material")
 	p, err := Secret(secret)
@@ -172,6 +211,12 @@ func TestNothingPrintsSecrets(t *testing.T) {
 
 func TestJWKRefused(t *testing.T) {
 	const x, y = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"
+	point, err := strict.DecodeText(x)
+	require.NoError(t, err)
+	right, err := strict.DecodeText(y)
+	require.NoError(t, err)
+	point = append(point, right...)
+	modulus := func(n int, first byte) string { return strict.EncodeText(append([]byte{first}, make([]byte, n-1)...)) }
 	for name, text := range map[string]string{
 		"not JSON":        `{`,
 		"array":           `[]`,
@@ -188,6 +233,7 @@ func TestJWKRefused(t *testing.T) {
 		"secp256k1":       `{"kty":"EC","crv":"secp256k1","x":"` + x + `","y":"` + y + `"}`,
 		"no y":            `{"kty":"EC","crv":"P-256","x":"` + x + `"}`,
 		"off the curve":   `{"kty":"EC","crv":"P-256","x":"` + y + `","y":"` + x + `"}`,
+		"shifted":         `{"kty":"EC","crv":"P-256","x":"` + strict.EncodeText(point[:31]) + `","y":"` + strict.EncodeText(point[31:]) + `"}`,
 		"wrong curve":     `{"kty":"EC","crv":"P-384","x":"` + x + `","y":"` + y + `"}`,
 		"K":               `{"kty":"oct","K":"AAECAwQFBgcICQoLDA0ODw"}`,
 		"Kelvin":          `{"kty":"oct","\u212a":"AAECAwQFBgcICQoLDA0ODw"}`,
@@ -196,6 +242,11 @@ func TestJWKRefused(t *testing.T) {
 		"two of escapes":  `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw","\u006b":"DwECAwQFBgcICQoLDA0ODw"}`,
 		"more behind it":  `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`,
 		"tiny RSA":        `{"kty":"RSA","n":"AQAB","e":"AQAB"}`,
+		"RSA of 127":      `{"kty":"RSA","n":"` + modulus(127, 128) + `","e":"AQAB"}`,
+		"RSA of 2049":     `{"kty":"RSA","n":"` + modulus(2049, 128) + `","e":"AQAB"}`,
+		"RSA, not full":   `{"kty":"RSA","n":"` + modulus(256, 0) + `","e":"AQAB"}`,
+		"RSA of e 1":      `{"kty":"RSA","n":"` + modulus(256, 128) + `","e":"AQ"}`,
+		"RSA of large e":  `{"kty":"RSA","n":"` + modulus(256, 128) + `","e":"AQAAAAM"}`,
 		"large":           `{"kty":"oct","k":"` + strings.Repeat("A", maxJWK) + `"}`,
 	} {
 		_, err := ParseJWK([]byte(text))
@@ -216,20 +267,32 @@ func TestJWKNamesAreCaseSensitive(t *testing.T) {
 
 // TestC8KeyForAnotherPurpose is RFC 9201, 5: a key whose parameters forbid the proof is not used.
 func TestC8KeyForAnotherPurpose(t *testing.T) {
-	const k = `"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"`
-	for more, ok := range map[string]bool{
-		``: true, `,"alg":"HS256"`: true, `,"use":"sig"`: true, `,"key_ops":["verify","sign"]`: true,
-		`,"alg":"A128GCM"`: false, `,"alg":"ES256"`: false, `,"alg":"none"`: false, `,"alg":"Ed25519"`: false, `,"alg":"EdDSA"`: false, `,"use":"enc"`: false,
-		`,"key_ops":["encrypt"]`: false, `,"key_ops":[]`: false,
-	} {
-		key, err := ParseJWK([]byte("{" + k + more + "}"))
+	const (
+		k  = `"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"`
+		ed = `"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`
+	)
+	fits := func(text string, ok bool) {
+		key, err := ParseJWK([]byte("{" + text + "}"))
 		require.NoError(t, err)
 		_, err = key.Verifier()
 		if ok {
-			require.NoError(t, err, more)
+			require.NoError(t, err, text)
 		} else {
-			require.ErrorIs(t, err, ErrKey, more)
+			require.ErrorIs(t, err, ErrKey, text)
 		}
+	}
+	for more, ok := range map[string]bool{
+		``: true, `,"alg":"HS256"`: true, `,"use":"sig"`: true, `,"key_ops":["verify","sign"]`: true,
+		`,"key_ops":["verify"]`: true, `,"key_ops":["encrypt","sign"]`: true,
+		`,"alg":"A128GCM"`: false, `,"alg":"ES256"`: false, `,"alg":"none"`: false, `,"alg":"Ed25519"`: false, `,"alg":"EdDSA"`: false, `,"use":"enc"`: false,
+		`,"key_ops":["encrypt"]`: false, `,"key_ops":[]`: false,
+	} {
+		fits(k+more, ok)
+	}
+	for more, ok := range map[string]bool{
+		``: true, `,"alg":"EdDSA"`: true, `,"alg":"Ed25519"`: true, `,"alg":"HS256"`: false, `,"alg":"ES256"`: false, `,"alg":"Ed448"`: false,
+	} {
+		fits(ed+more, ok)
 	}
 }
 
@@ -266,6 +329,11 @@ func TestMalformedAuthData(t *testing.T) {
 		_, err := ParseAuthData(b)
 		require.ErrorIs(t, err, ErrMalformed, name)
 	}
+	a, err := ParseAuthData(nil)
+	require.NoError(t, err)
+	require.Zero(t, a, "none is no mistake: it asks where to get a token")
+	_, err = AuthData{Token: make([]byte, 65533)}.Append(nil)
+	require.NoError(t, err)
 	for name, a := range map[string]AuthData{
 		"long token":          {Token: make([]byte, 65534)},
 		"long with proof":     {Token: make([]byte, 65502), Proof: make([]byte, 32)},

@@ -42,6 +42,9 @@ func TestOtherIdentities(t *testing.T) {
 	for _, id := range []string{
 		"", "device-7", "eyJhbGciOiJkaXIifQ..x.y.z", cbor[:8], cbor[:len(cbor)-1], cbor + "x", cbor[:8] + "\x58\x08" + cbor[9:],
 		cbor[:8] + "\x40", cbor[:8] + "\x59\x00\x18" + strings.Repeat("k", 24), PSKIdentityCBOR(strings.Repeat("k", maxKeyID+1)),
+		cbor[:8], cbor[:8] + "\x58", cbor[:8] + "\x59\x01", cbor[:8] + "\x5f" + strings.Repeat("k", 31),
+		` {"cnf":{"jwk":{"kty":"oct","kid":"a"}}}`, `{"cnf":{"jwk":{"kty":"oct","kid":"` + strings.Repeat("k", maxKeyID+1) + `"}}}`,
+		`{"cnf":{"jwk":{"kty":"oct","kid":"a"}}` + strings.Repeat(" ", 6*maxKeyID) + `}`,
 		`{}`, `{"cnf":{"jwk":{"kty":"EC","kid":"a"}}}`, `{"cnf":{"jwk":{"kty":"oct"}}}`, `{"cnf":{"jwk":{"kty":"oct","kid":"a","k":"AA"}}}`,
 		`{"cnf":{"jwk":{"kty":"oct","kid":"a"}}}{}`, `{"cnf":{"kid":"a"}}`, `{"cnf":`,
 		`{"cnf":{"jwk":{"kty":"oct","kid":"a"}}}}`, `{"cnf":{"jwk":{"kty":"oct","kid":"a"}}}]`, `{"cnf":{"jwk":{"kty":"oct","kid":"a"}}}x`,
