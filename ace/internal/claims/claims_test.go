@@ -91,6 +91,7 @@ func TestIntrospectionInBothForms(t *testing.T) {
 			got, err := ParseIntrospectionJSON(text)
 			require.NoError(t, err)
 			requireSame(t, want.Set, got.Set)
+			require.True(t, got.Active)
 			require.Equal(t, PoP, got.TokenType)
 
 			b, err := want.CBOR()
@@ -98,8 +99,22 @@ func TestIntrospectionInBothForms(t *testing.T) {
 			got, err = ParseIntrospectionCBOR(b)
 			require.NoError(t, err)
 			requireSame(t, want.Set, got.Set)
+			require.True(t, got.Active)
 			require.Equal(t, PoP, got.TokenType)
 		})
+	}
+	for _, kind := range []string{Bearer, ""} {
+		want := Introspection{Active: true, TokenType: kind}
+		text, err := want.JSON()
+		require.NoError(t, err)
+		got, err := ParseIntrospectionJSON(text)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		b, err := want.CBOR()
+		require.NoError(t, err)
+		got, err = ParseIntrospectionCBOR(b)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
 	}
 	inactive := Introspection{Set: Set{Issuer: "must not show"}}
 	text, err := inactive.JSON()
@@ -111,14 +126,18 @@ func TestIntrospectionInBothForms(t *testing.T) {
 	got, err := ParseIntrospectionCBOR(b)
 	require.NoError(t, err)
 	require.Equal(t, Introspection{}, got)
-	for _, bad := range []string{`{}`, `{"active":null}`, `{"active":"true"}`, `{"active":1}`, `[]`, `{"active":true}{}`} {
+	for _, bad := range []string{`{}`, `{"active":null}`, `{"active":"true"}`, `{"active":1}`, `[]`, `{"active":true}{}`, `{"active":true,"token_type":2}`} {
 		_, err := ParseIntrospectionJSON([]byte(bad))
 		require.ErrorIs(t, err, ErrMalformed, bad)
 	}
-	for _, bad := range []string{"a0", "a10af6", "a10a01", "80", "a10af500"} {
+	for _, bad := range []string{"a0", "a10af6", "a10a01", "80", "a10af500", "a20af5181801", "a20af5182261" + "32"} {
 		_, err := ParseIntrospectionCBOR(unhex(t, bad))
 		require.ErrorIs(t, err, ErrMalformed, bad)
 	}
+	_, err = ParseIntrospectionJSON([]byte(`{"active":true,"scope":7}`))
+	require.ErrorIs(t, err, ErrScope)
+	_, err = ParseIntrospectionCBOR(unhex(t, "a20af50907"))
+	require.ErrorIs(t, err, ErrScope)
 }
 
 func unhex(t testing.TB, text string) []byte {
@@ -152,6 +171,9 @@ func TestScopeClaim(t *testing.T) {
 	none, err := ParseJSON([]byte(`{}`))
 	require.NoError(t, err)
 	require.Nil(t, none.Scope)
+	nothing, err := none.JSON()
+	require.NoError(t, err)
+	require.Equal(t, "{}", string(nothing), "a claim that is not there")
 	empty, err := ParseJSON([]byte(`{"scope":"W10"}`))
 	require.NoError(t, err)
 	require.NotNil(t, empty.Scope)
@@ -172,8 +194,17 @@ func TestTimesAndAudiences(t *testing.T) {
 	require.Equal(t, time.Unix(1_800_000_000, 0), got.Expires)
 	require.Equal(t, []string{"a", "b"}, got.Audience)
 	require.Equal(t, time.Hour, got.ExpiresIn)
+	b, err := Set{Audience: got.Audience}.CBOR()
+	require.NoError(t, err)
+	two, err := ParseCBOR(b)
+	require.NoError(t, err)
+	require.Equal(t, got.Audience, two.Audience)
+	for _, limits := range []string{`{"exp":1,"exi":1}`, `{"exp":137438953472,"exi":2147483648}`} {
+		_, err := ParseJSON([]byte(limits))
+		require.NoError(t, err, limits)
+	}
 	for _, bad := range []string{
-		`{"exp":"1800000000"}`, `{"exp":-1}`, `{"exp":0}`, `{"exp":0.5}`, `{"exp":1e300}`, `{"exp":null}`, `{"exi":0.5}`, `{"exi":1e18}`,
+		`{"exp":"1800000000"}`, `{"exp":-1}`, `{"exp":0}`, `{"exp":0.5}`, `{"exp":1e300}`, `{"exp":137438953473}`, `{"exi":2147483649}`, `{"exp":null}`, `{"exi":0.5}`, `{"exi":1e18}`,
 		`{"aud":1}`, `{"aud":null}`, `{"aud":["a",null]}`, `{"aud":["a",1]}`, `{"aud":{}}`, `{"aud":[]}`,
 		`{"iss":1}`, `{"iss":null}`, `{"iss":"a","iss":"b"}`, `{"i\u0073s":"a","iss":"b"}`, `{"cnonce":"+/"}`, `{"cnonce":"AA=="}`,
 		``, `[]`, `null`, `{`, `{"a":}`, `{}x`, "{\"iss\":\"\xff\"}", `{"exp":1,}`,
@@ -182,8 +213,8 @@ func TestTimesAndAudiences(t *testing.T) {
 		require.ErrorIs(t, err, ErrMalformed, bad)
 	}
 	for _, bad := range []string{
-		"a10463313233", "a10420", "a10400", "a104fb7ff0000000000000", "a104fb7ff8000000000000", "a104f93800", "a104f6", "a104c11a6b49d200",
-		"a103f6", "a10301", "a1038101", "a10380", "a10101", "a101f6", "a2016161016162", "a1076161", "a1182760" + "", "bf0161" + "61ff", "a0a0", "f6", "",
+		"a10463313233", "a10420", "a10400", "a104fb7ff0000000000000", "a104fb7ff8000000000000", "a104f93800", "a104f6", "a11828f97e00", "a11828f6", "a11826f6", "a104c11a6b49d200",
+		"a103f6", "a10301", "a1038101", "a10380", "a10101", "a101f6", "a101f7", "a2016161016162", "a1076161", "a1182760" + "", "bf0161" + "61ff", "a0a0", "f6", "",
 	} {
 		_, err := ParseCBOR(unhex(t, bad))
 		require.ErrorIs(t, err, ErrMalformed, bad)
@@ -199,6 +230,7 @@ func TestConfirmationNamesOneKey(t *testing.T) {
 		{`{"jwk":` + oct + `,"novel":1}`, "k1"},
 		{`{"kid":"k1"}`, "k1"},
 		{`{"jwk":{"kty":"oct","kid":"k1"}}`, "k1"},
+		{`{"jwk":{"kty":"oct","kid":"k1"},"kid":"k1"}`, "k1"},
 		{`{"jwe":"a.b.c.d.e"}`, ""},
 		{`{"jwk":{"kty":"OKP","crv":"Ed25519","x":"A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"},"kid":"x"}`, "x"},
 	} {
@@ -209,6 +241,7 @@ func TestConfirmationNamesOneKey(t *testing.T) {
 	}
 	for _, bad := range []string{
 		`{}`, `null`, `"k1"`, `{"kid":1}`, `{"kid":""}`, `{"jwk":null}`, `{"jku":"https://a.example"}`,
+		`{"jwk":` + oct + `,"kid":1}`, `{"jwk":{"kty":"oct","kid":"k1"},"kid":"k2"}`, `{"jwe":1,"kid":"k1"}`,
 		`{"jwk":` + oct + `,"kid":"k2"}`, `{"jwk":` + oct + `,"jwe":"a.b.c.d.e"}`, `{"jwk":` + oct + `,"jwk":` + oct + `}`,
 		`{"jwk":{"kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZg","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}}`,
 		`{"jwk":{"kty":"oct"}}`, `{"jwk":{"kty":"oct","k":"AA"}}`, `{"jwk":{"kty":"none"}}`,
@@ -218,6 +251,8 @@ func TestConfirmationNamesOneKey(t *testing.T) {
 	} {
 		_, err := ParseConfirmationJSON([]byte(bad))
 		require.ErrorIs(t, err, ErrConfirmation, bad)
+		_, err = ParseJSON([]byte(`{"cnf":` + bad + `}`))
+		require.ErrorIs(t, err, ErrConfirmation, "nor a claim set with it: %s", bad)
 	}
 
 	kid, err := Confirmation{ID: "12345678"}.CBOR()
@@ -227,16 +262,35 @@ func TestConfirmationNamesOneKey(t *testing.T) {
 	c, err := ParseConfirmationCBOR(unhex(t, "a101a2010402483132333435363738"))
 	require.NoError(t, err)
 	require.Equal(t, Confirmation{ID: "12345678"}, c)
+	const good = "a30104024131" + "2050" + "000102030405060708090a0b0c0d0e0f" // its kid is "1"
+	for text, ok := range map[string]bool{
+		"a101" + good: true, "a201" + good + "034131": true, "a201" + good + "034132": false, "a201" + good + "0301": false, "a201" + good + "0281" + "00": false,
+	} {
+		c, err := ParseConfirmationCBOR(unhex(t, text))
+		if !ok {
+			require.ErrorIs(t, err, ErrConfirmation, text)
+			continue
+		}
+		require.NoError(t, err, text)
+		require.Equal(t, "1", c.ID)
+	}
 	for _, bad := range []string{
-		"a0", "f6", "40", "a10301", "a10340", "a101a10104", "a101a201042041aa", "a101a3010403012041aa", "a10180", "a201a201042043aabbcc0281" + "00",
+		"a0", "f6", "40", "a10301", "a10340", "a101a10104", "a101a201042041aa", "a101a3010403012041aa", "a10180",
 		"a101a3010120062143aabbcc", "a20340" + "0340",
 	} {
 		_, err := ParseConfirmationCBOR(unhex(t, bad))
 		require.ErrorIs(t, err, ErrConfirmation, bad)
+		_, err = ParseCBOR(unhex(t, "a108"+bad))
+		require.ErrorIs(t, err, ErrConfirmation, "nor a claim set with it: %s", bad)
 	}
 	for alg, key := range keys(t) { // a key that says it is for something else
 		k, err := coseKey(key)
 		require.NoError(t, err)
+		for _, op := range []cose.Operation{cose.OpSign, cose.OpVerify, cose.OpMACCreate, cose.OpMACVerify} {
+			k.Ops = []cose.Operation{op}
+			_, err := verifier(k)
+			require.NoError(t, err, "%s for %d alone", alg, op)
+		}
 		for _, spoil := range []func(k *cose.Key){
 			func(k *cose.Key) { k.Alg = cose.A128GCM },
 			func(k *cose.Key) { k.Ops = []cose.Operation{cose.OpEncrypt} },
@@ -249,6 +303,42 @@ func TestConfirmationNamesOneKey(t *testing.T) {
 			require.ErrorIs(t, err, ErrConfirmation, alg)
 		}
 	}
+}
+
+// TestConfirmationInBothForms: none of them is lost on its way, whatever it names the key by.
+func TestConfirmationInBothForms(t *testing.T) {
+	key := keys(t)[pop.HS256]
+	for _, c := range []Confirmation{{Key: key}, {Key: key, ID: "k"}, {ID: "k"}} {
+		text, err := Set{Confirmation: c}.JSON()
+		require.NoError(t, err)
+		got, err := ParseJSON(text)
+		require.NoError(t, err)
+		requireSame(t, Set{Confirmation: c}, got)
+		b, err := Set{Confirmation: c}.CBOR()
+		require.NoError(t, err)
+		got, err = ParseCBOR(b)
+		require.NoError(t, err)
+		requireSame(t, Set{Confirmation: c}, got)
+	}
+	for _, id := range []string{"", "k"} {
+		want := Set{Confirmation: Confirmation{Encrypted: []byte("a.b.c.d.e"), ID: id}}
+		text, err := want.JSON()
+		require.NoError(t, err)
+		got, err := ParseJSON(text)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		want.Confirmation.Encrypted, err = cose.Encrypt0(cose.A128GCM, make([]byte, 16), nil, nil, []byte("key"))
+		require.NoError(t, err)
+		b, err := want.CBOR()
+		require.NoError(t, err)
+		got, err = ParseCBOR(b)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	_, err := Confirmation{}.JSON()
+	require.ErrorIs(t, err, ErrConfirmation)
+	_, err = Confirmation{}.CBOR()
+	require.ErrorIs(t, err, ErrConfirmation)
 }
 
 // TestMutations cuts and changes a claim set at every byte: nothing may panic, and a cut one is never taken.
@@ -275,19 +365,27 @@ func TestMutations(t *testing.T) {
 	}
 	_, err := ParseJSON([]byte(`{"x":"` + strings.Repeat("a", MaxSize) + `"}`))
 	require.ErrorIs(t, err, ErrMalformed)
+	large, err := cose.Encoding.Marshal(map[int]string{LabelIssuer: strings.Repeat("a", MaxSize)})
+	require.NoError(t, err)
+	_, err = ParseCBOR(large)
+	require.ErrorIs(t, err, ErrMalformed)
 }
 
 func TestSequenceID(t *testing.T) {
-	for _, number := range []uint64{0, 1, 1<<64 - 1, 0xabcdef} {
+	for _, number := range []uint64{0, 1, 1<<64 - 1, 0x0123456789abcdef} {
 		id := SequenceID("broker.example", number)
 		got, ok := ParseSequenceID("broker.example", id)
 		require.True(t, ok)
 		require.Equal(t, number, got)
-		_, ok = ParseSequenceID("broker.exampl", id)
-		require.False(t, ok)
+		for _, other := range []string{"broker.exampl", "broker.axample", "roker.example"} {
+			_, ok = ParseSequenceID(other, id)
+			require.False(t, ok, other)
+		}
 	}
-	_, ok := ParseSequenceID("a", "a00000000000000G0")
-	require.False(t, ok)
+	for _, c := range "/:`gG" {
+		_, ok := ParseSequenceID("a", "a00000000000000"+string(c)+"0")
+		require.False(t, ok, "%q", c)
+	}
 }
 
 func TestErrorNumbers(t *testing.T) {
