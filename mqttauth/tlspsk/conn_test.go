@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/mqttauth/tlspsk/internal/record"
 )
 
 const deviceName = "device-7"
@@ -158,6 +161,36 @@ func exchange(t testing.TB, from, to *Conn, n int) {
 	require.NoError(t, err)
 	require.NoError(t, <-done)
 	require.True(t, bytes.Equal(sent, got))
+}
+
+// TestNothingIsExportedBeforeTheProof: in TLS 1.2 a server has the secrets as soon as a client names an identity.
+func TestNothingIsExportedBeforeTheProof(t *testing.T) {
+	for _, v := range onePerSuite() {
+		if v.version != TLS12 {
+			continue
+		}
+		a, b := tcpPair(t)
+		passed := false
+		client := Client(&tap{Conn: a, edit: func(_ int, raw []byte) [][]byte {
+			if passed = passed || record.Type(raw[0]) == record.ChangeCipherSpec; passed {
+				return nil
+			}
+			return [][]byte{raw}
+		}}, v.apply(clientConfig()))
+		server := Server(b, serverConfig())
+		handshaking(t, client)
+		handshaking(t, server)
+		require.Eventually(t, func() bool {
+			server.exporter.Lock()
+			defer server.exporter.Unlock()
+			return server.exporter.secret != nil
+		}, patience, time.Millisecond)
+		_, err := server.ExportKeyingMaterial("EXPORTER-test", nil, 32)
+		require.ErrorIs(t, err, ErrIncomplete)
+		require.False(t, server.HasKey(deviceKey))
+		require.Zero(t, server.ConnectionState())
+		require.Empty(t, server.PSKIdentity())
+	}
 }
 
 // TestHasKey: a server can tell which of two keys the client proved, whatever Config.Keys says by then.

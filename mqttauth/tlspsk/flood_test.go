@@ -255,13 +255,22 @@ func TestRecordsAreRefused(t *testing.T) {
 		"KeyUpdate, length":       {TLS13, func(c *Conn) { inject(t, c, record.Handshake, []byte{24, 0, 0, 2, 0, 0}) }, alertDecodeError},
 		"KeyUpdate and more":      {TLS13, func(c *Conn) { inject(t, c, record.Handshake, append(message.EncodeKeyUpdate(false), 4, 0, 0, 0)) }, alertUnexpectedMessage},
 		"HelloRequest with more":  {TLS12, func(c *Conn) { inject(t, c, record.Handshake, []byte{0, 0, 0, 1, 0}) }, alertDecodeError},
-		"data in a message":       {TLS13, func(c *Conn) { inject(t, c, record.Handshake, []byte{4, 0}); inject(t, c, record.Data, []byte{1}) }, alertUnexpectedMessage},
+		"warning in a message": {TLS12, func(c *Conn) {
+			inject(t, c, record.Handshake, []byte{0, 0})
+			inject(t, c, record.Alert, []byte{levelWarning, byte(alertUserCanceled)})
+		}, alertUnexpectedMessage},
+		"user_canceled in a message": {TLS13, func(c *Conn) {
+			inject(t, c, record.Handshake, []byte{4, 0})
+			inject(t, c, record.Alert, []byte{levelWarning, byte(alertUserCanceled)})
+		}, alertUnexpectedMessage},
+		"data in a message": {TLS13, func(c *Conn) { inject(t, c, record.Handshake, []byte{4, 0}); inject(t, c, record.Data, []byte{1}) }, alertUnexpectedMessage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cc := clientConfig()
 			cc.MaxVersion = tt.version
 			client, server := pair(t, cc, serverConfig())
 			tt.send(server)
+			require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
 			_, err := client.Read(make([]byte, 1))
 			requireFault(t, tt.want, err)
 			require.Equal(t, tt.want.Name(), alertSeen(t, server).Name())
@@ -275,12 +284,17 @@ func TestRecordsAreRefused(t *testing.T) {
 		_, err := server.Read(make([]byte, 1))
 		requireFault(t, alertNoRenegotiation, err)
 	})
-	t.Run("ticket for a server", func(t *testing.T) {
-		client, server := pair(t, clientConfig(), serverConfig())
-		inject(t, client, record.Handshake, []byte{4, 0, 0, 0})
-		_, err := server.Read(make([]byte, 1))
-		requireFault(t, alertUnexpectedMessage, err)
-	})
+	for version, sent := range map[Version][]byte{TLS13: {4, 0, 0, 0}, TLS12: {0, 0, 0, 0}} {
+		t.Run("what servers send, to a server: "+version.String(), func(t *testing.T) {
+			cc := clientConfig()
+			cc.MaxVersion = version
+			client, server := pair(t, cc, serverConfig())
+			inject(t, client, record.Handshake, sent)
+			require.NoError(t, server.SetReadDeadline(time.Now().Add(patience)))
+			_, err := server.Read(make([]byte, 1))
+			requireFault(t, alertUnexpectedMessage, err)
+		})
+	}
 }
 
 // raw writes octets past a connection.

@@ -333,6 +333,7 @@ func TestHandshakeErrorIsSticky(t *testing.T) {
 	})
 }
 
+// TestConcurrentUse begins with the handshake, which every goroutine may be the first to need.
 func TestConcurrentUse(t *testing.T) {
 	for _, v := range onePerSuite() {
 		cc, sc := v.apply(clientConfig()), serverConfig()
@@ -340,7 +341,8 @@ func TestConcurrentUse(t *testing.T) {
 		if v.suite == TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256 {
 			cc.limit, sc.limit = 0, 0
 		}
-		client, server := pair(t, cc, sc)
+		a, b := tcpPair(t)
+		client, server := Client(a, cc), Server(b, sc)
 		const each, size = 200, 100
 		var wg sync.WaitGroup
 		for _, c := range []*Conn{client, server} {

@@ -289,6 +289,15 @@ func TestServerRefusesBeforeFinished(t *testing.T) {
 			c.out.cipher = nil
 			inject(t, c, record.Handshake, message.EncodeFinished(make([]byte, 32)))
 		}, alertUnexpectedMessage},
+		"long alert in the clear": {func(c *Conn) {
+			c.out.cipher = nil
+			inject(t, c, record.Alert, []byte{levelFatal, byte(alertInternalError), 0})
+		}, alertUnexpectedMessage},
+		"part, then alert in the clear": {func(c *Conn) {
+			messages(20, 0)(c)
+			c.out.cipher = nil
+			inject(t, c, record.Alert, []byte{levelFatal, byte(alertInternalError)})
+		}, alertUnexpectedMessage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cc := clientConfig()
