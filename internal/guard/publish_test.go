@@ -149,8 +149,9 @@ func TestPublishReserved(t *testing.T) {
 			put(2)
 			require.Equal(t, wire.AckPacket{Type: wire.Pubrec, ID: 7, Reason: 0x99}, r.ack())
 		}
+		reason = wire.UnspecifiedError // the least that refuses
 		put(0)
-		r.disconnected(0x99, ErrNotAuthorized)
+		r.disconnected(0x80, ErrNotAuthorized)
 	})
 }
 

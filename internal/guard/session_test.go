@@ -217,8 +217,8 @@ func TestEnd(t *testing.T) {
 	onV5(t, func(t *testing.T) {
 		g, _ := guarded(t, Config{})
 		r := open(t, g, connectPacket(wire.V5, "c"), granted(t, "alice"))
-		r.session.End(wire.AdministrativeAction, ErrQuota)
-		r.session.End(wire.NotAuthorized, ErrExpired)
+		require.True(t, r.session.End(wire.AdministrativeAction, ErrQuota))
+		require.False(t, r.session.End(wire.NotAuthorized, ErrExpired))
 		r.disconnected(0x98, ErrQuota)
 		require.Empty(t, g.clients.byID)
 		require.Empty(t, g.handles.sessions)
