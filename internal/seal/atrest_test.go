@@ -52,6 +52,7 @@ func TestStoredMessageIsSentAsItLies(t *testing.T) {
 	again.Dup = true
 	require.Equal(t, sent, e.publish(again).Payload, "after a restart")
 	_, again.Payload, _ = after.unwrap(again.Payload)
+	require.Equal(t, sent, e.publish(again).Payload, "once more, out of the client's memory")
 	again.Dup = false
 	require.Equal(t, e.packet(m), e.packet(again))
 }

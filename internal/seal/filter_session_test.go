@@ -130,6 +130,24 @@ func TestRedelivery(t *testing.T) {
 	}
 }
 
+// TestDeliveredWithoutAcknowledgement: what a broker delivers at QoS 0, though it was published at a higher one, is
+// done with at once: nobody will acknowledge it, and the next connection does not get it again.
+func TestDeliveredWithoutAcknowledgement(t *testing.T) {
+	alice, _ := connectedPair(t, wire.V5, Config{})
+	reject, rejected := rejections()
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}, Rejected: reject})
+	m := alice.publish(message(1, "site/7", "x"))
+	var heard []string
+	for range 2 {
+		bob := client(t, s, rejected, wire.V5, nil, nil)
+		bob.offer(0, 0, false, "site/7", m.Payload, nil)
+		heard = append(heard, bob.heard()...)
+		bob.app.Close()
+	}
+	require.Equal(t, []string{"x"}, heard)
+	require.ErrorIs(t, (<-rejected).Err, ErrReplay)
+}
+
 // TestIdentifierOfABrokerThatForgot: a broker that crashed between PUBREC and PUBREL gives identifiers out anew. A
 // message of QoS 1 under one that a message of QoS 2 had is answered as its QoS demands, be it new or known; a broker
 // ends the connection otherwise, and the next one in the same way.
@@ -255,7 +273,7 @@ func TestStoresOfManyClientsAreBounded(t *testing.T) {
 	require.Nil(t, s.mqtt.byID[""], "the session of every client without a name")
 }
 
-// TestSecondAttach has one connection name two sessions: it is in the first alone, and the first ends with it.
+// TestSecondAttach has one connection name two sessions: it is in the first alone, and ends its part in that once.
 func TestSecondAttach(t *testing.T) {
 	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
 	f := newFilter(s)
@@ -265,7 +283,12 @@ func TestSecondAttach(t *testing.T) {
 		s.mqtt.attach(f, id, true)
 		require.Same(t, session, f.link.Load().mqttSession)
 	}
+	takeover := newFilter(s)
+	s.mqtt.attach(takeover, "client", false)
 	f.Closed()
+	f.Closed()
+	require.Empty(t, s.mqtt.places, "the other connection has it still")
+	takeover.Closed()
 	require.Len(t, s.mqtt.byID, 1)
 	require.Len(t, s.mqtt.places, 1, "it waits for its next connection, and can be dropped")
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"testing"
 
@@ -217,4 +218,31 @@ func TestHopBeforeKeys(t *testing.T) {
 	go far.Write(early)
 	_, err = client.Read(make([]byte, 1))
 	require.ErrorIs(t, err, layer.ErrProtocol)
+}
+
+// noKeys exports none.
+type noKeys struct{}
+
+func (noKeys) ExportKeyingMaterial(string, []byte, int) ([]byte, error) { return nil, io.EOF }
+
+// TestHopWithoutSession: a refusal passes, of which there need be no keys; success without keys does not.
+func TestHopWithoutSession(t *testing.T) {
+	for _, code := range []byte{wire.V3NotAuthorized, wire.Success} {
+		near, far := net.Pipe()
+		defer far.Close()
+		client, err := NewHop(XAES(), nil).Conn(context.Background(), exporting{near, noKeys{}})
+		require.NoError(t, err)
+		defer client.Close()
+		connect, err := (&wire.ConnectPacket{Version: wire.V311, ClientID: []byte("c")}).Append(nil)
+		require.NoError(t, err)
+		pass(t, client, far, connect)
+		connack := wire.Packet{0x20, 2, 0, code}
+		if code != wire.Success {
+			require.Equal(t, connack, pass(t, far, client, connack))
+			continue
+		}
+		go far.Write(connack)
+		_, err = client.Read(make([]byte, 1))
+		require.ErrorIs(t, err, ErrNoSession)
+	}
 }

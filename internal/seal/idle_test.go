@@ -93,6 +93,36 @@ func TestFiltersAskedForAreBounded(t *testing.T) {
 	require.Len(t, a.oldest, len(a.times))
 }
 
+// TestStreams: a message counts for the Subscription Identifiers that it has, of those that were asked for with a
+// filter that matches; one without any of those for the subscription without, or must be new for each.
+func TestStreams(t *testing.T) {
+	var ss subscriptions
+	for id, filter := range []string{1: "a/#", 2: "a/b", 3: "+/b", 4: "c"} {
+		if id > 0 {
+			ss.set(filter, uint32(id))
+		}
+	}
+	streams := func(ids ...uint32) []uint32 {
+		var ps wire.Properties
+		for _, id := range ids {
+			ps = ps.AppendUint(wire.SubscriptionIdentifier, id)
+		}
+		found, every := ss.streams(nil, []byte("a/b"), ps)
+		require.Equal(t, len(found) != len(ids) || len(ids) == 0, every)
+		return found
+	}
+	require.Equal(t, []uint32{1}, streams(1))
+	require.Equal(t, []uint32{1, 3}, streams(3, 1))
+	for _, unasked := range [][]uint32{nil, {4, 5}} {
+		require.Equal(t, []uint32{1, 2, 3}, streams(unasked...))
+	}
+	ss.set("#", 0)
+	require.Equal(t, []uint32{2}, streams(2))
+	for _, unasked := range [][]uint32{nil, {4}} {
+		require.Empty(t, streams(unasked...))
+	}
+}
+
 // TestLengthOfFilters is what a session counts of its subscriptions.
 func TestLengthOfFilters(t *testing.T) {
 	var ss subscriptions

@@ -63,6 +63,7 @@ func TestForgeriesAreNotRemembered(t *testing.T) {
 		require.Nil(t, bob.topics.findString(topic))
 	}
 	require.Nil(t, bob.boxes.rows.Load(), "nothing was ever put in")
+	require.Nil(t, bob.topics.parents.rows.Load())
 	_, err = bob.Open("a", frame)
 	require.NoError(t, err)
 	require.NotNil(t, bob.topics.findString("a"))
