@@ -107,12 +107,14 @@ func (f *connection) refresh() {
 		return
 	}
 	grant, grants, next, err := f.grant()
+	for err == nil && f.l.live.depends(c, f, grants) {
+		grant, grants, next, err = f.grant()
+	}
 	if err != nil {
 		f.l.logger.Error("looking for grants", "client", f.clientID, "reason", err.Error())
 		session.End(wire.UnspecifiedError, err)
 		return
 	}
-	f.l.live.depends(c, f, grants)
 	f.mu.Lock()
 	f.arm(next)
 	f.mu.Unlock()

@@ -50,8 +50,9 @@ func (l *live) of(c *layer.Conn) *connection {
 	return l.byConn[c]
 }
 
-// depends notes which claims a connection lives by.
-func (l *live) depends(c *layer.Conn, f *connection, grants []grant) {
+// depends notes which claims a connection lives by, and reports whether there is one among them that it did not live by
+// before: what has changed of that claim since the grants were looked up, the connection has not been told.
+func (l *live) depends(c *layer.Conn, f *connection, grants []grant) (more bool) {
 	names := make(map[string]struct{}, len(grants))
 	for _, g := range grants {
 		names[claimName(g.claim)] = struct{}{}
@@ -59,7 +60,7 @@ func (l *live) depends(c *layer.Conn, f *connection, grants []grant) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byConn[c] != f {
-		return
+		return false
 	}
 	for _, name := range f.names {
 		if _, still := names[name]; !still {
@@ -68,8 +69,9 @@ func (l *live) depends(c *layer.Conn, f *connection, grants []grant) {
 	}
 	f.names = slices.Collect(maps.Keys(names))
 	for name := range names {
-		l.name(f, name)
+		more = l.name(f, name) || more
 	}
+	return more
 }
 
 func (l *live) all(name string) []*connection {
@@ -85,11 +87,14 @@ func (l *live) every() []*connection {
 	return slices.Collect(maps.Values(l.byConn))
 }
 
-func (l *live) name(f *connection, name string) {
+// name puts a connection under a name, and reports whether it was not there.
+func (l *live) name(f *connection, name string) (fresh bool) {
 	if l.byName[name] == nil {
 		l.byName[name] = make(map[*connection]struct{}, 1)
 	}
+	_, known := l.byName[name][f]
 	l.byName[name][f] = struct{}{}
+	return !known
 }
 
 func (l *live) unname(f *connection, name string) {

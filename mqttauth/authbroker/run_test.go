@@ -101,6 +101,13 @@ func (w *world) dial(t testing.TB, c *mqttauth.Client, v wire.Version) *raw {
 // login connects a user.
 func (w *world) login(t testing.TB, user string, v wire.Version) *raw {
 	t.Helper()
+	_, r := w.loginAs(t, user, v)
+	return r
+}
+
+// loginAs is login that returns the scheme too, which makes requests.
+func (w *world) loginAs(t testing.TB, user string, v wire.Version) (*mqttauth.Client, *raw) {
+	t.Helper()
 	c, err := mqttauth.New(mqttauth.Config{User: user, Password: password(user), Server: serverName, Stretch: quick})
 	require.NoError(t, err)
 	r := w.dial(t, c, v)
@@ -110,7 +117,7 @@ func (w *world) login(t testing.TB, user string, v wire.Version) *raw {
 	m, err := wire.ParseConnack(p, v)
 	require.NoError(t, err)
 	require.Zero(t, m.Code)
-	return r
+	return c, r
 }
 
 func (r *raw) send(p wire.Packet, err error) {
