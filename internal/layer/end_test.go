@@ -183,6 +183,21 @@ func TestEndFromAnyGoroutine(t *testing.T) {
 	})
 }
 
+// TestNothingBehindTheLastWord: a Write that had found the connection open when End came writes the last word, as it
+// writes all answers first, and then not its packet.
+func TestNothingBehindTheLastWord(t *testing.T) {
+	connPairs(t, func(t *testing.T, client, server *Conn) {
+		server.out.Lock()
+		_ = server.End(errDenied, deniedV5)
+		server.writeAnswers()
+		err := server.emit(publish0V5)
+		server.out.Unlock()
+		require.ErrorIs(t, err, errDenied)
+		got, _ := io.ReadAll(client)
+		require.Equal(t, []byte(deniedV5), got)
+	})
+}
+
 // TestEndBehindWhatWasSaid: what was sent before leaves before, and what was injected before is read before.
 func TestEndBehindWhatWasSaid(t *testing.T) {
 	connPairs(t, func(t *testing.T, client, server *Conn) {

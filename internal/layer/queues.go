@@ -285,20 +285,24 @@ func (c *Conn) flushed() bool {
 	return true
 }
 
-// writeAnswers writes the answers that are queued. Its caller has locked out.
+// writeAnswers writes the answers that are queued. Nothing is written behind the last word of an End, which is one of
+// them. Its caller has locked out.
 func (c *Conn) writeAnswers() {
 	q := &c.queues
 	if !q.answering.Load() {
 		return
 	}
 	q.Lock()
-	batch := q.answers
+	batch, end := q.answers, q.end
 	q.answers = nil
 	q.answering.Store(false)
 	q.Unlock()
 	_ = c.writeBatch() // what fails is sticky
 	if len(batch) > 0 {
 		_ = c.put(batch)
+	}
+	if end != nil {
+		_ = c.fail(end.err)
 	}
 }
 
