@@ -45,9 +45,9 @@ func hasProof(connect []byte) bool {
 // configV5 is an application's configuration, before Wrap.
 func configV5(b *handBroker, scheme string) autopaho.ClientConfig {
 	return autopaho.ClientConfig{
-		ServerUrls: []*url.URL{b.url(scheme)}, TlsCfg: b.client.Clone(), KeepAlive: 60,
+		ServerUrls: []*url.URL{b.url(scheme)}, TlsCfg: b.client.Clone(), KeepAlive: 60, ConnectTimeout: time.Minute,
 		ReconnectBackoff: func(int) time.Duration { return 10 * time.Millisecond },
-		ClientConfig:     paho.ClientConfig{ClientID: "ace-v5"},
+		ClientConfig:     paho.ClientConfig{ClientID: "ace-v5", PacketTimeout: time.Minute},
 	}
 }
 

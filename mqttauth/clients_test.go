@@ -67,7 +67,7 @@ func connectV5(t testing.TB, c wrapper, u *url.URL, clientID string) (peer, erro
 		},
 		ReconnectBackoff: func(attempt int) time.Duration { return time.Duration(attempt) * time.Hour },
 		ClientConfig: paho.ClientConfig{
-			ClientID: clientID,
+			ClientID: clientID, PacketTimeout: patience,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
 				p.messages <- r.Packet.Topic + " " + string(r.Packet.Payload)
 				return true, nil

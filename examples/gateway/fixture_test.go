@@ -191,7 +191,7 @@ func v5(t *testing.T, server, id string, trust *tls.Config, edit func(*autopaho.
 		ServerUrls: []*url.URL{u}, TlsCfg: trust, KeepAlive: 30, ConnectTimeout: patience,
 		CleanStartOnInitialConnection: true,
 		OnConnectError:                func(err error) { failed <- err },
-		ClientConfig: paho.ClientConfig{ClientID: id, OnPublishReceived: []func(paho.PublishReceived) (bool, error){
+		ClientConfig: paho.ClientConfig{ClientID: id, PacketTimeout: patience, OnPublishReceived: []func(paho.PublishReceived) (bool, error){
 			func(p paho.PublishReceived) (bool, error) { got <- p.Packet; return true, nil },
 		}},
 	}

@@ -75,7 +75,7 @@ func connectV5(t *testing.T, s plug.Scheme, u, id, filter string, config *tls.Co
 	ctx, cancel := context.WithCancel(context.Background())
 	up := make(chan error, 1)
 	cm, err := autopaho.NewConnection(ctx, plug.V5(autopaho.ClientConfig{
-		ServerUrls: []*url.URL{server}, TlsCfg: config, KeepAlive: 30, CleanStartOnInitialConnection: true,
+		ServerUrls: []*url.URL{server}, TlsCfg: config, KeepAlive: 30, CleanStartOnInitialConnection: true, ConnectTimeout: time.Minute,
 		ReconnectBackoff: func(n int) time.Duration { return time.Duration(n) * time.Hour }, // once
 		OnConnectError:   tell,
 		OnConnectionUp: func(cm *autopaho.ConnectionManager, ack *paho.Connack) {
@@ -87,7 +87,7 @@ func connectV5(t *testing.T, s plug.Scheme, u, id, filter string, config *tls.Co
 			up <- err
 		},
 		ClientConfig: paho.ClientConfig{
-			ClientID:      id,
+			ClientID: id, PacketTimeout: time.Minute,
 			OnClientError: tell,
 			OnServerDisconnect: func(d *paho.Disconnect) {
 				tell(fmt.Errorf("DISCONNECT %#x", d.ReasonCode))

@@ -88,6 +88,7 @@ func newManager(t *testing.T, cfg autopaho.ClientConfig) *manager {
 	cfg.KeepAlive = 30
 	cfg.SessionExpiryInterval = 3600
 	cfg.ClientID = "client-1"
+	cfg.ConnectTimeout, cfg.PacketTimeout = time.Minute, time.Minute
 	cfg.ReconnectBackoff = func(n int) time.Duration { return time.Duration(n) * 10 * time.Millisecond }
 	cm, err := autopaho.NewConnection(ctx, V5(cfg, newVault()))
 	require.NoError(t, err)

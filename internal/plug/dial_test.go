@@ -109,6 +109,7 @@ func publishV5(t *testing.T, cfg autopaho.ClientConfig) {
 	defer cancel()
 	failed := make(chan error, 64)
 	cfg.OnConnectError = func(err error) { failed <- err }
+	cfg.ConnectTimeout, cfg.PacketTimeout = time.Minute, time.Minute
 	cm, err := autopaho.NewConnection(ctx, cfg)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, cm.Disconnect(ctx)) }()

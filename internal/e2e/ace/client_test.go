@@ -97,7 +97,7 @@ func dialV5(w *world, auth *ace.Authenticator, o options, wrap ...func(autopaho.
 		OnConnectionDown: func() bool { return !o.once }, // or there is an attempt at once
 		OnConnectError:   func(err error) { note(e.refused, err) },
 		ClientConfig: paho.ClientConfig{
-			ClientID: o.id,
+			ClientID: o.id, PacketTimeout: patience,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 				note(e.messages, p.Packet.Topic+" "+string(p.Packet.Payload))
 				return true, nil

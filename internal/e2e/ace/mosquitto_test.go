@@ -79,9 +79,9 @@ func opaque(t *testing.T, n int32, key string) ace.Token {
 // config is a client's.
 func config(b *brokers.Mosquitto, id string) autopaho.ClientConfig {
 	return autopaho.ClientConfig{
-		ServerUrls: []*url.URL{b.URL(brokers.TLS)}, TlsCfg: &tls.Config{RootCAs: b.RootCAs()}, KeepAlive: 60,
+		ServerUrls: []*url.URL{b.URL(brokers.TLS)}, TlsCfg: &tls.Config{RootCAs: b.RootCAs()}, KeepAlive: 60, ConnectTimeout: patience,
 		ReconnectBackoff: func(int) time.Duration { return 10 * time.Millisecond },
-		ClientConfig:     paho.ClientConfig{ClientID: id},
+		ClientConfig:     paho.ClientConfig{ClientID: id, PacketTimeout: patience},
 	}
 }
 

@@ -92,7 +92,7 @@ func (s *pskSide) connect(protocol int, id string, psk *tlspsk.Scheme) (publish 
 				default:
 				}
 			},
-			ClientConfig: paho.ClientConfig{ClientID: id},
+			ClientConfig: paho.ClientConfig{ClientID: id, PacketTimeout: patience},
 		}))
 		require.NoError(s.w.t, err)
 		up := make(chan error, 1)

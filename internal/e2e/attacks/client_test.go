@@ -111,7 +111,7 @@ func connectV5(t testing.TB, w *world, s scheme, o options) (*client, error) {
 		OnConnectionDown: func() bool { return false }, // or there is an attempt at once
 		OnConnectError:   func(err error) { note(refused, err) },
 		ClientConfig: paho.ClientConfig{
-			ClientID: o.id,
+			ClientID: o.id, PacketTimeout: patience,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 				note(c.messages, p.Packet.Topic+" "+string(p.Packet.Payload))
 				return true, nil

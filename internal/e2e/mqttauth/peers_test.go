@@ -96,7 +96,7 @@ func connectV5(t testing.TB, c *mqttauth.Client, u *url.URL, s settings, above .
 			return time.Duration(attempt) * time.Hour
 		},
 		ClientConfig: paho.ClientConfig{
-			ClientID: s.clientID,
+			ClientID: s.clientID, PacketTimeout: patience,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
 				p.messages <- r.Packet.Topic + " " + string(r.Packet.Payload)
 				return true, nil

@@ -84,7 +84,7 @@ func connectV5(ctx context.Context, server *url.URL, s scheme) (client, error) {
 			}
 		},
 		ClientConfig: paho.ClientConfig{
-			ClientID: unique("v5"),
+			ClientID: unique("v5"), PacketTimeout: patience,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 				c.got <- p.Packet.Topic + " " + string(p.Packet.Payload)
 				return true, nil
