@@ -59,7 +59,7 @@ type client struct {
 // reconnect is how soon clients come back, and patience how long one waits for them at the end.
 const (
 	reconnect = 50 * time.Millisecond
-	patience  = 30 * time.Second
+	patience  = time.Minute
 )
 
 // anyPassword is for brokers that want one, whichever.

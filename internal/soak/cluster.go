@@ -236,10 +236,10 @@ func (r *clusterRun) connect(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := ready(ctx, r.pairs, long); err != nil {
+	if err := r.admitIntruder(); err != nil {
 		return err
 	}
-	return r.admitIntruder()
+	return ready(ctx, long, r.pairs, r.intruder)
 }
 
 // start starts a client of a pair.
@@ -328,7 +328,7 @@ func (r *clusterRun) disturb(ctx context.Context) error {
 }
 
 // long is how long one waits for a cluster that has much to do.
-const long = 4 * patience
+const long = 2 * patience
 
 // flowing returns when some more messages of each pair were acknowledged and have arrived. With again, all connections
 // are cut whenever that takes long.

@@ -151,10 +151,14 @@ func (i *intruder) attack(ctx context.Context) {
 	}
 }
 
+// clients are those that it has by now.
+func (i *intruder) clients() []*client {
+	all := append(slices.Collect(maps.Values(i.strangers)), i.inside, i.outside)
+	return slices.DeleteFunc(all, func(c *client) bool { return c == nil })
+}
+
 func (i *intruder) close() {
-	for _, c := range append(slices.Collect(maps.Values(i.strangers)), i.inside, i.outside) {
-		if c != nil {
-			c.close()
-		}
+	for _, c := range i.clients() {
+		c.close()
 	}
 }

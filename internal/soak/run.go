@@ -135,7 +135,7 @@ func (r *run) recover(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, p := range r.pairs {
 		running.Go(func() {
-			limited, cancel := context.WithTimeout(ctx, 3*p.wait)
+			limited, cancel := context.WithTimeout(ctx, 6*p.wait)
 			defer cancel()
 			p.recover(limited)
 		})
@@ -246,7 +246,7 @@ func (r *run) connect(ctx context.Context) error {
 	if r.intruder, err = r.newIntruder(); err != nil {
 		return err
 	}
-	if err := ready(ctx, r.pairs, patience); err != nil {
+	if err := ready(ctx, patience, r.pairs, r.intruder); err != nil {
 		return fmt.Errorf("%w\n%s", err, r.logs())
 	}
 	return nil
@@ -271,20 +271,26 @@ func (r *run) url(listener string) *url.URL {
 	return u
 }
 
-// ready returns when all clients are connected, and subscribed.
-func ready(ctx context.Context, pairs []*pair, within time.Duration) error {
+// ready returns when all clients are connected, and subscribed; the attacker's too, whose time begins with theirs.
+func ready(ctx context.Context, within time.Duration, pairs []*pair, i *intruder) error {
 	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	for _, p := range pairs {
-		for _, c := range []*client{p.subscriber, p.publisher} {
+	await := func(name string, clients ...*client) error {
+		for _, c := range clients {
 			select {
 			case <-c.ready:
 			case <-limited.Done():
-				return fmt.Errorf("soak: %s does not connect: %w", p.name, limited.Err())
+				return fmt.Errorf("soak: %s does not connect: %w", name, limited.Err())
 			}
 		}
+		return nil
 	}
-	return nil
+	for _, p := range pairs {
+		if err := await(p.name, p.subscriber, p.publisher); err != nil {
+			return err
+		}
+	}
+	return await("the intruder", i.clients()...)
 }
 
 // scheme is what goes under a client of a pair.
@@ -319,7 +325,7 @@ func (r *run) scheme(p *pair, id string) (scheme, error) {
 // settle waits until everything that was acknowledged has arrived and nothing more comes for a second, or nothing comes
 // for so long that nothing will.
 func settle(ctx context.Context, pairs []*pair) {
-	const quiet, still = time.Second, 10 * time.Second
+	const quiet, still = time.Second, 20 * time.Second
 	heard, since := -1, time.Now()
 	for ctx.Err() == nil && time.Since(since) < still {
 		missing, now := 0, 0

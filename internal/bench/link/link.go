@@ -61,7 +61,7 @@ const (
 	inFlight = 16 << 20
 	some     = 8
 	// patience is how long nothing may arrive.
-	patience = 20 * time.Second
+	patience = time.Minute
 )
 
 // Link is a publisher and a subscriber. It is for one goroutine.
