@@ -21,7 +21,9 @@ import (
 	"github.com/eclipse/paho.golang/paho/session/state"
 	filestore "github.com/eclipse/paho.golang/paho/store/file"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+
 	"github.com/mqttsec/mqttsec/internal/brokers"
+	"github.com/mqttsec/mqttsec/internal/steady"
 )
 
 // patience bounds what only a failure makes last.
@@ -180,7 +182,7 @@ func connectAutopaho(ctx context.Context, s scheme, o options) (client, error) {
 	// The connection is to outlive ctx, which bounds its making.
 	cfg = s.Wrap(cfg)
 	if cfg.Session == nil { // after wrapping, so that the scheme meets what applications give it
-		cfg.Session = &steadySession{SessionManager: state.NewInMemory()}
+		cfg.Session = steady.Session(state.NewInMemory())
 	}
 	manager, err := autopaho.NewConnection(context.Background(), cfg)
 	if err != nil {
@@ -215,7 +217,7 @@ func onDisk(cfg *autopaho.ClientConfig, dir string) error {
 		return err
 	}
 	cfg.Queue = queue
-	cfg.Session = &steadySession{SessionManager: state.New(sent, received)}
+	cfg.Session = steady.Session(state.New(sent, received))
 	return nil
 }
 
@@ -265,7 +267,7 @@ func connectPaho(ctx context.Context, s scheme, o options) (client, error) {
 	in := newInbox()
 	life, stop := context.WithCancel(context.Background())
 	c := &pahoClient{scheme: s, options: o, config: configV5(o, in), in: in, stop: stop, up: make(chan struct{})}
-	c.config.Session = &steadySession{SessionManager: state.NewInMemory()} // shared by all connections, which are paho.Clients of their own
+	c.config.Session = steady.Session(state.NewInMemory()) // shared by all connections, which are paho.Clients of their own
 	ready := make(chan error, 1)
 	c.running.Go(func() { c.run(life, ready) })
 	select {

@@ -131,6 +131,7 @@ func TestQueueAcrossRestart(t *testing.T) {
 	}
 	require.ElementsMatch(t, []byte{0, 1, 2}, qos) // the file queue orders by time stamp only
 	await(t, q.WaitForEmpty())
+	await(t, s.released) // paho.golang crashes on a PUBREC when it has disconnected
 	m.stop()
 	require.Empty(t, files(t, dir, "*"))
 }

@@ -92,6 +92,7 @@ var rules = []rule{
 	// What tests, examples and benchmarks start brokers with knows nothing of this module.
 	{"internal/brokers", [][]string{mochi}, nil},
 	{"internal/relay", nil, nil},
+	{"internal/steady", [][]string{pahos}, nil},
 
 	// What nobody imports.
 	{"internal/policy", nil, nil},

@@ -11,7 +11,10 @@ import (
 
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session/state"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/mqttsec/mqttsec/internal/steady"
 )
 
 // scheme is what goes under a client.
@@ -115,6 +118,7 @@ func startV5(o options) (*client, error) {
 	if o.scheme != nil {
 		cfg = o.scheme.Wrap(cfg)
 	}
+	cfg.Session = steady.Session(state.NewInMemory())
 	manager, err := autopaho.NewConnection(life, cfg)
 	if err != nil {
 		stop()

@@ -12,11 +12,13 @@ import (
 
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session/state"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/ace"
+	"github.com/mqttsec/mqttsec/internal/steady"
 )
 
 // An application on one of the Eclipse clients, with nothing in it about tokens but the one call of Wrap.
@@ -118,6 +120,7 @@ func dialV5(w *world, auth *ace.Authenticator, o options, wrap ...func(autopaho.
 	for _, f := range wrap {
 		cfg = f(cfg)
 	}
+	cfg.Session = steady.Session(state.NewInMemory())
 	manager, err := autopaho.NewConnection(ctx, cfg)
 	require.NoError(w.t, err)
 	c := &v5{manager: manager, t: w.t, stop: stop}

@@ -11,8 +11,11 @@ import (
 
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session/state"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mqttsec/mqttsec/internal/steady"
 )
 
 // scheme is what an application puts under its client.
@@ -129,6 +132,7 @@ func connectV5(t testing.TB, w *world, s scheme, o options) (*client, error) {
 	if s != nil {
 		cfg = s.Wrap(cfg)
 	}
+	cfg.Session = steady.Session(state.NewInMemory())
 	manager, err := autopaho.NewConnection(life, cfg)
 	if err != nil {
 		stop()
