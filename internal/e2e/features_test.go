@@ -85,6 +85,7 @@ func retainedLater(c *cell, topic, first, second string) {
 // excuse.
 func (c *cell) requireRetained(topic, text string) {
 	c.t.Helper()
+	wait := 500 * time.Millisecond // and longer each time
 	try := func() (message, error) {
 		late := c.connect(options{})
 		defer func() { _ = late.disconnect(c.ctx) }()
@@ -92,8 +93,9 @@ func (c *cell) requireRetained(topic, text string) {
 		ctx := c.ctx
 		if c.lacks.promptRetained {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, 500*time.Millisecond)
+			ctx, cancel = context.WithTimeout(ctx, wait)
 			defer cancel()
+			wait *= 2
 		}
 		got, err := late.inbox().awaitCount(ctx, 1)
 		if err != nil {
