@@ -115,13 +115,13 @@ func (f *connection) refresh() {
 		session.End(wire.UnspecifiedError, err)
 		return
 	}
-	f.mu.Lock()
-	f.arm(next)
-	f.mu.Unlock()
 	if !sameGrants(f.held, grants) {
 		f.held = grants
 		_ = session.Renew(grant) // it ends the connection itself
 	}
+	f.mu.Lock() // not before: whoever finds the next time in the future goes by the session's grant
+	f.arm(next)
+	f.mu.Unlock()
 }
 
 // arm sets the timer for the next look at the grants; f.mu is held.

@@ -2,6 +2,15 @@ package authbroker
 
 import "sync/atomic"
 
+// MayReceive tells what the grants of a user's connections say about a topic at this moment, also in the midst of a
+// change of them.
+func (l *Listener) MayReceive(user, topic string) (may []bool) {
+	for _, f := range l.live.all(userName(user)) {
+		may = append(may, f.session.Grant().Scope.MayReceive([]byte(topic)))
+	}
+	return may
+}
+
 // SlowStore is a store in memory whose answers take as long as a test wants.
 type SlowStore struct {
 	*Store

@@ -105,10 +105,12 @@ func (w *world) login(t testing.TB, user string, v wire.Version) *raw {
 	return r
 }
 
-// loginAs is login that returns the scheme too, which makes requests.
-func (w *world) loginAs(t testing.TB, user string, v wire.Version) (*mqttauth.Client, *raw) {
+// loginAs is login with tokens, and returns the scheme too, which makes requests.
+func (w *world) loginAs(t testing.TB, user string, v wire.Version, tokens ...mqttauth.Token) (*mqttauth.Client, *raw) {
 	t.Helper()
-	c, err := mqttauth.New(mqttauth.Config{User: user, Password: password(user), Server: serverName, Stretch: quick})
+	c, err := mqttauth.New(mqttauth.Config{
+		User: user, Password: password(user), Server: serverName, Stretch: quick, Wallet: mqttauth.NewWallet(tokens...),
+	})
 	require.NoError(t, err)
 	r := w.dial(t, c, v)
 	r.send((&wire.ConnectPacket{Version: v, ClientID: []byte(uniqueID()), CleanStart: true}).Append(nil))
