@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/operation"
 	"github.com/mqttsec/mqttsec/pake"
 )
@@ -38,13 +39,19 @@ type sharing struct {
 	server    *httptest.Server
 }
 
-// quietly serves a handler over TLS with client certificates.
+// quietly serves a handler over TLS with client certificates, on a port that is nobody else's while the test runs.
 func quietly(t testing.TB, h http.Handler, authority *ca.Authority) *httptest.Server {
 	t.Helper()
 	config, err := authority.ServerConfig()
 	require.NoError(t, err)
 	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, authority.Pool()
-	server := httptest.NewUnstartedServer(h)
+	var held ports.Set
+	t.Cleanup(func() { require.NoError(t, held.Close()) })
+	address, err := held.Take()
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", address)
+	require.NoError(t, err)
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: h}}
 	server.TLS, server.EnableHTTP2 = config, true
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()

@@ -28,6 +28,7 @@ import (
 	"github.com/mqttsec/mqttsec/ace/aceserver/store"
 	"github.com/mqttsec/mqttsec/internal/brokers"
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 	"github.com/mqttsec/mqttsec/internal/layer/layertest"
 )
 
@@ -76,14 +77,18 @@ func newWorld(t testing.TB, s settings) *world {
 	presents, err := authority.ServerConfig()
 	require.NoError(t, err)
 	w.config.TLS = presents
-	w.config.Clock = w.clock
+	w.config.Clock, w.config.Leeway = w.clock, time.Hour // it stands still while the server's goes on
 	w.config.Logger = slog.New(slog.NewTextHandler(w.log, nil))
 	w.config.Audience = formats
 	w.config.ClientIdentifier = nil
 	if s.broker != nil {
 		s.broker(&w.config)
 	}
-	w.listen("127.0.0.1:0")
+	var held ports.Set // a port that is nobody else's, also while a test has nobody listen on it
+	t.Cleanup(func() { require.NoError(t, held.Close()) })
+	address, err := held.Take()
+	require.NoError(t, err)
+	w.listen(address)
 	t.Cleanup(w.shutdown)
 	return w
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/brokers"
+	"github.com/mqttsec/mqttsec/internal/brokers/ports"
 	"github.com/mqttsec/mqttsec/mqttauth"
 	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
 	"github.com/mqttsec/mqttsec/pake"
@@ -53,6 +54,7 @@ type world struct {
 	listener *authbroker.Listener
 	store    *authbroker.Store
 	config   authbroker.Config
+	address  string
 	url      *url.URL
 	tap      *tap
 }
@@ -74,6 +76,10 @@ func newWorld(t testing.TB, change func(*authbroker.Config), users ...string) *w
 	w.broker, err = brokers.StartEmbedded(brokers.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { w.broker.Close() })
+	var held ports.Set // a port that is nobody else's, also while a test has nobody listen on it
+	t.Cleanup(func() { require.NoError(t, held.Close()) })
+	w.address, err = held.Take()
+	require.NoError(t, err)
 	w.listen(t)
 	return w
 }
@@ -81,14 +87,10 @@ func newWorld(t testing.TB, change func(*authbroker.Config), users ...string) *w
 // listen begins to listen, anew after the listener was closed.
 func (w *world) listen(t testing.TB) {
 	t.Helper()
-	address := "127.0.0.1:0"
-	if w.url != nil {
-		address = w.url.Host
-	}
 	var inner net.Listener
 	require.Eventually(t, func() (free bool) { // a process that begins holds what was closed a moment ago
 		var err error
-		inner, err = net.Listen("tcp", address)
+		inner, err = net.Listen("tcp", w.address)
 		return err == nil
 	}, patience, time.Millisecond)
 	w.url = &url.URL{Scheme: "mqtt", Host: inner.Addr().String()}
