@@ -1,9 +1,7 @@
 package acebroker
 
 import (
-	"bytes"
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -160,7 +158,7 @@ func TestAuthzInfoFlood(t *testing.T) {
 // TestStoredReferenceToken: a token that only the Authorization Server can judge lets nobody in on the strength of an
 // answer that is over, be it stored (M-9) or the name of a pre-shared key (T-2).
 func TestStoredReferenceToken(t *testing.T) {
-	for _, now := range []string{"active", "revoked", "unreachable"} {
+	for _, now := range []string{"active", "revoked", "unreachable", "another client's", "for another key"} {
 		t.Run(now, func(t *testing.T) {
 			site := newWebsite(t)
 			psk := new(PSK)
@@ -186,6 +184,12 @@ func TestStoredReferenceToken(t *testing.T) {
 			case "revoked":
 				changed.answer.Active = false
 				site.serve(changed.ServeHTTP)
+			case "another client's":
+				changed.answer.Subject = "mallory"
+				site.serve(changed.ServeHTTP)
+			case "for another key":
+				changed.answer.Confirmation.Key = s.hmacClient().set.Confirmation.Key
+				site.serve(changed.ServeHTTP)
 			case "unreachable":
 				site.serve(fail)
 			}
@@ -199,7 +203,11 @@ func TestStoredReferenceToken(t *testing.T) {
 				return
 			}
 			require.Nil(t, psk.Key(identity))
-			r.refused(map[string]byte{"revoked": 0x87, "unreachable": 0x88}[now])
+			want := byte(0x87)
+			if now == "unreachable" {
+				want = 0x88
+			}
+			r.refused(want)
 		})
 	}
 }
@@ -372,53 +380,4 @@ func TestNothingIsStoredUnasked(t *testing.T) {
 	r = s.dial()
 	r.send(connectV5("c", true, nil, method("ace")))
 	r.refused(0x87)
-}
-
-// keyed is a connection that was authenticated by a pre-shared key.
-type keyed struct {
-	net.Conn
-	identity string
-	key      []byte
-}
-
-func (c keyed) PSKIdentity() string    { return c.identity }
-func (c keyed) HasKey(key []byte) bool { return bytes.Equal(c.key, key) }
-
-// above is a connection on top of one.
-type above struct{ net.Conn }
-
-func (a above) NetConn() net.Conn { return a.Conn }
-
-// TestKeyIDChangesHands: a client that draws its handshake out until its token has ended, and another's has the same
-// identifier of another key, does not get that one's rights.
-func TestKeyIDChangesHands(t *testing.T) {
-	psk := new(PSK)
-	s := newStage(t, func(c *Config) { c.AuthzInfo, c.StoredTokens, c.PSK = true, true, psk })
-	upload := func(name string, life time.Duration) *client {
-		c := s.hmacClient()
-		c.set.Confirmation.ID, c.set.Subject, c.set.Expires = "kid", name, s.clock.Now().Add(life)
-		r := s.tokenless(name)
-		r.send(publishV5("authz-info", 1, 7, string(c.token())))
-		require.Equal(t, []byte{0x40, 2, 0, 7}, r.receive())
-		s.leave(r)
-		return c
-	}
-	const identity = "\xA1\x08\xA1\x01\xA2\x01\x04\x02\x43kid"
-	proved := func(conn net.Conn) *access {
-		return s.listener.proved(t.Context(), s.listener.current.Load(), conn)
-	}
-	mallory := upload("mallory", time.Minute)
-	conn := keyed{identity: identity, key: psk.Key(identity)}
-	require.Equal(t, mallory.key.secret, conn.key)
-	require.Equal(t, "mallory", proved(conn).subject)
-	require.Equal(t, "mallory", proved(above{conn}).subject)
-
-	s.clock.Advance(2 * time.Minute)
-	alice := upload("alice", time.Hour)
-	require.Nil(t, proved(conn))
-	conn.key = psk.Key(identity)
-	require.Equal(t, alice.key.secret, conn.key)
-	require.Equal(t, "alice", proved(conn).subject)
-	conn.identity = ""
-	require.Nil(t, proved(conn))
 }

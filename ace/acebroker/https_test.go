@@ -159,6 +159,35 @@ func TestJWKSUnreachable(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnreachable)
 }
 
+// TestJWKSStampede: those whose tokens come while the keys are fetched wait for that one request.
+func TestJWKSStampede(t *testing.T) {
+	a := newAS(t, "as")
+	site := newWebsite(t)
+	gate, set := make(chan struct{}), jwks(t, jose.JSONWebKey{Key: a.ed.Public(), KeyID: "ed"})
+	site.serve(func(w http.ResponseWriter, r *http.Request) { <-gate; set(w, r) })
+	keys, err := NewJWKS(JWKSConfig{URL: site.URL, TLS: site.trust()})
+	require.NoError(t, err)
+	found := make(chan int)
+	ask := func() {
+		k, _ := keys.Keys(t.Context(), "ed", EdDSA)
+		found <- len(k)
+	}
+	go ask()
+	require.Eventually(t, func() bool { return site.asked.Load() == 1 }, patience, time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = keys.Keys(ctx, "ed", EdDSA)
+	require.ErrorIs(t, err, context.Canceled, "not longer than they like")
+	for range 100 {
+		go ask()
+	}
+	close(gate)
+	for range 101 {
+		require.Equal(t, 1, <-found)
+	}
+	require.EqualValues(t, 1, site.asked.Load())
+}
+
 // TestJWKSAnswers: what is not a key set, too much of it, and a redirect are no keys; a key that is not understood
 // does not spoil others.
 func TestJWKSAnswers(t *testing.T) {

@@ -1,6 +1,7 @@
 package acebroker
 
 import (
+	"crypto/sha256"
 	"testing"
 	"time"
 
@@ -69,6 +70,10 @@ func TestReauthentication(t *testing.T) {
 	r.send(publishV5("a/b", 1, 3, ""))
 	require.Equal(t, []byte{0x40, 2, 0, 3}, r.receive())
 	require.EqualValues(t, 2, s.listener.Counters().Reauthenticated)
+	s.listener.live.mu.Lock()
+	lives := len(s.listener.live.byKey)
+	s.listener.live.mu.Unlock()
+	require.Equal(t, 1, lives, "an upload for the key that it had is none for this connection")
 	s.clock.Advance(time.Hour)
 	r.disconnected(0x87)
 }
@@ -80,7 +85,23 @@ func TestReauthenticationRefused(t *testing.T) {
 	for name, attempt := range map[string]func(r *raw){
 		"no token":       func(r *raw) { r.send(auth(0x19, nil)) },
 		"no valid token": func(r *raw) { r.send(auth(0x19, authData([]byte("x"), nil))) },
-		"exporter":       func(r *raw) { r.send(auth(0x19, authData(c.token(), c.key.prove(r.exported())))) },
+		"half a length":  func(r *raw) { r.send(auth(0x19, []byte{0})) },
+		"half an answer": func(r *raw) {
+			r.send(auth(0x19, authData(c.token(), nil)))
+			r.nonce()
+			r.send(auth(0x18, make([]byte, 8)))
+		},
+		"revoked meanwhile": func(r *raw) {
+			token := c.token()
+			r.send(auth(0x19, authData(token, nil)))
+			nonce := r.nonce()
+			hash := sha256.Sum256(token)
+			ended, err := s.listener.Revoke(Revocation{TokenHash: hash[:]}, time.Time{})
+			require.NoError(t, err)
+			require.Zero(t, ended, "it does not live by that one yet")
+			r.send(answer(c.key, nonce))
+		},
+		"exporter": func(r *raw) { r.send(auth(0x19, authData(c.token(), c.key.prove(r.exported())))) },
 		"another method": func(r *raw) {
 			r.send(packet(0xF0, append([]byte{0x19}, properties(method("x"), data(authData(c.token(), nil)))...)))
 		},
@@ -114,7 +135,7 @@ func TestReauthenticationRefused(t *testing.T) {
 		r.over()
 	}
 	// It is counted once the client has been told.
-	require.Eventually(t, func() bool { return s.listener.Counters().ReauthRefused == 12 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return s.listener.Counters().ReauthRefused == 15 }, time.Minute, time.Millisecond)
 
 	// A client that came by User Name has not named the method, and cannot begin with it now (MQTT5 4.12.1).
 	r := s.dial()
@@ -175,7 +196,7 @@ func TestReauthenticationWhileMessagesFlow(t *testing.T) {
 // TestLiveReferenceToken: while a connection lives by a reference token, the Authorization Server is asked again, and
 // when it says no or nothing, the connection ends.
 func TestLiveReferenceToken(t *testing.T) {
-	for _, ending := range []string{"revoked", "unreachable", "narrower"} {
+	for _, ending := range []string{"revoked", "unreachable", "another client's", "narrower"} {
 		t.Run(ending, func(t *testing.T) {
 			site := newWebsite(t)
 			s := newStage(t, func(cfg *Config) {
@@ -198,6 +219,9 @@ func TestLiveReferenceToken(t *testing.T) {
 				site.serve(changed.ServeHTTP)
 			case "unreachable":
 				site.serve(fail)
+			case "another client's":
+				changed.answer.Subject = "mallory"
+				site.serve(changed.ServeHTTP)
 			case "narrower":
 				changed.answer.Scope = aif.Scope{}
 				site.serve(changed.ServeHTTP)
