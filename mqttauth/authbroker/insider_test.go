@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mqttsec/mqttsec/mqttauth/internal/frame"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/handshake"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/operation"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/token"
@@ -255,6 +256,27 @@ func TestRefusedHelloTakesNoRoom(t *testing.T) {
 	require.Empty(t, s.sources)
 }
 
+// TestFramesOfNobody: anybody may publish on the topic. What belongs to no run and no session, or does not open, is
+// ignored.
+func TestFramesOfNobody(t *testing.T) {
+	s, _ := watchedSubject(t, "bob")
+	session, id := s.session(t, "bob", "b"), frame.ID{1}
+	session.Since = s.now.at
+	s.keep(id, session)
+	request := func(of frame.ID) []byte {
+		b, err := (&frame.SealedFrame{Type: frame.Request, Session: of, Counter: 1, Sealed: make([]byte, 40)}).Append(nil)
+		require.NoError(t, err)
+		return b
+	}
+	all := [][]byte{nil, []byte("x"), (&frame.ProofFrame{Session: frame.ID{2}}).Append(nil), request(frame.ID{2}), request(id)}
+	for _, b := range all {
+		s.take(t.Context(), b)
+	}
+	require.EqualValues(t, len(all), s.Counters().RequestsIgnored)
+	require.Zero(t, s.Counters().Requests)
+	require.Empty(t, s.sources)
+}
+
 func start(t *testing.T, user, clientID string, group pake.Group) ([]byte, *handshake.Client) {
 	t.Helper()
 	cfg := handshake.ClientConfig{
@@ -427,4 +449,15 @@ func TestClaimRules(t *testing.T) {
 	other.Epoch, other.Roots = 3, next.Roots
 	require.Equal(t, operation.Superseded, do(alice, other), "the secret is another epoch's")
 	require.Equal(t, operation.Superseded, claim(alice, "site/#"), "nor do old secrets come back by a claim")
+
+	for _, filter := range []string{"never/#", "site/#"} { // one that nobody claimed, one that has ended
+		r.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+		for name, o := range map[string]operation.Operation{
+			"release": {Kind: operation.Release}, "revoke": {Kind: operation.Revoke}, "epoch": {Kind: operation.Epoch, Epoch: 9, Roots: roots(9)},
+		} {
+			o.Filter = filter
+			require.Equal(t, operation.Unclaimed, do(alice, o), "%s of %s", name, filter)
+		}
+	}
+	require.Equal(t, operation.Malformed, do(alice, operation.Operation{Kind: 99}))
 }

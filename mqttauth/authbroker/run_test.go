@@ -152,9 +152,12 @@ func (r *raw) subscribed(filter string) byte {
 }
 
 // begin sends CONNECT and the hello in the way of the version, and returns the challenge if there is one.
-func begin(t *testing.T, r *raw, clientID string, hello []byte) []byte {
+func begin(t *testing.T, r *raw, clientID string, hello []byte, change ...func(*wire.ConnectPacket)) []byte {
 	t.Helper()
 	m := wire.ConnectPacket{Version: r.version, ClientID: []byte(clientID), CleanStart: true}
+	for _, f := range change {
+		f(&m)
+	}
 	if r.version == wire.V5 {
 		m.Properties = m.Properties.AppendBytes(wire.AuthenticationMethod, []byte("MQTT-Auth")).AppendBytes(wire.AuthenticationData, hello)
 		r.send(m.Append(nil))

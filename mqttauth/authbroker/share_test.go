@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -167,7 +168,7 @@ func TestSharedTransaction(t *testing.T) {
 		failure := errors.New("failure")
 		for _, verdict := range []error{failure, nil} {
 			err := remote.update(func(tx tx) error {
-				require.NoError(t, errors.Join(tx.put(bucketUsed, "x2", []byte("b")), tx.put(bucketUsed, "x0", []byte{}), tx.remove(bucketUsed, "x1")))
+				require.NoError(t, errors.Join(tx.put(bucketUsed, "x2", []byte("b")), tx.put(bucketUsed, "z", nil), tx.put(bucketUsed, "x0", []byte{}), tx.remove(bucketUsed, "x1")))
 				require.Equal(t, "x0x2b", keys(tx))
 				require.Nil(t, tx.get(bucketUsed, "x1"))
 				require.NotNil(t, tx.get(bucketUsed, "x0"))
@@ -402,6 +403,27 @@ func TestClientIdentifiersAreBound(t *testing.T) {
 // TestOnlyTheStoreItself: an authority beside a broker does not do its work through somebody else.
 func TestOnlyTheStoreItself(t *testing.T) {
 	s := share(t, MemoryStore())
-	_, err := NewAuthority(AuthorityConfig{Server: "s", Store: s.join(t)})
+	remote := s.join(t)
+	_, err := NewAuthority(AuthorityConfig{Server: "s", Store: remote})
 	require.ErrorContains(t, err, "needs the store itself")
+	answer := httptest.NewRecorder()
+	remote.Handler().ServeHTTP(answer, httptest.NewRequest("POST", "/v1/read", strings.NewReader(`{"b":"users","k":"YQ=="}`)))
+	require.Equal(t, http.StatusNotFound, answer.Code, "nor is it served on")
+	require.Error(t, s.store.SetTLS(certified(t, s.authority, s.authority)), "it is here")
+}
+
+// TestSameGuesses: what others have changed of a count, whatever it is, is a conflict.
+func TestSameGuesses(t *testing.T) {
+	at := time.Now()
+	a := pake.Guesses{Count: 1, Last: at, NotBefore: at, KnownUntil: at, Expires: at}
+	require.True(t, sameGuesses(a, pake.Guesses{Count: 1, Last: at.UTC(), NotBefore: at.UTC(), KnownUntil: at.UTC(), Expires: at.UTC()}))
+	for i, change := range []func(b *pake.Guesses){
+		func(b *pake.Guesses) { b.Count++ },
+		func(b *pake.Guesses) { b.Last = at.Add(1) }, func(b *pake.Guesses) { b.NotBefore = at.Add(1) },
+		func(b *pake.Guesses) { b.KnownUntil = at.Add(1) }, func(b *pake.Guesses) { b.Expires = at.Add(1) },
+	} {
+		b := a
+		change(&b)
+		require.False(t, sameGuesses(a, b), i)
+	}
 }

@@ -3,10 +3,13 @@ package authbroker
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/pake"
 )
 
 // TestStrangersGetNothing: without a certificate of the right authority, over TLS, nobody reads or writes, and nobody
@@ -45,6 +49,21 @@ func TestStrangersGetNothing(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, response.StatusCode)
 	require.NotContains(t, string(text), string(secret))
 
+	for name, auth := range map[string]tls.ClientAuthType{"unasked": tls.NoClientCert, "unverified": tls.RequireAnyClientCert} {
+		secure, err := s.authority.ServerConfig()
+		require.NoError(t, err)
+		secure.ClientAuth = auth
+		server := httptest.NewUnstartedServer(s.store.Handler())
+		server.TLS = secure
+		server.StartTLS()
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: certified(t, other, s.authority)}}
+		response, err := client.Post(server.URL+"/v1/read", "", strings.NewReader(`{"b":"meta","k":"ZGVjb3lz"}`))
+		require.NoError(t, err, name)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, http.StatusForbidden, response.StatusCode, "a certificate that is %s", name)
+		server.Close()
+	}
+
 	ctx, cancel := context.WithTimeout(t.Context(), sharePatience)
 	cancel() // one attempt
 	elsewhere, err := RemoteStore(ctx, RemoteConfig{URL: s.server.URL, TLS: certified(t, s.authority, other)})
@@ -58,7 +77,8 @@ func TestStrangersGetNothing(t *testing.T) {
 		{URL: s.server.URL}, {URL: s.server.URL + "/path", TLS: right}, {URL: s.server.URL, TLS: certified(t, nil, s.authority)},
 		{URL: s.server.URL, TLS: &tls.Config{Certificates: right.Certificates}},
 		{URL: s.server.URL, TLS: &tls.Config{Certificates: right.Certificates, RootCAs: right.RootCAs, InsecureSkipVerify: true}},
-		{URL: s.server.URL, TLS: right, Grace: 1},
+		{URL: s.server.URL, TLS: right, Grace: 1}, {URL: "https://", TLS: right}, {URL: "https://user:word@host", TLS: right},
+		{URL: s.server.URL + "?query", TLS: right}, {URL: s.server.URL + "#fragment", TLS: right},
 	} {
 		_, err = RemoteStore(t.Context(), wrong)
 		require.Error(t, err)
@@ -135,6 +155,23 @@ func TestPeersAreBounded(t *testing.T) {
 				require.Equal(t, http.StatusBadRequest, response.StatusCode, "%s %s", path, body)
 			}
 		}
+		key := `"` + base64.StdEncoding.EncodeToString(make([]byte, sha256.Size)) + `"`
+		long := `"` + base64.StdEncoding.EncodeToString(make([]byte, sha256.Size+1)) + `"`
+		for path, bodies := range map[string][]string{
+			"/v1/commit": {`{"reads":[{"b":"none","k":"YQ=="}],"writes":[]}`, `{"writes":[{"b":"claims","k":"YQ==","v":"YQ==","remove":true}]}`},
+			"/v1/guesses": {
+				`{"keys":[]}`, `{"keys":[` + strings.Repeat(key+",", maxGuessKeys) + key + `]}`, `{"keys":[` + long + `]}`,
+				`{"keys":[` + key + `],"expected":[{},{}],"records":[{},{}]}`, `{"keys":[` + key + `],"expected":[{}]}`,
+				`{"keys":[` + key + `],"records":[{}]}`, `{"keys":[` + key + `],"expected":[{}],"records":[{},{}]}`,
+			},
+		} {
+			for _, body := range bodies {
+				response, err := s.client(t).Post(s.server.URL+path, "", strings.NewReader(body))
+				require.NoError(t, err)
+				require.NoError(t, response.Body.Close())
+				require.Equal(t, http.StatusBadRequest, response.StatusCode, "%s %s", path, body)
+			}
+		}
 	})
 	t.Run("answer", func(t *testing.T) {
 		authority, err := ca.New()
@@ -151,6 +188,7 @@ func TestPeersAreBounded(t *testing.T) {
 			"somewhere else": func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "/v1/read", http.StatusTemporaryRedirect)
 			},
+			"nothing for you":  func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) },
 			"not served":       func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
 			"pages for always": pages(),
 		} {
@@ -167,6 +205,51 @@ func TestPeersAreBounded(t *testing.T) {
 		}
 	})
 	require.Less(t, used(), before+64<<20)
+}
+
+// TestAnswersOfNoStore: what answers but is no store gives no secret for decoys, no record for another one, no count
+// for too few, and no page without an end; nor does a transaction read without one.
+func TestAnswersOfNoStore(t *testing.T) {
+	authority, err := ca.New()
+	require.NoError(t, err)
+	says := func(v any) *remote {
+		r := &remote{url: quietly(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, v) }), authority).URL}
+		require.NoError(t, r.connectBy(certified(t, authority, authority)))
+		r.ctx, r.cancel = context.WithCancel(t.Context())
+		t.Cleanup(func() { require.NoError(t, r.close()) })
+		return r
+	}
+	decoys := entry{[]byte(decoysKey), bytes.Repeat([]byte{7}, decoysSize)}
+	var secret [decoysSize]byte
+	for _, entries := range [][]entry{nil, {decoys, decoys}, {{decoys.Key, decoys.Value[1:]}}, {{[]byte("other"), decoys.Value}}} {
+		require.ErrorIs(t, says(readAnswer{Entries: entries}).learn(t.Context(), &secret), errUnasked)
+		require.Zero(t, secret)
+	}
+	require.NoError(t, says(readAnswer{Entries: []entry{decoys}}).learn(t.Context(), &secret))
+	require.Equal(t, decoys.Value, secret[:])
+
+	err = says(readAnswer{Entries: []entry{{[]byte("kk"), nil}}}).view(func(tx tx) error {
+		require.Nil(t, tx.get(bucketUsed, "k"))
+		return nil
+	})
+	require.ErrorIs(t, err, errUnasked)
+	for _, records := range [][]pake.Guesses{nil, make([]pake.Guesses, 3)} {
+		err := remoteGuesses{says(guessAnswer{records})}.Update(make([]pake.GuessKey, 2), func([]pake.Guesses) { t.Error("there are no two") })
+		require.ErrorIs(t, err, errUnasked)
+	}
+	asked := 0
+	require.NoError(t, says(readAnswer{More: true}).view(func(tx tx) error {
+		err := tx.each(bucketUsed, "k", func(string, []byte) error { return nil })
+		asked = tx.(*remoteTx).calls
+		return err
+	}))
+	require.Equal(t, 1, asked)
+
+	full := &remoteTx{reads: map[readKey]*records{}}
+	for i := range maxReads {
+		full.reads[readKey{key: fmt.Sprint(i)}] = &records{}
+	}
+	require.ErrorIs(t, full.each(bucketUsed, "one more", nil), ErrUnavailable)
 }
 
 // pages has always another page.

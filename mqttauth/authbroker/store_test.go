@@ -249,6 +249,46 @@ func TestExpiredClaimIsFree(t *testing.T) {
 	})
 }
 
+// TestSweep: what time has made worthless does not stay: uses and grants go with their tokens, and a claim with what
+// was revoked in it once its owner has not come back for claimMemory.
+func TestSweep(t *testing.T) {
+	onBothStores(t, func(t *testing.T, s *Store) {
+		now := time.Now().Truncate(time.Second)
+		r := newRegistrar(s)
+		r.now = func() time.Time { return now }
+		alice, bob := holder{user: "alice", clientID: "a"}, holder{user: "bob", clientID: "b"}
+		do := func(h holder, o operation.Operation) operation.Result {
+			t.Helper()
+			result, _, err := r.carryOut(h, &o)
+			require.NoError(t, err)
+			require.Equal(t, operation.Done, result.Code)
+			return result
+		}
+		owner, claim := owned(t, "plant/#")
+		do(alice, claim)
+		given, err := owner.Issue(token.Terms{Kind: token.Auth2, Filter: "plant/1", Expires: now.Add(time.Minute), Once: true})
+		require.NoError(t, err)
+		shown := do(bob, operation.Operation{Kind: operation.Present, Tokens: []token.Presentation{given.Present(bob.binding)}})
+		require.Equal(t, operation.Done, shown.Tokens[0].Code)
+		do(alice, operation.Operation{Kind: operation.Revoke, Filter: "plant/#", Token: token.ID{7}})
+		left := func(want ...int) {
+			t.Helper()
+			require.NoError(t, r.sweep())
+			for i, bucket := range []string{bucketClaims, bucketRevoked, bucketUsed, bucketGrants} {
+				require.Equal(t, want[i], count(t, s, bucket), bucket)
+			}
+		}
+		now = now.Add(time.Minute - time.Second)
+		left(1, 1, 1, 1)
+		now = now.Add(time.Second)
+		left(1, 1, 0, 0)
+		now = now.Add(time.Hour - time.Minute + claimMemory)
+		left(1, 1, 0, 0)
+		now = now.Add(time.Second)
+		left(0, 0, 0, 0)
+	})
+}
+
 func FuzzRecords(f *testing.F) {
 	c := claim{owner: "alice", epoch: 3, until: time.Unix(1e9, 0)}
 	g := []grant{{kind: token.Auth1, claim: "a/#", filter: "a/b", until: time.Unix(1e9, 0)}}
