@@ -172,23 +172,25 @@ func TestRetainedFromTheFuture(t *testing.T) {
 
 // A Will is as old as its connection when it comes, whatever Wills have come since it was sealed.
 func TestOldWill(t *testing.T) {
-	_, honest, root := insider(t)
-	for _, topics := range []uint32{1, 100} {
-		bob := testSealer(t, Config{Keys: []Key{root}})
-		now := unix()
-		for i := range uint32(5000) { // a month of devices that come and go
-			topic := fmt.Sprintf("site/%d/status", i%topics)
-			frame := honest.frame(t, topic, flagWill, i, now-30*24*3600+10+500*i, 1, "offline")
-			_, err := bob.Open(topic, frame)
-			require.NoError(t, err)
-			_, err = bob.Open(topic, frame)
-			require.ErrorIs(t, err, ErrReplay)
+	synctest.Test(t, func(t *testing.T) {
+		_, honest, root := insider(t)
+		for _, topics := range []uint32{1, 100} {
+			bob := testSealer(t, Config{Keys: []Key{root}})
+			now := unix()
+			for i := range uint32(5000) { // a month of devices that come and go
+				topic := fmt.Sprintf("site/%d/status", i%topics)
+				frame := honest.frame(t, topic, flagWill, i, now-30*24*3600+10+500*i, 1, "offline")
+				_, err := bob.Open(topic, frame)
+				require.NoError(t, err)
+				_, err = bob.Open(topic, frame)
+				require.ErrorIs(t, err, ErrReplay)
+			}
+			for _, topic := range []string{"site/pump/status", "site/0/status"} {
+				_, err := bob.Open(topic, honest.frame(t, topic, flagWill, 1<<31, now-30*24*3600, 1, "offline"))
+				require.NoError(t, err, "that of a client that was connected all the time")
+			}
 		}
-		for _, topic := range []string{"site/pump/status", "site/0/status"} {
-			_, err := bob.Open(topic, honest.frame(t, topic, flagWill, 1<<31, now-30*24*3600, 1, "offline"))
-			require.NoError(t, err, "that of a client that was connected all the time")
-		}
-	}
+	})
 }
 
 // Devices without a clock, and ones whose clock is ahead, are heard while others come and go, and once.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -93,77 +94,79 @@ func TestSealNextIsSeal(t *testing.T) {
 }
 
 // Two receivers, of which one never has anything left of the last message and so judges each in the general way, agree
-// on everything that arrives.
+// on everything that arrives at one moment.
 func TestOpenNextIsOpen(t *testing.T) {
 	for name, cfg := range map[string]Config{"plain": {}, "MaxAge": {MaxAge: 1000e9}, "few sessions": {MaxSessions: 1}} {
-		t.Run(name, func(t *testing.T) {
-			cfg.Keys = []Key{testKey(t, "#", 1), testKey(t, "site/#", 2)}
-			warm, cold := testSealer(t, cfg), testSealer(t, cfg)
-			one := forger{testSealer(t, Config{Keys: cfg.Keys[:1]})}
-			two := forger{testSealer(t, Config{Keys: cfg.Keys[1:]})}
-			r := rand.New(rand.NewPCG(3, 4))
-			memories := [2][2]*replay.Memory{{warm.own, cold.own}, {warm.newMemory(), cold.newMemory()}}
-			start := unix()
-			next := map[string]uint32{}
-			var frames [][]byte
-			opened := 0
-			for i := range 6000 {
-				from, topic := one, []string{"site/7", "site/8", "depth"}[r.IntN(20)/9]
-				if topic != "depth" && r.IntN(4) == 0 {
-					from = two
-				}
-				session, at := uint32(1+r.IntN(12)/9), start+uint32(i/50)
-				of := fmt.Sprint(topic, session)
-				next[of]++
-				seq, flags := next[of], byte(0)
-				switch r.IntN(20) {
-				case 0:
-					seq = uint32(1 + r.IntN(int(seq)))
-				case 1:
-					next[of] += uint32(r.IntN(3000))
-				case 2:
-					flags = flagRetain
-				case 3:
-					at = []uint32{0, start - 5000, start + 5000, at - 1}[r.IntN(4)]
-				case 4, 5, 6:
-					flags = flagOnce
-				}
-				frame := from.frame(t, topic, flags, session, at, seq, fmt.Sprint(i))
-				frames = append(frames, frame)
-				switch r.IntN(20) {
-				case 0: // once more
-					frame = frames[max(0, len(frames)-1-r.IntN(200))]
-				case 1: // on another topic
-					topic = "site/8"
-				case 2:
-					frame = bytes.Clone(frame)
-					frame[r.IntN(len(frame))] ^= 1 << r.IntN(8)
-				case 3:
-					frame = frame[:r.IntN(len(frame)+1)]
-				case 4:
-					frame = append(bytes.Clone(frame), 0)
-				}
-				how := replay.Arrival{Acknowledged: r.IntN(8) == 0, Retained: r.IntN(20) == 0}
-				if r.IntN(20) == 0 {
-					how.Streams = []uint32{uint32(r.IntN(2))}
-				}
-				m := memories[r.IntN(6)/5]
-				cold.scratches = sync.Pool{New: func() any { return newScratch() }}
-				msg := Message{Topic: []byte(topic), Payload: bytes.Clone(frame)}
-				want, wantErr := cold.open(nil, &msg, &how, m[1])
-				got, err := warm.open(msg.Payload[min(headerLen, len(frame)):min(headerLen, len(frame))], &msg, &how, m[0])
-				require.Equal(t, wantErr, err, i)
-				require.Equal(t, string(want.Payload), string(got.Payload), i)
-				require.Equal(t, m[1].Size(), m[0].Size(), i)
-				if err == nil {
-					opened++
-				} else if len(frame) > headerLen && err != ErrAuthentication && got.Payload != nil {
-					require.Fail(t, "a plaintext is left")
-				}
-			}
-			require.Greater(t, opened, 1000)
-		})
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { agree(t, cfg) }) })
 	}
+}
+
+func agree(t *testing.T, cfg Config) {
+	cfg.Keys = []Key{testKey(t, "#", 1), testKey(t, "site/#", 2)}
+	warm, cold := testSealer(t, cfg), testSealer(t, cfg)
+	one := forger{testSealer(t, Config{Keys: cfg.Keys[:1]})}
+	two := forger{testSealer(t, Config{Keys: cfg.Keys[1:]})}
+	r := rand.New(rand.NewPCG(3, 4))
+	memories := [2][2]*replay.Memory{{warm.own, cold.own}, {warm.newMemory(), cold.newMemory()}}
+	start := unix()
+	next := map[string]uint32{}
+	var frames [][]byte
+	opened := 0
+	for i := range 6000 {
+		from, topic := one, []string{"site/7", "site/8", "depth"}[r.IntN(20)/9]
+		if topic != "depth" && r.IntN(4) == 0 {
+			from = two
+		}
+		session, at := uint32(1+r.IntN(12)/9), start+uint32(i/50)
+		of := fmt.Sprint(topic, session)
+		next[of]++
+		seq, flags := next[of], byte(0)
+		switch r.IntN(20) {
+		case 0:
+			seq = uint32(1 + r.IntN(int(seq)))
+		case 1:
+			next[of] += uint32(r.IntN(3000))
+		case 2:
+			flags = flagRetain
+		case 3:
+			at = []uint32{0, start - 5000, start + 5000, at - 1}[r.IntN(4)]
+		case 4, 5, 6:
+			flags = flagOnce
+		}
+		frame := from.frame(t, topic, flags, session, at, seq, fmt.Sprint(i))
+		frames = append(frames, frame)
+		switch r.IntN(20) {
+		case 0: // once more
+			frame = frames[max(0, len(frames)-1-r.IntN(200))]
+		case 1: // on another topic
+			topic = "site/8"
+		case 2:
+			frame = bytes.Clone(frame)
+			frame[r.IntN(len(frame))] ^= 1 << r.IntN(8)
+		case 3:
+			frame = frame[:r.IntN(len(frame)+1)]
+		case 4:
+			frame = append(bytes.Clone(frame), 0)
+		}
+		how := replay.Arrival{Acknowledged: r.IntN(8) == 0, Retained: r.IntN(20) == 0}
+		if r.IntN(20) == 0 {
+			how.Streams = []uint32{uint32(r.IntN(2))}
+		}
+		m := memories[r.IntN(6)/5]
+		cold.scratches = sync.Pool{New: func() any { return newScratch() }}
+		msg := Message{Topic: []byte(topic), Payload: bytes.Clone(frame)}
+		want, wantErr := cold.open(nil, &msg, &how, m[1])
+		got, err := warm.open(msg.Payload[min(headerLen, len(frame)):min(headerLen, len(frame))], &msg, &how, m[0])
+		require.Equal(t, wantErr, err, i)
+		require.Equal(t, string(want.Payload), string(got.Payload), i)
+		require.Equal(t, m[1].Size(), m[0].Size(), i)
+		if err == nil {
+			opened++
+		} else if len(frame) > headerLen && err != ErrAuthentication && got.Payload != nil {
+			require.Fail(t, "a plaintext is left")
+		}
+	}
+	require.Greater(t, opened, 1000)
 }
 
 // What a line was aimed at for a forgery is not used for the next message.
