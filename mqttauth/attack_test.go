@@ -123,6 +123,18 @@ func TestReplayedRunV5(t *testing.T) {
 	s.ends(ErrUnproved)
 }
 
+// TestOneChallengeV5: a second one would have a second proof for an answer, and whoever guesses two guesses of one run.
+func TestOneChallengeV5(t *testing.T) {
+	s, m := begin(t, wire.V5)
+	hello, _ := m.Properties.Bytes(wire.AuthenticationData)
+	answer, err := newAuthority(t, false).Receive("x", hello)
+	require.NoError(t, err)
+	s.auth(answer.Frame)
+	require.Equal(t, wire.Auth, s.next().Type())
+	s.auth(answer.Frame)
+	s.ends(ErrUnproved)
+}
+
 func TestPacketsOutOfPlaceV5(t *testing.T) {
 	for name, c := range map[string]struct {
 		play func(s *script)
@@ -154,8 +166,8 @@ func TestTemporaryTopicBeforeV5(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, uint16(0xFFFF), sub.ID)
 	require.Equal(t, "mqttauth/c/victim", string(sub.Subscriptions[0].Filter))
-	noise := func() {
-		for i, payload := range [][]byte{nil, []byte("x"), challenge, welcome, (&frame.ProofFrame{}).Append(nil)} {
+	noise := func(more ...[]byte) {
+		for i, payload := range append([][]byte{nil, []byte("x"), challenge, welcome, (&frame.ProofFrame{}).Append(nil)}, more...) {
 			m := wire.PublishPacket{Topic: []byte("mqttauth/c/victim"), Payload: payload, QoS: 1, ID: uint16(i + 1), Retain: i == 1}
 			s.send(m.Append(nil, s.v))
 			ack, err := wire.ParseAck(s.next(), s.v)
@@ -168,14 +180,18 @@ func TestTemporaryTopicBeforeV5(t *testing.T) {
 	hello, err := wire.ParsePublish(s.next(), s.v)
 	require.NoError(t, err)
 	require.False(t, hello.Retain)
-	noise()
+	head, err := frame.Parse(hello.Payload)
+	require.NoError(t, err)
+	early, err := (&frame.WelcomeFrame{Session: head.Session, Sealed: make([]byte, 36)}).Append(nil)
+	require.NoError(t, err)
+	noise(early, (&frame.ProofFrame{Session: head.Session}).Append(nil))
 	answer, err := a.Receive("x", hello.Payload)
 	require.NoError(t, err)
 	s.send((&wire.AckPacket{Type: wire.Puback, ID: hello.ID}).Append(nil, s.v))
 	s.send((&wire.PublishPacket{Topic: []byte("mqttauth/c/victim"), Payload: answer.Frame}).Append(nil, s.v))
 	proof, err := wire.ParsePublish(s.next(), s.v)
 	require.NoError(t, err)
-	noise()
+	noise(answer.Frame) // which has no second proof for an answer
 	done, err := a.Receive("x", proof.Payload)
 	require.NoError(t, err)
 	require.NotNil(t, done.Session)
@@ -196,6 +212,17 @@ func TestSuccessWithoutHandshakeBeforeV5(t *testing.T) {
 	h := newHalf(t, misdeeds{success: true})
 	_, err := connectV3(t, newClient(t, func(c *Config) { c.Timeout = time.Second }), h.url(), uniqueID())
 	require.ErrorIs(t, err, ErrTimeout)
+}
+
+// TestNoKeysBeforeTheWelcome: what is exported is of an authority that has proved itself.
+func TestNoKeysBeforeTheWelcome(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	client, err := newClient(t).Conn(t.Context(), near)
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = client.(*Conn).ExportKeyingMaterial("label", nil, 32)
+	require.ErrorIs(t, err, ErrNoKeys)
 }
 
 // TestTakenOverMethod: another scheme has put its method into CONNECT.

@@ -42,6 +42,7 @@ type misdeeds struct {
 	success      bool // CONNACK success at once, without a handshake
 	noWelcome    bool // CONNACK success after the handshake, without the welcome
 	otherCode    byte // a code in CONNACK that the welcome does not have (v5)
+	otherSession bool // the same with Session Present
 	silent       bool // no answer to hello
 	silentProof  bool // no answer to a proof
 	wrongPass    bool // verifiers of another password
@@ -491,5 +492,6 @@ func (l *halfLink) Outgoing(c *layer.Conn, p wire.Packet) (wire.Packet, error) {
 		m.Properties = m.Properties.AppendBytes(wire.AuthenticationData, welcome)
 	}
 	m.Code |= l.half.misdeeds.otherCode
+	m.SessionPresent = m.SessionPresent || l.half.misdeeds.otherSession
 	return m.Append(nil, c.Version())
 }

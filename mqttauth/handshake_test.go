@@ -81,6 +81,7 @@ func TestBrokerThatDoesNotProveItself(t *testing.T) {
 		"handshake skipped":    {misdeeds{success: true}, ErrDowngrade, true},
 		"welcome left out":     {misdeeds{noWelcome: true}, ErrDowngrade, true},
 		"another code":         {misdeeds{otherCode: 0x87}, ErrDowngrade, true},
+		"another session":      {misdeeds{otherSession: true}, ErrDowngrade, true},
 		"AUTH of another kind": {misdeeds{authReason: wire.ReAuthenticate}, ErrUnproved, true},
 		"another method":       {misdeeds{authMethod: method + "2"}, ErrUnproved, true},
 		"welcome changed":      {misdeeds{spoil: flip(frame.Welcome, 60)}, ErrUnproved, false},

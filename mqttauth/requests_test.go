@@ -3,6 +3,8 @@ package mqttauth
 import (
 	"context"
 	"errors"
+	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -138,8 +140,12 @@ func TestManyTokens(t *testing.T) {
 	_, err = owner.Claim(testContext(t), o, time.Hour)
 	require.NoError(t, err)
 	wallet := NewWallet()
-	for range 41 {
-		tok, err := o.Auth1("site/7/temperature", time.Now().Add(time.Hour))
+	for i := range 41 { // the first are too long for as many in one request as there are short ones
+		filter := "site/7/temperature"
+		if i < 20 {
+			filter += strings.Repeat("x", 400)
+		}
+		tok, err := o.Auth1(filter, time.Now().Add(time.Hour))
 		require.NoError(t, err)
 		require.NoError(t, wallet.Add(tok))
 	}
@@ -180,10 +186,17 @@ func TestRequestsNeedAConnection(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Claim(testContext(t), o, time.Hour)
 	require.ErrorIs(t, err, ErrNotConnected)
+	twice := newClient(t, func(c *Config) { c.TwoPhase, c.ClientID, c.AllowPlaintext = true, "device", true })
+	_, err = twice.Claim(testContext(t), o, time.Hour)
+	require.ErrorIs(t, err, ErrNotConnected)
+	near, _ := net.Pipe()
+	_, err = twice.Conn(t.Context(), near)
+	require.ErrorIs(t, err, ErrNotConnected, "without a ticket")
 	p, err := connectV3(t, c, h.url(), uniqueID())
 	require.NoError(t, err)
 	_, err = c.Claim(testContext(t), o, time.Hour)
 	require.NoError(t, err)
+	require.ErrorContains(t, c.Present(testContext(t), Token{}), "the zero Token")
 	p.close()
 	require.Eventually(t, func() bool {
 		_, err := c.Claim(testContext(t), o, time.Hour)
@@ -250,6 +263,11 @@ func TestRefusedForWantOfTokens(t *testing.T) {
 		tok, err := o.Auth1("site/7", time.Now().Add(time.Hour))
 		require.NoError(t, err)
 		c := newClient(t, func(c *Config) { c.Wallet = NewWallet(tok) })
+		h.misdeeds.refusal++ // for something else
+		_, err = connect(t, c, h.url(), uniqueID())
+		require.Error(t, err)
+		require.Empty(t, h.grants(), "which tokens do not help against")
+		h.misdeeds.refusal = code
 		id := uniqueID()
 		_, err = connect(t, c, h.url(), id)
 		require.Error(t, err)

@@ -1,6 +1,7 @@
 package mqttauth
 
 import (
+	"bytes"
 	"crypto/tls"
 	"net"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/brokers"
+	"github.com/mqttsec/mqttsec/internal/wire"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/frame"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/handshake"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/operation"
@@ -24,6 +26,7 @@ type beside struct {
 	*half
 	sessions sync.Map // frame.ID to *handshake.Session
 	deaf     atomic.Bool
+	noise    [][]byte // which somebody publishes before each answer
 }
 
 func newBeside(t testing.TB) *beside {
@@ -82,6 +85,17 @@ func (b *beside) receive(c mqtt.Client, m mqtt.Message) {
 		}
 	}
 	if reply != nil {
+		for _, noise := range b.noise {
+			own := bytes.Clone(noise) // for the run as it is, and as if it were of it
+			if len(own) > frame.HeaderSize {
+				copy(own[2:], f.Session[:])
+				if head, err := frame.Parse(own); err != nil || head.Type == f.Type+1 {
+					own = nil
+				}
+			}
+			c.Publish("mqttauth/c/"+answer.ClientID, 1, false, noise)
+			c.Publish("mqttauth/c/"+answer.ClientID, 1, false, own)
+		}
 		c.Publish("mqttauth/c/"+answer.ClientID, 1, false, reply)
 	}
 }
@@ -241,6 +255,65 @@ func TestTwoPhasesWithTheWrongPassword(t *testing.T) {
 			return err
 		})
 	})
+}
+
+// TestNoiseOnTheTemporaryTopic: frames of other runs, of the wrong type and what is none do not keep a client out.
+func TestNoiseOnTheTemporaryTopic(t *testing.T) {
+	b := newBeside(t)
+	challenge, welcome := recordedRun(t)
+	b.noise = [][]byte{nil, []byte("x"), challenge, welcome, (&frame.ProofFrame{}).Append(nil)}
+	id := uniqueID()
+	c := newClient(t, func(c *Config) { c.TwoPhase, c.ClientID, c.AllowPlaintext = true, id, true })
+	_, err := connectV3(t, c, b.url(), id)
+	require.NoError(t, err)
+	require.Equal(t, 1, b.count())
+}
+
+// TestFirstPhaseRefused: a broker that does not let the first phase in, or ends it, is no authority that is silent.
+func TestFirstPhaseRefused(t *testing.T) {
+	suback := func(codes ...byte) func(uint16) (wire.Packet, error) {
+		return func(id uint16) (wire.Packet, error) {
+			return (&wire.SubackPacket{Type: wire.Suback, ID: id, Codes: codes}).Append(nil, wire.V311)
+		}
+	}
+	for name, c := range map[string]struct {
+		connack byte
+		suback  func(id uint16) (wire.Packet, error)
+		want    string
+	}{
+		"account":      {5, nil, "refused Config.Bootstrap"},
+		"ended":        {0, nil, "ended the first phase"},
+		"subscription": {0, suback(0x80), "refused the subscription"},
+		"two codes":    {0, suback(1, 1), "refused the subscription"},
+		"another's":    {0, func(id uint16) (wire.Packet, error) { return suback(1)(id + 1) }, "refused the subscription"},
+		"ended later":  {0, suback(1), "ended the first phase"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			near, far := net.Pipe()
+			go func() {
+				defer far.Close()
+				_, _ = wire.Read(far, 1<<16)
+				p, _ := (&wire.ConnackPacket{Code: c.connack}).Append(nil, wire.V311)
+				_, _ = far.Write(p)
+				if c.connack != 0 {
+					return
+				}
+				p, err := wire.Read(far, 1<<16)
+				if err != nil || c.suback == nil {
+					return
+				}
+				m, _ := wire.ParseSubscribe(p, wire.V311)
+				p, _ = c.suback(m.ID)
+				_, _ = far.Write(p)
+				_, _ = wire.Read(far, 1<<16) // the hello
+			}()
+			client := newClient(t, func(c *Config) { c.TwoPhase, c.ClientID, c.AllowPlaintext = true, "device", true })
+			_, err := client.first(testContext(t), near)
+			require.ErrorIs(t, err, ErrNotConnected)
+			require.ErrorContains(t, err, c.want)
+			near.Close()
+		})
+	}
 }
 
 // TestRogueAuthorityAnswersFirst: it has no verifier, and its guess is all it gets. What it publishes before there is
