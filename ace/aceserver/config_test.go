@@ -84,6 +84,35 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// TestBounds: of what New says is wrong in the same words.
+func TestBounds(t *testing.T) {
+	_, hash := NewSecret()
+	for _, bad := range []string{
+		"", "://", "https:", "https:///x", "https://user@as.example", "https://as.example#x", "https://as.example/a/", "https://as.example/a/../b",
+		"https://as.example/a b",
+	} {
+		require.False(t, validIssuer(bad), bad)
+	}
+	for _, good := range []string{"https://as.example", "https://as.example:8443/mqtt/as"} {
+		require.True(t, validIssuer(good), good)
+	}
+	for _, bad := range []string{"", strings.Repeat("x", 256), "a\nb", "a\x7f", AnyClient} {
+		require.Error(t, Client{ID: bad, Credential: Credential{Secret: hash}}.validate(), bad)
+	}
+	require.NoError(t, Client{ID: strings.Repeat("~", 255), Credential: Credential{Secret: hash}}.validate())
+	for _, bad := range []Audience{
+		{Name: strings.Repeat("x", 256)}, {Name: "a", Format: -1}, {Name: "a", Format: Reference + 1}, {Name: "a", Lifetime: -time.Second},
+		{Name: "a", Lifetime: maxLifetime + time.Second}, {Name: "a", Algorithms: []Algorithm{HS256}, Group: true, Format: Reference},
+	} {
+		require.Error(t, bad.validate(), "%v", bad)
+	}
+	require.NoError(t, (&Audience{Name: strings.Repeat("x", 255), Format: Reference, Lifetime: maxLifetime}).validate())
+	for _, bad := range []string{"a\nb", "a\x7f", strings.Repeat("x", maxKeyID+1)} {
+		require.False(t, validKeyID(bad), bad)
+	}
+	require.True(t, validKeyID(strings.Repeat("~", maxKeyID)))
+}
+
 // TestConfigIsCopied: what the caller changes afterwards has no effect, and nothing of the caller's is changed.
 func TestConfigIsCopied(t *testing.T) {
 	audiences := []Audience{{Name: "a"}}
@@ -104,7 +133,9 @@ func TestFormatText(t *testing.T) {
 		require.Equal(t, f, got)
 	}
 	require.Error(t, new(Format).UnmarshalText([]byte("saml")))
-	require.Equal(t, "Format(9)", Format(9).String())
+	for f, name := range map[Format]string{-1: "Format(-1)", Reference + 1: "Format(3)"} {
+		require.Equal(t, name, f.String())
+	}
 }
 
 func TestSecretHash(t *testing.T) {
@@ -126,7 +157,9 @@ func TestSecretHash(t *testing.T) {
 	var got SecretHash
 	require.NoError(t, got.UnmarshalText(text))
 	require.Equal(t, hash, got)
-	for _, bad := range []string{"x", "sha256:", "sha256:a:b", "md5:" + string(text[7:]), string(text) + "A", string(text[:len(text)-4])} {
+	for _, bad := range []string{"x", "sha256:", "sha256:a:b", "md5:" + string(text[7:]), string(text) + "A", string(text[:len(text)-4]),
+		"sha256:AAAA" + string(text[bytes.LastIndexByte(text, ':'):]),
+	} {
 		require.ErrorIs(t, got.UnmarshalText([]byte(bad)), errSecretHash, bad)
 		require.True(t, got.IsZero())
 	}

@@ -68,6 +68,9 @@ func TestAClientIDWidensNoFilter(t *testing.T) {
 		require.Equal(t, templates[3:], expanded, "%q", id)
 		require.Equal(t, 3, dropped)
 	}
+	system := Scope{{Filter: "$SYS/{client_id}", Subscribe: true}}
+	expanded, _ := expand(system, "alice")
+	require.Equal(t, Scope{{Filter: "$SYS/alice", Subscribe: true}}, expanded, "the dollar sign is the administrator's")
 	for _, id := range []string{"$SYS", "$share", "$"} {
 		expanded, dropped := expand(templates, id)
 		require.Equal(t, 1, dropped, "%q", id)

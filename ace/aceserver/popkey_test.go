@@ -44,6 +44,7 @@ func TestPossessionIsVerified(t *testing.T) {
 	for name, r := range map[string]reply{
 		"nobody has shown it":          ask(f, "carol", jwkOf(t, stolen.Public(), "")),
 		"another key is shown":         ask(certified, "carol", jwkOf(t, stolen.Public(), "")),
+		"registered by another name":   ask(f, "carol", object{"kid": "nothing"}),
 		"registered for another":       ask(f, "alice", jwkOf(t, known.Public(), "")),
 		"another's thumbprint":         ask(f, "alice", object{"kid": thumbprint}),
 		"an identifier of nothing":     ask(f, "alice", object{"kid": "nothing"}),

@@ -1,15 +1,20 @@
 package aceserver
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/ace/aceserver/store"
+	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/aif"
+	"github.com/mqttsec/mqttsec/internal/pop"
 	"github.com/mqttsec/mqttsec/internal/strict"
 )
 
@@ -178,4 +183,51 @@ func TestAcceptOfAnything(t *testing.T) {
 		r.members(t, http.StatusOK)
 		require.Equal(t, "application/ace+json", r.header.Get("Content-Type"), accepted)
 	}
+}
+
+// TestPruneNow: once in pruneEvery, and when the clock has gone back, too.
+func TestPruneNow(t *testing.T) {
+	s, now := new(Server), time.Now()
+	for i, step := range []struct {
+		by   time.Duration
+		want bool
+	}{{0, true}, {0, false}, {pruneEvery - 1, false}, {1, true}, {-pruneEvery + 1, false}, {-1, true}, {pruneEvery, true}} {
+		now = now.Add(step.by)
+		require.Equal(t, step.want, s.pruneNow(now), i)
+	}
+}
+
+// TestBehindProxyNobodyShowsAKey: without TLS there is no certificate whose key a token could be bound to.
+func TestBehindProxyNobodyShowsAKey(t *testing.T) {
+	f := start(t, func(_ *fixture, cfg *Config) { cfg.BehindProxy, cfg.Address = true, address })
+	body, err := json.Marshal(object{"audience": "ref", "req_cnf": jwkOf(t, newEd25519().Public(), "")})
+	require.NoError(t, err)
+	r := httptest.NewRequest(http.MethodPost, "/token", bytes.NewReader(body))
+	r.Header.Set("Content-Type", claims.TypeACEJSON)
+	f.basic("alice")(r)
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	reply{w.Code, w.Header(), w.Body.Bytes()}.refused(t, http.StatusBadRequest, "unsupported_pop_key")
+}
+
+// TestProfileInCBOR: a client asks for it by null or its number; another one is not to be had (RFC 9200, section
+// 5.8.4.3).
+func TestProfileInCBOR(t *testing.T) {
+	f := start(t)
+	for _, ask := range []any{nil, pop.ProfileCBOR} {
+		m := f.cbor("/token", map[int64]any{claims.LabelAudience: "ref", claims.LabelProfile: ask}, f.basic("alice")).labels(t, http.StatusOK)
+		require.EqualValues(t, pop.ProfileCBOR, m[claims.LabelProfile])
+	}
+	for ask, want := range map[any]int64{1: 8, 1000: 8, pop.Profile: 1} {
+		m := f.cbor("/token", map[int64]any{claims.LabelAudience: "ref", claims.LabelProfile: ask}, f.basic("alice")).labels(t, http.StatusBadRequest)
+		require.EqualValues(t, want, m[claims.LabelError], ask)
+	}
+}
+
+// TestRequestsInTwoMinds: two content types and a scope of nothing are not guessed at.
+func TestRequestsInTwoMinds(t *testing.T) {
+	f := start(t)
+	twice := func(r *http.Request) { r.Header.Add("Content-Type", claims.TypeForm) }
+	f.json("/token", object{"audience": "ref"}, f.basic("alice"), twice).refused(t, http.StatusUnsupportedMediaType, "invalid_request")
+	f.json("/token", object{"audience": "ref", "scope": nil}, f.basic("alice")).refused(t, http.StatusBadRequest, "invalid_scope")
 }

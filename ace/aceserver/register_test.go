@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -112,6 +113,7 @@ func TestRegistrationThatIsRefused(t *testing.T) {
 		"method":         {"token_endpoint_auth_method": "none"},
 		"no certificate": {"token_endpoint_auth_method": "self_signed_tls_client_auth"},
 		"no DNS name":    {"token_endpoint_auth_method": "tls_client_auth"},
+		"long DNS name":  {"token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_san_dns": strings.Repeat("x", 254)},
 		"no keys":        {"jwks": object{"keys": []any{}}},
 		"secret key":     {"jwks": object{"keys": []any{object{"kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAA"}}}},
 		"not a key":      {"jwks": object{"keys": []any{"x"}}},
@@ -127,7 +129,7 @@ func TestRegistrationThatIsRefused(t *testing.T) {
 		})
 	}
 	for name, edit := range map[string]func(*http.Request){
-		"nothing": func(*http.Request) {}, "another scheme": f.basic("alice"), "wrong": bearer("wrong"), "empty": bearer(""), "expired": bearer(expired),
+		"nothing": func(*http.Request) {}, "another scheme": func(r *http.Request) { r.Header.Set("Authorization", "Basic "+invite) }, "wrong": bearer("wrong"), "empty": bearer(""), "expired": bearer(expired),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := f.json("/register", object{}, edit)
@@ -135,10 +137,19 @@ func TestRegistrationThatIsRefused(t *testing.T) {
 			require.Contains(t, r.header.Get("WWW-Authenticate"), "Bearer")
 		})
 	}
+	key := newEd25519()
+	many := make([]any, maxKeys+1)
+	for i := range many {
+		many[i] = jwkOf(t, key.Public(), "")["jwk"]
+	}
+	f.with(certify(t, key, "own.example", nil)).json("/register", object{"jwks": object{"keys": many}}, bearer(invite)).
+		refused(t, http.StatusBadRequest, "invalid_client_metadata")
 	f.post("/register", claims.TypeForm, []byte("client_name=x"), bearer(invite)).refused(t, http.StatusUnsupportedMediaType, "invalid_client_metadata")
 	f.json("/register", object{}, bearer(invite)).members(t, http.StatusCreated) // it has not been used up by all that
-	_, err = f.Invite(t.Context(), Invitation{Uses: -1})
-	require.Error(t, err)
+	for _, bad := range []Invitation{{Uses: -1}, {Lifetime: -1}} {
+		_, err = f.Invite(t.Context(), bad)
+		require.Error(t, err)
+	}
 }
 
 // TestRegistrationNamesAreCaseSensitive: members of another case are unknown ones, which are passed over, and two of
