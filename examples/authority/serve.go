@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds what other machines may take, and how long clients have to go when the program ends.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // bootstrap is the account, and its password, with which devices log in beside a broker.
 const bootstrap = "bootstrap"

@@ -12,7 +12,7 @@ import (
 
 const (
 	// patience is how long a whole login may take.
-	patience = 10 * time.Second
+	patience = 30 * time.Second
 	// maxLogins is how many may take place at once.
 	maxLogins = 1024
 	// maxMessage is more than any name or message needs.

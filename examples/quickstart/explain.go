@@ -102,7 +102,7 @@ func (s server) other() string {
 // speaksTLS begins a TLS handshake, whose certificate does not matter, and ends it:
 // nothing is sent over it.
 func (s server) speaksTLS(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", s.url.Host)

@@ -203,7 +203,7 @@ func (b *Mosquitto) AwaitLog(ctx context.Context, text string) (string, error) {
 }
 
 // orderly is how long the broker may take to write its state to disk and exit.
-const orderly = 10 * time.Second
+const orderly = time.Minute
 
 // Stop ends the process in the orderly way, in which it writes its sessions and retained messages to disk. One that
 // does not react is killed, which is an error.

@@ -58,6 +58,10 @@ func (p *process) await(ctx context.Context, attempt func() error) error {
 	}
 }
 
+// brief is how long a process whose state nobody wants any more may take to end, and an answer to a probe, which is
+// repeated.
+const brief = 10 * time.Second
+
 // quote is the end of what the process has said.
 func (p *process) quote() string {
 	const quoted = 40
@@ -68,7 +72,7 @@ func (p *process) quote() string {
 // stop asks the process to end, kills it if it does not, and returns when it is gone.
 func (p *process) stop() {
 	_ = p.command.Process.Signal(syscall.SIGTERM) // fails if it is gone already
-	kill := time.AfterFunc(orderly, func() { _ = p.command.Process.Kill() })
+	kill := time.AfterFunc(brief, func() { _ = p.command.Process.Kill() })
 	defer kill.Stop()
 	<-p.ended            // Wait must not be called before everything is read
 	_ = p.command.Wait() // says how it was ended
@@ -99,7 +103,7 @@ func greeted(ctx context.Context, host, user string) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(orderly))
+	_ = conn.SetDeadline(time.Now().Add(brief))
 	flags, rest := byte(0x02), "\x00\x05probe"
 	if user != "" {
 		flags, rest = 0xC2, rest+"\x00"+string(rune(len(user)))+user+"\x00\x01x"
