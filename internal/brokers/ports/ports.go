@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"time"
 )
 
 // Set holds ports. The zero value holds none. It is not safe for concurrent use.
@@ -30,16 +31,26 @@ func (s *Set) Take() (host string, err error) {
 		if lock, err = net.ListenPacket("udp", host); err != nil {
 			continue
 		}
-		var listener net.Listener
-		if listener, err = net.Listen("tcp", host); err == nil {
-			if err = listener.Close(); err == nil {
-				s.held = append(s.held, lock)
-				return host, nil
-			}
+		if err = refused(host); err == nil {
+			s.held = append(s.held, lock)
+			return host, nil
 		}
 		_ = lock.Close() // it was only to be held
 	}
 	return "", fmt.Errorf("ports: none of 127.0.0.1 is free: %w", err)
+}
+
+// refused tells by an error that somebody listens. It does not listen itself to find out: a program that another
+// goroutine is starting would hold that listener too for a moment, and whoever has been given the port could not.
+func refused(host string) error {
+	conn, err := net.DialTimeout("tcp", host, time.Second)
+	if err == nil {
+		return errors.Join(errors.New("ports: somebody listens"), conn.Close())
+	}
+	if late := net.Error(nil); errors.As(err, &late) && late.Timeout() {
+		return err
+	}
+	return nil
 }
 
 // Close gives all ports back. What listens on them should have ended.

@@ -3,6 +3,9 @@ package ports
 import (
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,6 +38,37 @@ func TestTake(t *testing.T) {
 		}
 	}
 	require.Positive(t, given)
+}
+
+// TestTakenPortIsFree while other goroutines start programs, which have for a moment whatever this one has open.
+func TestTakenPortIsFree(t *testing.T) {
+	nothing := filepath.Join(t.TempDir(), "nothing")
+	done := make(chan struct{})
+	var starting sync.WaitGroup
+	for range 2 {
+		starting.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					_, _ = os.StartProcess(nothing, nil, &os.ProcAttr{}) // there is no such program
+				}
+			}
+		})
+	}
+	var set Set
+	for range 300 {
+		host, err := set.Take()
+		require.NoError(t, err)
+		listener, err := net.Listen("tcp", host)
+		require.NoError(t, err)
+		require.Error(t, refused(host))
+		require.NoError(t, listener.Close())
+	}
+	close(done)
+	starting.Wait()
+	require.NoError(t, set.Close())
 }
 
 func TestSpan(t *testing.T) {
