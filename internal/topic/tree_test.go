@@ -62,6 +62,33 @@ func TestTree(t *testing.T) {
 	require.Empty(t, new(Tree[int]).Overlapping(nil, "#"))
 }
 
+// TestTreeOfFew: so it does of one filter, and of two, where most branches have nothing beside them.
+func TestTreeOfFew(t *testing.T) {
+	filters := []string{"a", "b", "a/b", "a/$x", "$x/b", "$x", "/a", "a/+", "+/b", "+", "#", "a/#", "$x/#", "+/#", "/#"}
+	for _, first := range filters {
+		for _, second := range filters {
+			var tree Tree[string]
+			tree.Add(first, first)
+			tree.Add(second, second)
+			for _, filter := range filters {
+				var matching, overlapping []string
+				for _, f := range []string{first, second} {
+					if Match(f, filter) {
+						matching = append(matching, f)
+					}
+					if Overlap(f, filter) {
+						overlapping = append(overlapping, f)
+					}
+				}
+				require.ElementsMatch(t, overlapping, tree.Overlapping(nil, filter), "%q, %q, %q", first, second, filter)
+				if ValidName(filter) {
+					require.ElementsMatch(t, matching, tree.Match(nil, []byte(filter)), "%q, %q, %q", first, second, filter)
+				}
+			}
+		}
+	}
+}
+
 func TestTreeAllocatesNothing(t *testing.T) {
 	var tree Tree[int]
 	for i := range 1000 {
