@@ -28,3 +28,20 @@ func TestShrink(t *testing.T) {
 	require.ErrorIs(t, r.open(msg("a/b", 201, noon, 1), live()), ErrForgotten)
 	r.intact(t)
 }
+
+// TestShrinkKeepsApart: when all of one publisher is forgotten, and of live messages, nothing of another's or of a Will
+// is taken for it.
+func TestShrinkKeepsApart(t *testing.T) {
+	r := newReceiver(1000)
+	alice, mallory, will := msg("a/b", 1, noon, 1), msg("a/b", 2, noon, 1), msg("a/b", 3, noon, 1)
+	mallory.Publisher, will.Will = 1, true
+	require.NoError(t, r.open(mallory, live()))
+	r.Shrink(0)
+	r.intact(t)
+	require.NoError(t, r.open(alice, live()))
+	r.Shrink(0)
+	require.NoError(t, r.open(will, live()))
+	for _, m := range []Message{alice, mallory} {
+		require.ErrorIs(t, r.open(m, live()), ErrForgotten)
+	}
+}
