@@ -2,6 +2,7 @@ package tlspsk_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"sync/atomic"
@@ -117,11 +118,15 @@ func (c *v5) subscribe(ctx context.Context, filter string) error {
 }
 
 func (c *v5) publish(ctx context.Context, topic string, qos byte, payload string) error {
-	if err := c.cm.AwaitConnection(ctx); err != nil {
-		return err
+	for {
+		if err := c.cm.AwaitConnection(ctx); err != nil {
+			return err
+		}
+		_, err := c.cm.Publish(ctx, &paho.Publish{Topic: topic, QoS: qos, Payload: []byte(payload)})
+		if !errors.Is(err, autopaho.ConnectionDownError) { // it had ended, and the library has noticed only now
+			return err
+		}
 	}
-	_, err := c.cm.Publish(ctx, &paho.Publish{Topic: topic, QoS: qos, Payload: []byte(payload)})
-	return err
 }
 
 func (c *v5) received() <-chan string { return c.got }
