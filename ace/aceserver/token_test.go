@@ -13,6 +13,7 @@ import (
 
 	"github.com/mqttsec/mqttsec/ace/internal/claims"
 	"github.com/mqttsec/mqttsec/internal/aif"
+	"github.com/mqttsec/mqttsec/internal/cose"
 	"github.com/mqttsec/mqttsec/internal/pop"
 	"github.com/mqttsec/mqttsec/internal/strict"
 )
@@ -90,6 +91,8 @@ func TestMatrixOfFormatsAndKeys(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/signed by %s", audience, alg, signing), func(t *testing.T) {
 					f := f.with(certify(t, key, "alice.example", nil))
 					token, o := f.ask(object{"audience": audience, "req_cnf": jwkOf(t, key.Public(), "mine")})
+					_, err := cose.ParseEncrypt0(token)
+					require.Error(t, err, "it is signed")
 					set := f.open(audience, token)
 					require.True(t, sameKey(key.Public(), set.Confirmation.Key.Public()))
 					require.Equal(t, alg, set.Confirmation.Key.Algorithm())

@@ -430,6 +430,13 @@ func TestClaimRules(t *testing.T) {
 		require.Equal(t, operation.Forbidden, claim(alice, filter), "%s, whatever the administrator says", filter)
 	}
 	require.Equal(t, operation.Done, claim(alice, "$SYS/#"), "if the administrator says so")
+	for _, broad := range []string{"#", "+/a"} {
+		r := newRegistrar(MemoryStore())
+		require.False(t, r.claimable("alice", broad))
+		r.mayClaim = func(user, filter string) bool { return user == "alice" && filter == broad }
+		require.True(t, r.claimable("alice", broad))
+		require.False(t, r.claimable("eve", broad))
+	}
 	require.Equal(t, operation.Done, claim(alice, "site/#"))
 	require.Equal(t, operation.Limit, claim(alice, "other/#"))
 	require.Equal(t, operation.Done, claim(alice, "site/#"), "what she has counts no more than once")

@@ -389,6 +389,7 @@ func TestClientIdentifiersAreBound(t *testing.T) {
 		require.ErrorIs(t, there.bind("alice", "two", 0), errHeld)
 		require.NoError(t, here.sweep())
 		require.Equal(t, 1, count(t, s.store, bucketClients))
+		require.ErrorIs(t, there.bind("alice", "two", 0), errHeld, "of the two it is the other one that is forgotten")
 		require.Equal(t, 1, count(t, s.store, bucketOwners))
 		_, err := s.store.RemoveUser("bob")
 		require.NoError(t, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mqttsec/mqttsec/internal/brokers/ca"
+	"github.com/mqttsec/mqttsec/internal/wire"
 	"github.com/mqttsec/mqttsec/mqttauth/authbroker"
 )
 
@@ -77,6 +78,34 @@ func TestRevocationHeardBeforeItsAnswer(t *testing.T) {
 			require.Equal(t, 1, n)
 		})
 	}
+}
+
+// TestChangesThatWereMissed: who has not heard what changed looks at everybody anew.
+func TestChangesThatWereMissed(t *testing.T) {
+	t.Parallel()
+	var lost atomic.Bool // the next answer about changes
+	done := make(chan struct{})
+	has, uses := sharing(t, func(store http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			answer := httptest.NewRecorder()
+			store.ServeHTTP(answer, r)
+			if r.URL.Path == "/v1/changes" && lost.Swap(false) {
+				<-done
+				_, _ = io.WriteString(w, `{"boot":"another's","at":1,"missed":true}`)
+				return
+			}
+			w.WriteHeader(answer.Code)
+			_, _ = w.Write(answer.Body.Bytes())
+		})
+	})
+	eve, bob := uses.login(t, "eve", wire.V5), uses.login(t, "bob", wire.V5)
+	lost.Store(true)
+	_, err := has.listener.Revoke(authbroker.Revocation{User: "eve"})
+	require.NoError(t, err)
+	close(done)
+	for p := eve.next(); p != nil; p = eve.next() { // DISCONNECT
+	}
+	require.Equal(t, byte(0x80), min(bob.subscribed("whatever"), 0x80), "it goes on, and has no token")
 }
 
 // sharing returns a world that has a store and another that uses it over HTTPS, by way of a handler.
