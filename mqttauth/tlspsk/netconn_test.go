@@ -281,6 +281,8 @@ func TestCloseEndsReadsAndWrites(t *testing.T) {
 	require.NoError(t, client.Close())
 	require.ErrorIs(t, <-ended, net.ErrClosed)
 	require.ErrorIs(t, <-ended, net.ErrClosed)
+	require.Nil(t, client.in.secret, "who was reading has wiped what for")
+	require.Nil(t, client.out.secret, "and so has who was writing")
 	require.ErrorIs(t, client.Close(), net.ErrClosed)
 	_, err := client.Write([]byte("x"))
 	require.ErrorIs(t, err, net.ErrClosed)
