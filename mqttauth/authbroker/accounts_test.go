@@ -168,3 +168,54 @@ func TestClientIdentifierBeside(t *testing.T) {
 		s.counters.hellos.Store(0)
 	}
 }
+
+// TestFramesOfNobody: anybody may publish on the topic. What belongs to no run and no session, or does not open, is
+// ignored.
+func TestFramesOfNobody(t *testing.T) {
+	s, _ := watchedSubject(t, "bob")
+	session, id := s.session(t, "bob", "b"), frame.ID{1}
+	session.Since = s.now.at
+	s.keep(id, session)
+	request := func(of frame.ID) []byte {
+		b, err := (&frame.SealedFrame{Type: frame.Request, Session: of, Counter: 1, Sealed: make([]byte, 40)}).Append(nil)
+		require.NoError(t, err)
+		return b
+	}
+	all := [][]byte{nil, []byte("x"), (&frame.ProofFrame{Session: frame.ID{2}}).Append(nil), request(frame.ID{2}), request(id)}
+	for _, b := range all {
+		s.take(t.Context(), b)
+	}
+	require.EqualValues(t, len(all), s.Counters().RequestsIgnored)
+	require.Zero(t, s.Counters().Requests)
+	require.Empty(t, s.sources)
+}
+
+// TestRequestAgain: a request whose response is lost comes again, and is carried out once.
+func TestRequestAgain(t *testing.T) {
+	s, _ := watchedSubject(t, "alice")
+	hello, run := start(t, "alice", "a", 0)
+	head, err := frame.Parse(hello)
+	require.NoError(t, err)
+	answer, err := s.authority.Receive("a", hello)
+	require.NoError(t, err)
+	proof, err := run.Challenge(answer.Frame)
+	require.NoError(t, err)
+	answer, err = s.authority.Receive("a", proof)
+	require.NoError(t, err)
+	s.keep(head.Session, answer.Session)
+	welcome, err := answer.Session.Welcome(handshake.Welcome{Time: s.now.at})
+	require.NoError(t, err)
+	session, _, err := run.Welcome(welcome)
+	require.NoError(t, err)
+	_, claim := owned(t, "plant/#")
+	o, err := claim.Encode()
+	require.NoError(t, err)
+	_, request, err := session.Request(o)
+	require.NoError(t, err)
+	for range 3 {
+		s.take(t.Context(), request)
+	}
+	require.EqualValues(t, 1, s.Counters().Requests)
+	require.Zero(t, s.Counters().RequestsIgnored)
+	require.Equal(t, 1, count(t, s.store, bucketClaims))
+}

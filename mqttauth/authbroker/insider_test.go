@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mqttsec/mqttsec/mqttauth/internal/frame"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/handshake"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/operation"
 	"github.com/mqttsec/mqttsec/mqttauth/internal/token"
@@ -253,27 +252,6 @@ func TestRefusedHelloTakesNoRoom(t *testing.T) {
 	hello, _ := start(t, "nobody", "n", pake.Ristretto255) // which no verifier here is of
 	s.take(t.Context(), hello)
 	require.Equal(t, int64(1), s.Counters().Hellos)
-	require.Empty(t, s.sources)
-}
-
-// TestFramesOfNobody: anybody may publish on the topic. What belongs to no run and no session, or does not open, is
-// ignored.
-func TestFramesOfNobody(t *testing.T) {
-	s, _ := watchedSubject(t, "bob")
-	session, id := s.session(t, "bob", "b"), frame.ID{1}
-	session.Since = s.now.at
-	s.keep(id, session)
-	request := func(of frame.ID) []byte {
-		b, err := (&frame.SealedFrame{Type: frame.Request, Session: of, Counter: 1, Sealed: make([]byte, 40)}).Append(nil)
-		require.NoError(t, err)
-		return b
-	}
-	all := [][]byte{nil, []byte("x"), (&frame.ProofFrame{Session: frame.ID{2}}).Append(nil), request(frame.ID{2}), request(id)}
-	for _, b := range all {
-		s.take(t.Context(), b)
-	}
-	require.EqualValues(t, len(all), s.Counters().RequestsIgnored)
-	require.Zero(t, s.Counters().Requests)
 	require.Empty(t, s.sources)
 }
 

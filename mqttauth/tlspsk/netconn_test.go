@@ -290,6 +290,42 @@ func TestCloseEndsReadsAndWrites(t *testing.T) {
 	require.ErrorIs(t, err, net.ErrClosed)
 }
 
+// TestWriteErrorIsSticky: behind a part of a record nothing may leave, whatever the connection below says by then.
+func TestWriteErrorIsSticky(t *testing.T) {
+	a, b := tcpPair(t)
+	faulty := &faulty{Conn: a}
+	client, server := Client(faulty, clientConfig()), Server(b, serverConfig())
+	clientErr, serverErr := shake(client, server)
+	require.NoError(t, errors.Join(clientErr, serverErr))
+	faulty.err = errors.New("no more")
+	_, err := client.Write([]byte("lost"))
+	require.ErrorIs(t, err, faulty.err)
+	left := faulty.written
+	want := err
+	faulty.err = nil
+	_, err = client.Write([]byte("more"))
+	require.ErrorIs(t, err, want)
+	require.ErrorIs(t, client.CloseWrite(), want)
+	_ = client.Close()
+	require.Equal(t, left, faulty.written, "no close_notify either")
+}
+
+// faulty is a connection whose Writes fail behind three octets while it has an error.
+type faulty struct {
+	net.Conn
+	err     error
+	written int
+}
+
+func (f *faulty) Write(b []byte) (int, error) {
+	if f.err != nil {
+		b = b[:3]
+	}
+	n, err := f.Conn.Write(b)
+	f.written += n
+	return n, errors.Join(f.err, err)
+}
+
 func TestHandshakeContext(t *testing.T) {
 	a, b := net.Pipe()
 	defer b.Close()
