@@ -55,6 +55,34 @@ func TestRefusedAtCONNECT(t *testing.T) {
 	}
 }
 
+// TestClientIdentifierIsAnothers: a user who has proved herself is told that the Client Identifier is not hers.
+func TestClientIdentifierIsAnothers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for name, v := range wires {
+		t.Run(name, func(t *testing.T) {
+			id := uniqueID()
+			enter := func(user string) byte {
+				hello, run := startRun(t, user, id)
+				r := w.dial(t, nil, v)
+				proof, err := run.Challenge(begin(t, r, id, hello))
+				require.NoError(t, err)
+				prove(t, r, proof)
+				_, welcome, err := run.Welcome(welcomed(t, r))
+				require.NoError(t, err)
+				return welcome.ReturnCode
+			}
+			require.Zero(t, enter("alice"))
+			want := wire.ClientIdentifierNotValid
+			if v != wire.V5 {
+				want = wire.V3IdentifierRejected
+			}
+			require.Equal(t, want, enter("eve"))
+			require.True(t, w.broker.Connected(id), "and alice stays")
+		})
+	}
+}
+
 // TestOneSubscriptionBeforeTheRun: that to the client's own temporary topic.
 func TestOneSubscriptionBeforeTheRun(t *testing.T) {
 	t.Parallel()
