@@ -67,7 +67,7 @@ func pause(most time.Duration) { time.Sleep(time.Duration(rand.Int64N(int64(most
 
 // killBroker kills the brokers, or has one that cannot be killed drop everything.
 func (r *run) killBroker(ctx context.Context) error {
-	end := r.broker.Stop
+	began, end := time.Now(), r.broker.Stop
 	if mosquitto, ok := r.broker.(*brokers.Mosquitto); ok {
 		end = mosquitto.Kill
 	}
@@ -80,7 +80,7 @@ func (r *run) killBroker(ctx context.Context) error {
 		}
 	}
 	r.mu.Lock()
-	r.kills = append(r.kills, time.Now())
+	r.kills = append(r.kills, kill{began, time.Now()})
 	r.mu.Unlock()
 	pause(300 * time.Millisecond)
 	if r.beside != nil {

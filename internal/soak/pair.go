@@ -272,12 +272,15 @@ func (p *pair) result(excused func(n int, at span) bool) Result {
 // unwritten is how long before its death a broker may have acknowledged what dies with it.
 const unwritten = 2 * time.Second
 
+// kill is from when a broker was to die until it was dead.
+type kill struct{ began, over time.Time }
+
 // exposed tells whether the broker was killed when it had perhaps not written the message to disk: while it was under
 // way (killed after PUBREC, a broker that is back says PUBCOMP to the PUBREL of a message that it does not know), or so
 // soon after.
-func exposed(s span, kills []time.Time) bool {
-	for _, kill := range kills {
-		if kill.After(s.sent) && kill.Sub(s.reported) < unwritten {
+func exposed(s span, kills []kill) bool {
+	for _, k := range kills {
+		if k.over.After(s.sent) && k.began.Sub(s.reported) < unwritten {
 			return true
 		}
 	}

@@ -64,7 +64,7 @@ type run struct {
 	besideWallet mqttauth.Wallet
 
 	mu     sync.Mutex
-	kills  []time.Time // of the broker
+	kills  []kill // of the broker
 	faults map[string]int
 	last   string
 	during Gateway

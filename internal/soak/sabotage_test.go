@@ -192,6 +192,22 @@ func TestSabotageIsSeen(t *testing.T) {
 	require.Greater(t, len(report.Refused), 1)
 }
 
+// TestExposed is the measure of what may die with a broker, however long it takes to kill it.
+func TestExposed(t *testing.T) {
+	begun := time.Now()
+	at := func(d time.Duration) time.Time { return begun.Add(d) }
+	kills := []kill{{at(0), at(time.Minute)}}
+	for s, want := range map[span]bool{
+		{at(-time.Hour), at(-unwritten)}:               false, // on disk
+		{at(-time.Hour), at(1 - unwritten)}:            true,
+		{at(time.Second), at(time.Hour)}:               true, // under way
+		{at(time.Minute), at(time.Minute)}:             false,
+		{at(-time.Hour), at(-time.Hour + time.Second)}: false,
+	} {
+		require.Equal(t, want, exposed(s, kills), "%v", s)
+	}
+}
+
 // TestFailures: each figure of a report has a bound.
 func TestFailures(t *testing.T) {
 	good := func() *Report {
