@@ -158,7 +158,7 @@ func TestAppendRefuses(t *testing.T) {
 
 		{"identifier", &AckPacket{Type: Puback}, ErrMalformed},
 		{"type", &AckPacket{Type: Publish, ID: 1}, ErrMalformed},
-		{"type", &SubackPacket{Type: Subscribe, ID: 1, Codes: topic}, ErrMalformed},
+		{"type", &SubackPacket{Type: Subscribe, ID: 1}, ErrMalformed},
 		{"identifier", &SubackPacket{Type: Suback, Codes: topic}, ErrMalformed},
 		{"no code", &SubackPacket{Type: Suback, ID: 1}, ErrMalformed},
 		{"code", &SubackPacket{Type: Unsuback, ID: 1, Codes: topic}, ErrMalformed},

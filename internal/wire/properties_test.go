@@ -254,6 +254,7 @@ func TestPropertyOverlong(t *testing.T) {
 		"no number":    {Properties(nil).AppendUint(UserProperty, 1), "PUBACK", ErrMalformed},
 		"unknown":      {Properties(nil).AppendUint(99, 1), "DISCONNECT", ErrMalformed},
 		"no contents":  {Properties(nil).AppendBytes(TopicAlias, []byte{1}), "PUBLISH", ErrMalformed},
+		"empty":        {Properties(nil).AppendBytes(TopicAlias, nil), "PUBLISH", ErrMalformed},
 		"pair":         {Properties(nil).AppendBytes(UserProperty, []byte{1}), "SUBACK", ErrMalformed},
 		"behind valid": {Properties(nil).AppendPair("n", "v").AppendPair("", string(long)), "CONNACK", ErrTooLarge},
 	} {
