@@ -154,6 +154,8 @@ func TestPendingDrivesOutTheBusiest(t *testing.T) {
 	require.Equal(t, 5, p.all.Len())
 	require.NotContains(t, p.counts, first.source)
 	require.Equal(t, sourceOf(addr("::ffff:10.0.0.1")), first.source)
+	require.NotEqual(t, sourceOf(addr("10.0.0.2")), sourceOf(addr("10.0.0.3")))
+	require.NotEqual(t, sourceOf(addr("2001:db8::1")), sourceOf(addr("2001:db8:0:1::1")), "networks side by side")
 	require.NotPanics(t, func() { sourceOf(&net.UnixAddr{}); sourceOf(&net.TCPAddr{}) })
 }
 

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -112,6 +113,28 @@ func TestPacketBeyondMaximumPacketSize(t *testing.T) {
 				require.LessOrEqual(t, len(c.in.data), 128<<10, "memory for what is passed over")
 			})
 		}
+	}
+}
+
+// TestAllow: a filter that asks for more gets so much more, and where there is no limit there is none afterwards.
+func TestAllow(t *testing.T) {
+	const limit, more = 64, 10
+	fits := publishOf(t, limit+more+uncounted, wire.PublishPacket{Topic: []byte("t")})
+	over := publishOf(t, limit+more+uncounted+1, wire.PublishPacket{Topic: []byte("t")})
+	for _, tc := range []struct{ connect, want wire.Packet }{
+		{granting(t, limit), slices.Concat(connackV5, fits, pingreq)},
+		{connectV5, slices.Concat(connackV5, fits, over, pingreq)},
+	} {
+		a, b := tcpPair(t)
+		c := New(a, script{})
+		write(t, c, tc.connect)
+		read(t, b, len(tc.connect))
+		c.Allow(more)
+		write(t, b, connackV5, fits, over, pingreq)
+		b.Close()
+		got, err := io.ReadAll(c)
+		require.NoError(t, err)
+		require.Equal(t, []byte(tc.want), got)
 	}
 }
 
