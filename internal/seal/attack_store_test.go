@@ -21,6 +21,8 @@ import (
 //   - a Config that makes other frames of what is stored TestStoredUnderAnotherConfig
 //   - a queued message with another RETAIN flag          TestQueueDoesNotRetain
 //   - properties of a message that clears a topic read   TestClearingMessageShowsNoProperties
+//   - by who has the topic's key: contents too short for
+//     what stands before a message                       TestStoredTooShort
 //
 // Not covered, because nothing in a file can prevent it: an old file put back is sent again, as the frame that it was,
 // and delivered by receivers that have forgotten it or have restarted. Files that are taken away are messages lost.
@@ -197,4 +199,22 @@ func TestClearingMessageShowsNoProperties(t *testing.T) {
 	require.True(t, m.Retain)
 	require.Empty(t, m.Payload)
 	require.Equal(t, wire.Properties(nil).AppendUint(wire.MessageExpiryInterval, 9), m.Properties)
+}
+
+func TestStoredTooShort(t *testing.T) {
+	s := testSealer(t, Config{Keys: []Key{testKey(t, "site/#", 1)}})
+	l, err := s.leavesOf([]byte("site/7"))
+	require.NoError(t, err)
+	in := slot{"client", 7, true}
+	for n := range headerLen + len(stamp{}.tag) {
+		ses := newSession()
+		b, err := s.storedBox(&l.keys[0], &ses.id, in)
+		require.NoError(t, err)
+		ln := newLine()
+		putHeader(ln.header, s.suite.ID, 0, &l.keys[0].id, &ses.id, 0, 1)
+		ln.setTopic("site/7")
+		frame := b.aead.Seal(bytes.Clone(ln.header[:]), ln.makeNonce(&s.suite), make([]byte, n), ln.ad)
+		_, err = s.Thaw(in.client, wire.V5, stolen(t, false, "site/7", frame), in.out)
+		require.ErrorIs(t, err, ErrMalformed, n)
+	}
 }
