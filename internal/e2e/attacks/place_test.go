@@ -169,12 +169,14 @@ func patient(t testing.TB) context.Context {
 	return ctx
 }
 
-// injectRetained is inject of a retained message.
+// injectRetained is inject of a retained message. The broker has passed it on when it has taken the next: whoever
+// subscribes then gets it as retained.
 func (p place) injectRetained(t testing.TB, topic, payload string) {
 	t.Helper()
 	u := p.broker.URL(brokers.TCP)
 	u.Scheme = "mqtt"
 	c := libraries[0].must(t, p, nil, options{id: newName("injector"), url: u})
 	require.NoError(t, c.publish(topic, 1, true, payload))
+	require.NoError(t, c.publish(newName("next"), 1, false, ""))
 	c.close()
 }

@@ -37,7 +37,6 @@ type settings struct {
 // peer is a client of either library, with application code that knows nothing of MQTT-Auth.
 type peer interface {
 	publish(topic string, qos byte, payload string) error
-	publishRetained(topic, payload string) error
 	subscribe(filter string) error
 	received() <-chan string // "topic payload"
 	lost() <-chan struct{}   // one for each connection that ended
@@ -151,10 +150,6 @@ func (p *peerV5) publish(topic string, qos byte, payload string) error {
 	return p.send(&paho.Publish{Topic: topic, Payload: []byte(payload), QoS: qos})
 }
 
-func (p *peerV5) publishRetained(topic, payload string) error {
-	return p.send(&paho.Publish{Topic: topic, Payload: []byte(payload), QoS: 1, Retain: true})
-}
-
 func (p *peerV5) subscribe(filter string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -227,10 +222,6 @@ func await(token mqtt.Token) error {
 
 func (p *peerV3) publish(topic string, qos byte, payload string) error {
 	return await(p.client.Publish(topic, qos, false, payload))
-}
-
-func (p *peerV3) publishRetained(topic, payload string) error {
-	return await(p.client.Publish(topic, 1, true, payload))
 }
 
 func (p *peerV3) subscribe(filter string) error {
