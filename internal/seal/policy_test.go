@@ -81,6 +81,12 @@ func TestDollarTopicsThatTheClientAskedFor(t *testing.T) {
 			require.Equal(t, []string{"answer"}, bob.heard())
 			require.Equal(t, "request", string(bob.publish(message(0, name, "request")).Payload))
 			require.Len(t, rejected, 2)
+			p, err := (&wire.UnsubscribePacket{ID: 9, Filters: [][]byte{[]byte("$aws/things/+/shadow")}}).Append(nil, v)
+			require.NoError(t, err)
+			bob.write(bob.app, p)
+			require.Equal(t, wire.Packet(p), bob.read(bob.broker))
+			bob.offer(0, 0, false, name, []byte("after"), nil)
+			require.Empty(t, bob.heard(), "not asked for any more")
 		}
 	})
 }
