@@ -67,7 +67,7 @@ func retained(c *cell) {
 func (c *cell) retain(pub client, topic, text string) {
 	c.t.Helper()
 	require.NoError(c.t, pub.publish(c.ctx, message{topic: topic, payload: []byte(text), qos: 1, retain: true}))
-	require.NoError(c.t, pub.publish(c.ctx, message{topic: c.topic("next"), qos: 1}))
+	require.NoError(c.t, pub.publish(c.ctx, message{topic: c.topic("next"), payload: []byte(marker + " next"), qos: 1}))
 }
 
 // retainedLater is the same where a message may be retained some time after it is acknowledged.
