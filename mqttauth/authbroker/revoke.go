@@ -2,7 +2,6 @@ package authbroker
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/mqttsec/mqttsec/internal/guard"
 	"github.com/mqttsec/mqttsec/internal/wire"
@@ -28,15 +27,16 @@ func (l *Listener) Revoke(r Revocation) (affected int, err error) {
 		return 0, errors.New("authbroker: a revocation of nothing")
 	}
 	if r.User != "" {
-		before := l.live.all(userName(r.User))
-		before = slices.DeleteFunc(before, func(f *connection) bool {
-			session := f.through()
-			return session == nil || session.Over()
-		})
+		before := map[*connection]bool{}
+		for _, f := range l.live.all(userName(r.User)) {
+			if session := f.through(); session != nil && !session.Over() {
+				before[f] = true
+			}
+		}
 		affected = len(before) // follow may be the one that ends them, as soon as the store knows
 		err = l.store.end(r.User)
 		for _, f := range l.live.all(userName(r.User)) {
-			if f.end(wire.NotAuthorized, ErrRevoked) && !slices.Contains(before, f) {
+			if f.end(wire.NotAuthorized, ErrRevoked) && !before[f] {
 				affected++
 			}
 		}
